@@ -1,0 +1,28 @@
+//! Keyed streams, and exact samplers of which sites are hit.
+//!
+//! Every random choice of bitquake is a function of (seed, point, trial, tensor, block) and of nothing else: not of the
+//! thread, the batch, the order of work or the machine. [`StreamKey`] is that key; [`BernoulliDraw`] and [`subset`] are the
+//! two ways to choose sites with it.
+//!
+//! ```
+//! use bitquake_sample::{BernoulliDraw, Rate, StreamKey};
+//!
+//! let stream = StreamKey { seed: 42, point: 0, trial: 7 }.tensor("conv1.weight");
+//! let few = BernoulliDraw::new(&stream, 1_000_000, Rate::new(1e-4)?).sites();
+//! let many = BernoulliDraw::new(&stream, 1_000_000, Rate::new(1e-3)?).sites();
+//! assert!(few.iter().all(|site| many.binary_search(site).is_ok()), "patterns are nested across rates");
+//! # Ok::<(), bitquake_sample::RateError>(())
+//! ```
+
+mod bernoulli;
+mod blockset;
+mod key;
+mod poisson;
+mod rate;
+mod shells;
+mod subset;
+
+pub use bernoulli::{BernoulliDraw, Scratch};
+pub use key::{STREAM_VERSION, Stream, StreamKey};
+pub use rate::{Rate, RateError};
+pub use subset::{SubsetError, subset};

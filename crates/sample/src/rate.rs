@@ -1,0 +1,63 @@
+//! A probability per bit, and the same probability as a hazard.
+
+/// A bit error rate: the probability, in `[0, 1]`, that one bit is faulty.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Rate(pub(crate) f64);
+
+/// A number that is no probability.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("rate {0} is not a probability in [0, 1]")]
+pub struct RateError(
+    /// The number given.
+    pub f64,
+);
+
+impl Rate {
+    /// Takes a fraction in `[0, 1]`.
+    ///
+    /// # Errors
+    /// [`RateError`] when it is NaN or outside.
+    pub fn new(fraction: f64) -> Result<Self, RateError> {
+        if (0.0..=1.0).contains(&fraction) { Ok(Self(fraction)) } else { Err(RateError(fraction)) }
+    }
+
+    /// The fraction, in `[0, 1]`.
+    #[must_use]
+    pub fn fraction(self) -> f64 {
+        self.0
+    }
+
+    /// The hazard `-ln(1 - p)`: a site hit by a Poisson process of unit intensity during this time is hit at least once with
+    /// probability `p` exactly. `0` for `p = 0`, infinite for `p = 1`, at most 36.8 between.
+    ///
+    /// Computed by the software logarithm of `libm`, so that no platform's own decides a bit.
+    #[must_use]
+    pub fn hazard(self) -> f64 {
+        if self.0 == 0.0 { 0.0 } else { -libm::log1p(-self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_probabilities_are_rates() {
+        for bad in [f64::NAN, -1e-300, 1.0 + f64::EPSILON, f64::INFINITY] {
+            assert!(Rate::new(bad).is_err(), "{bad}");
+        }
+        for good in [0.0, -0.0, 1e-300, 0.5, 1.0] {
+            assert_eq!(Rate::new(good).map(Rate::fraction), Ok(good));
+        }
+    }
+
+    #[test]
+    fn hazards_are_pinned() {
+        let hazard = |p: f64| Rate(p).hazard();
+        assert_eq!(hazard(0.0).to_bits(), 0.0f64.to_bits());
+        assert_eq!(hazard(1.0), f64::INFINITY);
+        assert_eq!(hazard(1e-15), 1.000_000_000_000_000_7e-15);
+        assert_eq!(hazard(0.5), std::f64::consts::LN_2);
+        assert!(hazard(1.0 - f64::EPSILON / 2.0) < 36.8);
+    }
+}
