@@ -1,0 +1,118 @@
+//! Confidence intervals.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A two-sided confidence interval, both ends included.
+///
+/// `lo <= hi`, both finite. An interval for a mean may reach beyond what the metric can be (an accuracy above 1):
+/// it is not cut, so that its width stays an honest statement of the spread.
+///
+/// ```
+/// use bitquake_stats::clopper_pearson;
+///
+/// let interval = clopper_pearson(5, 10, 0.95)?;
+/// assert!(interval.contains(0.5));
+/// assert_eq!(interval.method.to_string(), "clopper-pearson");
+/// # Ok::<(), bitquake_stats::StatsError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Interval {
+    /// The lower end.
+    pub lo: f64,
+    /// The upper end.
+    pub hi: f64,
+    /// The probability, over repeated experiments, that such an interval covers the true value: in (0, 1).
+    pub confidence: f64,
+    /// How the ends were computed.
+    pub method: Method,
+}
+
+impl Interval {
+    /// Whether `value` lies between the ends or on one of them.
+    #[must_use]
+    pub fn contains(&self, value: f64) -> bool {
+        self.lo <= value && value <= self.hi
+    }
+
+    /// The distance between the ends.
+    #[must_use]
+    pub fn width(&self) -> f64 {
+        self.hi - self.lo
+    }
+
+    /// Half the distance between the ends.
+    #[must_use]
+    pub fn half_width(&self) -> f64 {
+        0.5 * self.width()
+    }
+
+    /// Whether both ends are the same number.
+    ///
+    /// A t interval is degenerate when all values are equal, for instance when every trial of a low rate happened to
+    /// leave the accuracy as it was. Zero width then does **not** mean certainty: the spread was estimated as 0 from
+    /// trials that never showed the rare event. Say so beside the number, or judge the share of changed trials with
+    /// [`clopper_pearson`](crate::clopper_pearson), which stays honest there.
+    #[must_use]
+    pub fn is_degenerate(&self) -> bool {
+        self.lo == self.hi
+    }
+}
+
+/// How the ends of an [`Interval`] were computed.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[non_exhaustive]
+pub enum Method {
+    /// Student's t interval for a mean.
+    #[serde(rename = "t")]
+    StudentT,
+    /// The exact (conservative) interval for a share.
+    #[serde(rename = "clopper-pearson")]
+    ClopperPearson,
+}
+
+impl Method {
+    /// The name in files and reports: `t` or `clopper-pearson`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::StudentT => "t",
+            Self::ClopperPearson => "clopper-pearson",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Interval, Method};
+
+    #[test]
+    fn serde_and_display_use_the_same_names() {
+        for method in [Method::StudentT, Method::ClopperPearson] {
+            assert_eq!(serde_json::to_string(&method).unwrap(), format!("\"{method}\""));
+        }
+    }
+
+    #[test]
+    fn an_interval_survives_json() {
+        let interval = Interval { lo: 0.1, hi: 0.3, confidence: 0.95, method: Method::ClopperPearson };
+        let text = serde_json::to_string(&interval).unwrap();
+        assert_eq!(text, r#"{"lo":0.1,"hi":0.3,"confidence":0.95,"method":"clopper-pearson"}"#);
+        assert_eq!(serde_json::from_str::<Interval>(&text).unwrap(), interval);
+    }
+
+    #[test]
+    fn width_and_membership() {
+        let interval = Interval { lo: 1.0, hi: 3.0, confidence: 0.9, method: Method::StudentT };
+        assert_eq!((interval.width(), interval.half_width()), (2.0, 1.0));
+        assert!(interval.contains(1.0) && interval.contains(3.0) && !interval.contains(3.5));
+        assert!(!interval.contains(f64::NAN) && !interval.is_degenerate());
+        assert!(Interval { hi: 1.0, ..interval }.is_degenerate());
+    }
+}
