@@ -1,0 +1,50 @@
+//! Labelled data sets, read and preprocessed for campaigns.
+//!
+//! A [`DataConfig`] (the section `[data]` of a campaign file) names the files; [`load`] gives a [`Dataset`]: images as
+//! `f32` in NCHW order, preprocessed, with their labels. Supported files: IDX (plain or gzip), npz and npy.
+//!
+//! Files are not trusted: memory grows with the bytes that really arrive, never with what a header declares, and data
+//! that is shorter or longer than declared is an error.
+//!
+//! ```
+//! use bitquake_data::{DataConfig, load, write_idx};
+//!
+//! let folder = tempfile::tempdir()?;
+//! write_idx(&folder.path().join("images"), &[2, 1, 2], &[0, 51, 102, 255])?;
+//! write_idx(&folder.path().join("labels"), &[2], &[7, 3])?;
+//!
+//! let config: DataConfig = toml::from_str(
+//!     r#"
+//!     format = "idx"
+//!     images = "images"
+//!     labels = "labels"
+//!     preprocess = { scale = 255.0 }
+//!     "#,
+//! )?;
+//! let data = load(&config, folder.path())?;
+//! assert_eq!(data.image_shape(), [1, 1, 2]); // channels, height, width
+//! assert_eq!(data.images(1..2), [0.4, 1.0]);
+//! assert_eq!(data.labels(), [7, 3]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod array;
+mod config;
+mod dataset;
+mod element;
+mod error;
+mod idx;
+mod images;
+mod labels;
+mod load;
+mod npy;
+mod npz;
+mod open;
+mod preprocess;
+
+pub use config::{DataConfig, DataFormat, source_files};
+pub use dataset::Dataset;
+pub use error::{ConfigError, DataError, Place};
+pub use idx::write_idx;
+pub use load::load;
+pub use preprocess::{Layout, Preprocess};

@@ -1,0 +1,99 @@
+//! What is done to stored values before a model sees them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ConfigError;
+
+/// The order of the axes of stored images with four dimensions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// Image, channel, row, column.
+    #[default]
+    Nchw,
+    /// Image, row, column, channel.
+    Nhwc,
+}
+
+/// `x / scale`, then `(x - mean) / std`, in that order and in `f32`: each of the three operations rounds once, and
+/// the divisions are divisions, not multiplications by a reciprocal.
+///
+/// Stored values become `f32` first: bytes, 16-bit integers, f16 and f32 exactly, f64 by rounding to nearest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Preprocess {
+    /// The divisor, finite and not 0; default 1.
+    pub scale: f32,
+    /// Subtracted from each channel: one value for all channels or one for each; default none.
+    pub mean: Vec<f32>,
+    /// Each channel is divided by this, finite and above 0: one value for all channels or one for each; default none.
+    pub std: Vec<f32>,
+    /// How the files order the axes of images with four dimensions. Loaded images are NCHW in any case.
+    pub layout: Layout,
+}
+
+impl Default for Preprocess {
+    fn default() -> Preprocess {
+        Preprocess { scale: 1.0, mean: Vec::new(), std: Vec::new(), layout: Layout::Nchw }
+    }
+}
+
+impl Preprocess {
+    /// Checks the values that do not depend on the number of channels.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the key.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if !self.scale.is_finite() || self.scale == 0.0 {
+            return Err(ConfigError::Scale { value: self.scale });
+        }
+        if let Some((index, &value)) = self.mean.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+            return Err(ConfigError::Mean { index, value });
+        }
+        let is_bad = |value: &f32| !value.is_finite() || *value <= 0.0;
+        if let Some((index, &value)) = self.std.iter().enumerate().find(|(_, value)| is_bad(value)) {
+            return Err(ConfigError::Std { index, value });
+        }
+        Ok(())
+    }
+
+    /// The operations of each channel.
+    pub(crate) fn per_channel(&self, channels: usize) -> Result<Vec<Normalize>, ConfigError> {
+        self.validate()?;
+        check_count("preprocess.mean", self.mean.len(), channels)?;
+        check_count("preprocess.std", self.std.len(), channels)?;
+        // Subtracting 0 and dividing by 1 change no value, so keys left out need no case of their own.
+        let of = |values: &[f32], channel: usize, none: f32| match values {
+            [] => none,
+            [all] => *all,
+            each => each[channel],
+        };
+        let normalize = |channel| Normalize {
+            scale: self.scale,
+            mean: of(&self.mean, channel, 0.0),
+            std: of(&self.std, channel, 1.0),
+        };
+        Ok((0..channels).map(normalize).collect())
+    }
+}
+
+fn check_count(key: &'static str, found: usize, channels: usize) -> Result<(), ConfigError> {
+    match found <= 1 || found == channels {
+        true => Ok(()),
+        false => Err(ConfigError::ChannelCount { key, found, channels }),
+    }
+}
+
+/// What is done to every value of one channel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Normalize {
+    scale: f32,
+    mean: f32,
+    std: f32,
+}
+
+impl Normalize {
+    pub(crate) fn apply(self, value: f32) -> f32 {
+        (value / self.scale - self.mean) / self.std
+    }
+}
