@@ -1,0 +1,318 @@
+//! One concrete draw from a fault model.
+
+use std::collections::BTreeMap;
+
+use bitquake_bits::{Format, WordStore};
+
+/// The flips of one tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorFlips {
+    /// The tensor's name.
+    pub tensor: String,
+    /// Its format when the pattern was made.
+    pub format: Format,
+    /// Its number of elements when the pattern was made.
+    pub elements: u64,
+    /// Bit addresses (element times width plus bit), rising, none twice.
+    pub addresses: Vec<u64>,
+}
+
+/// Which bits of which tensors are flipped: a value that can be saved, replayed, composed, explained and undone.
+///
+/// Tensors are sorted by name and have at least one flip; so two patterns are equal exactly when they flip the same bits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultPattern {
+    tensors: Vec<TensorFlips>,
+}
+
+/// A pattern does not fit what it is applied to, or is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// The tensor does not exist.
+    #[error("the pattern flips bits of tensor `{tensor}`, which is not there")]
+    NoTensor {
+        /// The tensor's name.
+        tensor: String,
+    },
+    /// The tensor exists with another format.
+    #[error("the pattern was made for tensor `{tensor}` as {wanted}, here it is {found}")]
+    OtherFormat {
+        /// The tensor's name.
+        tensor: String,
+        /// The pattern's format.
+        wanted: Format,
+        /// The store's format.
+        found: Format,
+    },
+    /// The tensor exists with another size.
+    #[error("the pattern was made for tensor `{tensor}` with {wanted} elements, here it has {found}")]
+    OtherSize {
+        /// The tensor's name.
+        tensor: String,
+        /// The pattern's number of elements.
+        wanted: u64,
+        /// The store's number of elements.
+        found: u64,
+    },
+    /// A bit address lies beyond the tensor.
+    #[error("tensor `{tensor}`: element {index} is out of bounds, there are {elements}")]
+    OutOfBounds {
+        /// The tensor's name.
+        tensor: String,
+        /// The element addressed.
+        index: u64,
+        /// The number of elements.
+        elements: u64,
+    },
+    /// Bit addresses do not rise.
+    #[error("tensor `{tensor}`: bit {bit} of element {index} is out of order or named twice")]
+    NotRising {
+        /// The tensor's name.
+        tensor: String,
+        /// The element.
+        index: u64,
+        /// The bit.
+        bit: u64,
+    },
+    /// A tensor is listed twice.
+    #[error("tensor `{tensor}` is listed twice")]
+    ListedTwice {
+        /// The tensor's name.
+        tensor: String,
+    },
+}
+
+impl TensorFlips {
+    pub(crate) fn element_and_bit(&self, address: u64) -> (u64, u32) {
+        let width = u64::from(self.format.width());
+        (address / width, (address % width) as u32)
+    }
+
+    fn check(&self) -> Result<(), PatternError> {
+        let tensor = || self.tensor.clone();
+        if let Some(pair) = self.addresses.windows(2).find(|pair| pair[0] >= pair[1]) {
+            let (index, bit) = self.element_and_bit(pair[1]);
+            return Err(PatternError::NotRising { tensor: tensor(), index, bit: bit.into() });
+        }
+        let last = self.addresses.last().map(|&last| self.element_and_bit(last).0);
+        match last.filter(|&index| index >= self.elements) {
+            Some(index) => Err(PatternError::OutOfBounds { tensor: tensor(), index, elements: self.elements }),
+            None => Ok(()),
+        }
+    }
+
+    /// That the tensor in the store is the one the flips were made for.
+    fn check_store(&self, found: Option<(Format, &[u8])>) -> Result<(), PatternError> {
+        let tensor = || self.tensor.clone();
+        let Some((format, bytes)) = found else {
+            return Err(PatternError::NoTensor { tensor: tensor() });
+        };
+        let elements = (bytes.len() / format.bytes()) as u64;
+        if format != self.format {
+            Err(PatternError::OtherFormat { tensor: tensor(), wanted: self.format, found: format })
+        } else if elements != self.elements {
+            Err(PatternError::OtherSize { tensor: tensor(), wanted: self.elements, found: elements })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl FaultPattern {
+    /// The pattern without flips.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// A pattern from the flips of each tensor, in any order of tensors; tensors without flips are dropped.
+    ///
+    /// # Errors
+    /// [`PatternError`] when a tensor is listed twice, or addresses do not rise or lie outside.
+    pub fn new(mut tensors: Vec<TensorFlips>) -> Result<Self, PatternError> {
+        tensors.sort_by(|a, b| a.tensor.cmp(&b.tensor));
+        if let Some(pair) = tensors.windows(2).find(|pair| pair[0].tensor == pair[1].tensor) {
+            return Err(PatternError::ListedTwice { tensor: pair[0].tensor.clone() });
+        }
+        tensors.iter().try_for_each(TensorFlips::check)?;
+        tensors.retain(|flips| !flips.addresses.is_empty());
+        Ok(Self { tensors })
+    }
+
+    /// The flips by tensor, sorted by name.
+    #[must_use]
+    pub fn tensors(&self) -> &[TensorFlips] {
+        &self.tensors
+    }
+
+    /// Number of bits flipped.
+    #[must_use]
+    pub fn flips(&self) -> u64 {
+        self.tensors.iter().map(|flips| flips.addresses.len() as u64).sum()
+    }
+
+    /// Flips the bits. Doing it again undoes it.
+    ///
+    /// # Errors
+    /// [`PatternError`] when the store is not what the pattern was made for; then nothing has been changed.
+    pub fn apply(&self, store: &mut impl WordStore) -> Result<(), PatternError> {
+        self.check_fits(store)?;
+        for flips in &self.tensors {
+            if let Some((_, bytes)) = store.words_mut(&flips.tensor) {
+                for &address in &flips.addresses {
+                    bytes[(address / 8) as usize] ^= 1 << (address % 8);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// That every tensor of the pattern is in the store with the same format and size.
+    ///
+    /// # Errors
+    /// [`PatternError`] names the first that is not.
+    pub fn check_fits(&self, store: &impl WordStore) -> Result<(), PatternError> {
+        self.tensors.iter().try_for_each(|flips| flips.check_store(store.words(&flips.tensor)))
+    }
+
+    /// The pattern that turns the named tensors of one store into those of another.
+    ///
+    /// # Errors
+    /// [`PatternError`] when a tensor is missing in either or differs in format or size.
+    pub fn between<'a>(
+        tensors: impl IntoIterator<Item = &'a str>,
+        from: &impl WordStore,
+        to: &impl WordStore,
+    ) -> Result<Self, PatternError> {
+        let one = |tensor: &str| {
+            let missing = || PatternError::NoTensor { tensor: tensor.to_owned() };
+            let (format, old) = from.words(tensor).ok_or_else(missing)?;
+            let elements = (old.len() / format.bytes()) as u64;
+            let mut flips = TensorFlips { tensor: tensor.to_owned(), format, elements, addresses: Vec::new() };
+            flips.check_store(to.words(tensor))?;
+            let new = to.words(tensor).ok_or_else(missing)?.1;
+            flips.addresses = differing_bits(old, new);
+            Ok(flips)
+        };
+        Self::new(tensors.into_iter().map(one).collect::<Result<_, PatternError>>()?)
+    }
+
+    /// The pattern that does what `self` and then `other` do: bits flipped by both are flipped by neither.
+    ///
+    /// # Errors
+    /// [`PatternError`] when the two were made for different versions of a tensor.
+    pub fn compose(&self, other: &Self) -> Result<Self, PatternError> {
+        let mut by_name: BTreeMap<&str, TensorFlips> =
+            self.tensors.iter().map(|flips| (flips.tensor.as_str(), flips.clone())).collect();
+        for flips in &other.tensors {
+            match by_name.get_mut(flips.tensor.as_str()) {
+                None => {
+                    by_name.insert(&flips.tensor, flips.clone());
+                }
+                Some(ours) => {
+                    ours.check_same_tensor(flips)?;
+                    ours.addresses = symmetric_difference(&ours.addresses, &flips.addresses);
+                }
+            }
+        }
+        Self::new(by_name.into_values().collect())
+    }
+}
+
+impl TensorFlips {
+    fn check_same_tensor(&self, other: &Self) -> Result<(), PatternError> {
+        let tensor = self.tensor.clone();
+        if self.format != other.format {
+            Err(PatternError::OtherFormat { tensor, wanted: self.format, found: other.format })
+        } else if self.elements != other.elements {
+            Err(PatternError::OtherSize { tensor, wanted: self.elements, found: other.elements })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn differing_bits(old: &[u8], new: &[u8]) -> Vec<u64> {
+    let differing = old.iter().zip(new).enumerate().filter(|(_, (a, b))| a != b);
+    let bits = differing.flat_map(|(byte, (a, b))| {
+        (0..8).filter(move |bit| (a ^ b) >> bit & 1 == 1).map(move |bit| byte as u64 * 8 + bit)
+    });
+    bits.collect()
+}
+
+/// Of two rising lists, what is in one but not in both.
+fn symmetric_difference(a: &[u64], b: &[u64]) -> Vec<u64> {
+    let mut all = [a, b].concat();
+    all.sort_unstable();
+    all.chunk_by(|x, y| x == y).filter(|same| same.len() == 1).map(|same| same[0]).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A store of one tensor.
+    pub(crate) struct One(pub(crate) Format, pub(crate) Vec<u8>);
+
+    impl WordStore for One {
+        fn words(&self, tensor: &str) -> Option<(Format, &[u8])> {
+            (tensor == "w").then_some((self.0, &self.1))
+        }
+        fn words_mut(&mut self, tensor: &str) -> Option<(Format, &mut [u8])> {
+            (tensor == "w").then_some((self.0, &mut self.1))
+        }
+    }
+
+    pub(crate) fn flips(addresses: &[u64]) -> TensorFlips {
+        TensorFlips { tensor: "w".into(), format: Format::F32, elements: 2, addresses: addresses.to_vec() }
+    }
+
+    #[test]
+    fn applying_twice_restores_every_byte() {
+        let before: Vec<u8> = (0..8).collect();
+        let mut store = One(Format::F32, before.clone());
+        let pattern = FaultPattern::new(vec![flips(&[0, 30, 33, 63])]).unwrap();
+        pattern.apply(&mut store).unwrap();
+        assert_eq!(store.1, [1, 1, 2, 3 ^ 0x40, 4 ^ 2, 5, 6, 7 ^ 0x80]);
+        pattern.apply(&mut store).unwrap();
+        assert_eq!(store.1, before);
+    }
+
+    #[test]
+    fn a_pattern_for_something_else_changes_nothing() {
+        let pattern = FaultPattern::new(vec![flips(&[0])]).unwrap();
+        let mut other_format = One(Format::I32, vec![0; 8]);
+        assert!(matches!(pattern.apply(&mut other_format), Err(PatternError::OtherFormat { .. })));
+        let mut other_size = One(Format::F32, vec![0; 12]);
+        let error = pattern.apply(&mut other_size).unwrap_err();
+        assert_eq!(error, PatternError::OtherSize { tensor: "w".into(), wanted: 2, found: 3 });
+        assert!(other_format.1.iter().chain(&other_size.1).all(|&byte| byte == 0));
+    }
+
+    #[test]
+    fn what_is_no_pattern() {
+        assert!(matches!(FaultPattern::new(vec![flips(&[64])]), Err(PatternError::OutOfBounds { index: 2, .. })));
+        assert!(matches!(FaultPattern::new(vec![flips(&[5, 5])]), Err(PatternError::NotRising { bit: 5, .. })));
+        assert!(matches!(FaultPattern::new(vec![flips(&[]), flips(&[1])]), Err(PatternError::ListedTwice { .. })));
+        assert_eq!(FaultPattern::new(vec![flips(&[])]), Ok(FaultPattern::empty()));
+    }
+
+    #[test]
+    fn between_two_stores_is_the_pattern_applied() {
+        let before = One(Format::F32, (0..8).collect());
+        let mut after = One(Format::F32, before.1.clone());
+        let pattern = FaultPattern::new(vec![flips(&[0, 30, 63])]).unwrap();
+        pattern.apply(&mut after).unwrap();
+        assert_eq!(FaultPattern::between(["w"], &before, &after).unwrap(), pattern);
+        assert!(matches!(FaultPattern::between(["v"], &before, &after), Err(PatternError::NoTensor { .. })));
+    }
+
+    #[test]
+    fn composing_is_applying_one_after_the_other() {
+        let a = FaultPattern::new(vec![flips(&[0, 5, 40])]).unwrap();
+        let b = FaultPattern::new(vec![flips(&[5, 41])]).unwrap();
+        assert_eq!(a.compose(&b).unwrap(), FaultPattern::new(vec![flips(&[0, 40, 41])]).unwrap());
+        assert_eq!(a.compose(&a).unwrap(), FaultPattern::empty());
+        assert_eq!(a.compose(&FaultPattern::empty()).unwrap(), a);
+    }
+}

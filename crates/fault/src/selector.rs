@@ -1,0 +1,170 @@
+//! Which tensors: globs, and globs to leave out.
+
+use globset::{Glob, GlobMatcher};
+
+/// A list of patterns over tensor names, such as `["conv*", "!*.bias"]`.
+///
+/// A name is selected when a pattern matches it and no `!pattern` does; with `!patterns` alone, everything else is selected.
+/// `*` matches any run of characters, dots and slashes included; a name itself always matches, whatever characters are in it.
+#[derive(Clone, Debug)]
+pub struct Selector {
+    include: Vec<Pattern>,
+    exclude: Vec<Pattern>,
+}
+
+#[derive(Clone, Debug)]
+struct Pattern {
+    text: String,
+    glob: Option<GlobMatcher>,
+}
+
+/// Why a selection cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectorError {
+    /// The text is no glob.
+    #[error("`{pattern}` is not a valid pattern: {reason}")]
+    Invalid {
+        /// The pattern as given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A pattern matched no tensor.
+    #[error("`{pattern}` matches no tensor; there are {}", listed(.names))]
+    NoMatch {
+        /// The pattern as given.
+        pattern: String,
+        /// The tensors there are.
+        names: Vec<String>,
+    },
+    /// Every tensor was left out.
+    #[error("the selection {patterns:?} leaves no tensor")]
+    Empty {
+        /// All patterns.
+        patterns: Vec<String>,
+    },
+}
+
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => "none".into(),
+        n if n > SHOWN => {
+            text.push_str(&format!(" and {} more", n - SHOWN));
+            text
+        }
+        _ => text,
+    }
+}
+
+/// A name to select from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Name<'a> {
+    pub(crate) text: &'a str,
+    /// Globs do not reach it; its own name does.
+    pub(crate) by_name_only: bool,
+}
+
+impl Selector {
+    /// Selects everything that globs reach.
+    #[must_use]
+    pub fn all() -> Self {
+        Self { include: Vec::new(), exclude: Vec::new() }
+    }
+
+    /// Reads patterns; an empty list selects everything.
+    ///
+    /// # Errors
+    /// [`SelectorError::Invalid`] names the pattern that is no glob.
+    pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Self, SelectorError> {
+        let mut selector = Self::all();
+        for pattern in patterns {
+            match pattern.as_ref().strip_prefix('!') {
+                Some(excluded) => selector.exclude.push(Pattern::new(excluded)?),
+                None => selector.include.push(Pattern::new(pattern.as_ref())?),
+            }
+        }
+        Ok(selector)
+    }
+
+    /// For each name, whether it is selected.
+    ///
+    /// # Errors
+    /// [`SelectorError`] when a pattern, or the selection as a whole, matches nothing: most likely a typing error.
+    pub(crate) fn matches(&self, names: &[Name<'_>]) -> Result<Vec<bool>, SelectorError> {
+        for pattern in self.include.iter().chain(&self.exclude) {
+            if !names.iter().any(|name| pattern.matches(*name)) {
+                let names = names.iter().map(|name| name.text.to_owned()).collect();
+                return Err(SelectorError::NoMatch { pattern: pattern.text.clone(), names });
+            }
+        }
+        let hit = |patterns: &[Pattern], name: Name<'_>| patterns.iter().any(|pattern| pattern.matches(name));
+        let wanted = |name: Name<'_>| match self.include.as_slice() {
+            [] => !name.by_name_only,
+            include => hit(include, name),
+        };
+        let chosen: Vec<bool> =
+            names.iter().map(|&name| wanted(name) && !hit(&self.exclude, name)).collect();
+        if chosen.contains(&true) { Ok(chosen) } else { Err(SelectorError::Empty { patterns: self.patterns() }) }
+    }
+
+    fn patterns(&self) -> Vec<String> {
+        let included = self.include.iter().map(|pattern| pattern.text.clone());
+        included.chain(self.exclude.iter().map(|pattern| format!("!{}", pattern.text))).collect()
+    }
+}
+
+impl Pattern {
+    fn new(text: &str) -> Result<Self, SelectorError> {
+        let is_glob = text.contains(['*', '?', '[', '{']);
+        let glob = if is_glob {
+            let glob = Glob::new(text).map_err(|error| SelectorError::Invalid {
+                pattern: text.to_owned(),
+                reason: error.kind().to_string(),
+            })?;
+            Some(glob.compile_matcher())
+        } else {
+            None
+        };
+        Ok(Self { text: text.to_owned(), glob })
+    }
+
+    fn matches(&self, name: Name<'_>) -> bool {
+        let by_glob = || self.glob.as_ref().is_some_and(|glob| glob.is_match(name.text));
+        self.text == name.text || (!name.by_name_only && by_glob())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: [&str; 5] = ["conv1.weight", "conv1.bias", "/block/conv2.weight", "fc.weight", "a[0].b"];
+
+    fn select(patterns: &[&str]) -> Result<Vec<&'static str>, SelectorError> {
+        let names = NAMES.map(|text| Name { text, by_name_only: text == "fc.weight" });
+        let chosen = Selector::new(patterns)?.matches(&names)?;
+        Ok(NAMES.into_iter().zip(chosen).filter_map(|(name, chosen)| chosen.then_some(name)).collect())
+    }
+
+    #[test]
+    fn globs_and_excludes() {
+        let everything_by_glob = ["conv1.weight", "conv1.bias", "/block/conv2.weight", "a[0].b"];
+        assert_eq!(select(&[]).unwrap(), everything_by_glob);
+        assert_eq!(select(&["*"]).unwrap(), everything_by_glob);
+        assert_eq!(select(&["conv*"]).unwrap(), ["conv1.weight", "conv1.bias"]);
+        assert_eq!(select(&["*weight"]).unwrap(), ["conv1.weight", "/block/conv2.weight"]);
+        assert_eq!(select(&["!*.bias"]).unwrap(), ["conv1.weight", "/block/conv2.weight", "a[0].b"]);
+        assert_eq!(select(&["fc.weight", "conv1.*", "!*bias"]).unwrap(), ["conv1.weight", "fc.weight"]);
+        assert_eq!(select(&["a[0].b"]).unwrap(), ["a[0].b"], "a name is its own pattern");
+    }
+
+    #[test]
+    fn what_matches_nothing_is_an_error() {
+        assert!(matches!(select(&["cnov*"]), Err(SelectorError::NoMatch { pattern, .. }) if pattern == "cnov*"));
+        assert!(matches!(select(&["*", "!bais"]), Err(SelectorError::NoMatch { pattern, .. }) if pattern == "bais"));
+        assert!(matches!(select(&["conv1.bias", "!*"]), Err(SelectorError::Empty { .. })));
+        assert!(matches!(select(&["a[z"]), Err(SelectorError::Invalid { .. })));
+    }
+}
