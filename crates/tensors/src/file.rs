@@ -1,0 +1,169 @@
+//! A tensor file in memory.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use bitquake_bits::{Format, WordStore};
+
+use crate::edits::Nesting;
+use crate::external::Part;
+use crate::onnx::OnnxModel;
+use crate::words::Encoded;
+use crate::{FileKind, TensorInfo, TensorsError, open_onnx, open_safetensors};
+
+/// A tensor file, with the external data files of an ONNX model, wholly in memory and editable.
+///
+/// Words are read and changed through [`WordStore`]: little-endian, contiguous, in the order of the flat index,
+/// whatever the file's own storage. [`save`](TensorFile::save) writes the file back, byte for byte except for what
+/// was changed. Two tensors that a model stores at the same place of an external file share their words.
+///
+/// ```
+/// use bitquake_bits::{Format, WordStore, flip};
+/// use bitquake_tensors::{FileKind, TensorFile};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("w.safetensors");
+/// # let header = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+/// # let words = [1.0_f32, 0.5].map(f32::to_le_bytes).concat();
+/// # std::fs::write(&path, [&(header.len() as u64).to_le_bytes()[..], header, &words].concat())?;
+/// let mut file = TensorFile::open(&path)?;
+/// assert_eq!(file.kind(), FileKind::Safetensors);
+/// assert_eq!((file.tensors()[0].name.as_str(), file.tensors()[0].bits()), ("w", Some(64)));
+///
+/// let (format, bytes) = file.words_mut("w").ok_or("no such tensor")?;
+/// assert_eq!(format, Format::F32);
+/// flip(bytes, 32 + 22)?; // bit 22 of element 1: 0.5 becomes 0.75
+/// file.save(&path)?;
+/// assert_eq!(std::fs::read(&path)?.last_chunk(), Some(&0.75_f32.to_le_bytes()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct TensorFile {
+    pub(crate) path: PathBuf,
+    pub(crate) kind: FileKind,
+    /// The main file, then the external files in the order in which tensors name them.
+    pub(crate) parts: Vec<Part>,
+    pub(crate) tensors: Vec<TensorInfo>,
+    /// Of each tensor, in the same order.
+    pub(crate) storage: Vec<Storage>,
+    pub(crate) index: HashMap<String, usize>,
+    pub(crate) onnx: Option<OnnxModel>,
+    pub(crate) nesting: Nesting,
+}
+
+/// Where the words of a tensor are.
+#[derive(Clone, Debug)]
+pub(crate) enum Storage {
+    /// Contiguous in a part.
+    Words { part: usize, range: Range<usize> },
+    /// Decoded beside the file.
+    Encoded(Encoded),
+    /// The dtype is not in the format table.
+    Opaque,
+}
+
+impl TensorFile {
+    /// Reads a file, and for ONNX the external data files that it names.
+    ///
+    /// The kind is told by the content; the name's extension only helps to word an error.
+    ///
+    /// # Errors
+    /// [`TensorsError`] if a file is missing, truncated, malformed or something else, if a tensor's size disagrees
+    /// with its shape, or if external data lie outside the model's folder.
+    pub fn open(path: &Path) -> Result<TensorFile, TensorsError> {
+        let bytes = fs::read(path).map_err(|source| TensorsError::Read { path: path.to_owned(), source })?;
+        if open_safetensors::is_safetensors(&bytes) {
+            open_safetensors::open(path, bytes)
+        } else {
+            open_onnx::open(path, bytes)
+        }
+    }
+
+    /// The kind of the file.
+    pub fn kind(&self) -> FileKind {
+        self.kind
+    }
+
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The tensors in file order.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// The tensor of a name; `None` if there is none.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.index.get(name).map(|&index| &self.tensors[index])
+    }
+
+    /// The thin graph of an ONNX model; `None` for other files.
+    pub fn onnx(&self) -> Option<&OnnxModel> {
+        self.onnx.as_ref()
+    }
+
+    /// The bytes that define the content, for hashing: pairs of a label and bytes. The main file has the label `""`,
+    /// an external file its location.
+    ///
+    /// For a file as opened these are exactly the bytes on the disk. Edits show in them; edits of a tensor that is
+    /// stored as varints show as one more pair each, the tensor's name and its words.
+    pub fn content_hash_parts(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let parts = self.parts.iter().map(|part| (part.location.as_str(), part.bytes.as_slice()));
+        let edited = self.encoded().filter(|(_, format, encoded)| encoded.is_changed(self.main(), *format));
+        parts.chain(edited.map(|(info, _, encoded)| (info.name.as_str(), encoded.words.as_slice())))
+    }
+
+    /// The main file's bytes.
+    pub(crate) fn main(&self) -> &[u8] {
+        self.parts.first().map_or(&[], |part| &part.bytes)
+    }
+
+    /// The tensors whose words are kept beside the file.
+    pub(crate) fn encoded(&self) -> impl Iterator<Item = (&TensorInfo, Format, &Encoded)> {
+        self.tensors.iter().zip(&self.storage).filter_map(|(info, storage)| match storage {
+            Storage::Encoded(encoded) => Some((info, info.dtype.format()?, encoded)),
+            _ => None,
+        })
+    }
+}
+
+impl WordStore for TensorFile {
+    fn words(&self, tensor: &str) -> Option<(Format, &[u8])> {
+        let &index = self.index.get(tensor)?;
+        let format = self.tensors[index].dtype.format()?;
+        match &self.storage[index] {
+            Storage::Words { part, range } => {
+                Some((format, self.parts.get(*part)?.bytes.get(range.clone())?))
+            }
+            Storage::Encoded(encoded) => Some((format, &encoded.words)),
+            Storage::Opaque => None,
+        }
+    }
+
+    fn words_mut(&mut self, tensor: &str) -> Option<(Format, &mut [u8])> {
+        let &index = self.index.get(tensor)?;
+        let format = self.tensors[index].dtype.format()?;
+        match &mut self.storage[index] {
+            Storage::Words { part, range } => {
+                let part = self.parts.get_mut(*part)?;
+                part.touched = true;
+                Some((format, part.bytes.get_mut(range.clone())?))
+            }
+            Storage::Encoded(encoded) => Some((format, &mut encoded.words)),
+            Storage::Opaque => None,
+        }
+    }
+}
+
+impl fmt::Debug for TensorFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("TensorFile");
+        out.field("path", &self.path).field("kind", &self.kind).field("tensors", &self.tensors);
+        out.finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,29 @@
+//! Tensor files, read and rewritten byte for byte except for the flipped bits.
+//!
+//! [`TensorFile::open`] reads a safetensors file or an ONNX model (with its external data) into memory, lists its
+//! tensors ([`TensorInfo`]), and gives their words for reading and editing in place through
+//! [`WordStore`](bitquake_bits::WordStore). [`TensorFile::save`] writes the file back: what was not edited keeps
+//! every byte, unknown fields and odd encodings included. [`TensorFile::into_engine_image`] makes of an ONNX model
+//! the bytes that a runtime gets, with every weight in place. [`onnx`] holds the thin graph.
+//!
+//! Files are not trusted: nothing is allocated on a header's word alone, nesting is limited, and every length, offset
+//! and location is checked. Files are read whole; memory is about the size of the file.
+
+mod edits;
+mod error;
+mod external;
+mod file;
+mod image;
+mod info;
+pub mod onnx;
+mod open_onnx;
+mod open_safetensors;
+mod save;
+mod sniff;
+pub mod wire;
+mod words;
+
+pub use error::TensorsError;
+pub use file::TensorFile;
+pub use image::{EngineImage, ImagePart, WordRange};
+pub use info::{Dtype, FileKind, Origin, Place, Role, StorageForm, TensorInfo};

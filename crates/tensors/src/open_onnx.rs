@@ -1,0 +1,126 @@
+//! Opening an ONNX model: the walk's findings become tensors with checked places.
+
+use std::path::Path;
+
+use bitquake_bits::Format;
+
+use crate::external::{Part, Request, locate};
+use crate::file::Storage;
+use crate::info::{Origin, StorageForm, element_count};
+use crate::onnx::{Data, ExternalRecord, Found, Parsed, Problem, assign_roles, parse};
+use crate::sniff::looks_like;
+use crate::words::{DecodeProblem, Encoded};
+use crate::{FileKind, Role, TensorFile, TensorInfo, TensorsError, open_safetensors};
+
+/// Makes a file of the model in `bytes`, read from `path`.
+pub(crate) fn open(path: &Path, bytes: Vec<u8>) -> Result<TensorFile, TensorsError> {
+    let Parsed { model, tensors: found, nesting } = match parse(&bytes) {
+        Ok(parsed) if parsed.model.ir_version == 0 && looks_like(&bytes).is_some() => {
+            return Err(not_onnx(path, &bytes, Problem::NoGraph));
+        }
+        Ok(parsed) => parsed,
+        Err(problem) => return Err(not_onnx(path, &bytes, problem)),
+    };
+    let roles = assign_roles(&model, &found);
+    let mut opening = Opening { path, parts: vec![Part::main(path, bytes)] };
+    let (mut tensors, mut storage) = (Vec::new(), Vec::new());
+    for (found, role) in found.into_iter().zip(roles) {
+        let (info, place) = opening.tensor(found, role)?;
+        tensors.push(info);
+        storage.push(place);
+    }
+    let index = tensors.iter().enumerate().map(|(index, info)| (info.name.clone(), index)).collect();
+    let (path, parts) = (path.to_owned(), opening.parts);
+    Ok(TensorFile { path, kind: FileKind::Onnx, parts, tensors, storage, index, onnx: Some(model), nesting })
+}
+
+/// The most helpful error for bytes that do not parse: what they look like, if that is known.
+fn not_onnx(path: &Path, bytes: &[u8], problem: Problem) -> TensorsError {
+    match looks_like(bytes) {
+        Some(looks_like) => TensorsError::NotATensorFile { path: path.to_owned(), looks_like },
+        None if path.extension().is_some_and(|extension| extension == "safetensors") => {
+            open_safetensors::not_safetensors(path, bytes)
+        }
+        None => problem.in_file(path),
+    }
+}
+
+struct Opening<'a> {
+    path: &'a Path,
+    parts: Vec<Part>,
+}
+
+impl Opening<'_> {
+    fn tensor(&mut self, found: Found, role: Role) -> Result<(TensorInfo, Storage), TensorsError> {
+        let Some(elements) = element_count(&found.shape) else {
+            return Err(self.bad(&found, format!("the product of its shape {:?} overflows", found.shape)));
+        };
+        let format = found.dtype.format();
+        let expected = match format.map(|format| elements.checked_mul(format.bytes() as u64)) {
+            Some(None) => return Err(self.bad(&found, format!("its shape {:?} overflows", found.shape))),
+            Some(size) => size,
+            None => None,
+        };
+        let (storage, form) = match (&found.data, format, expected) {
+            (Data::Bad(what), ..) => return Err(self.bad(&found, what.clone())),
+            (Data::External(record), ..) => self.external(&found, record, expected)?,
+            (Data::Words(range), Some(_), Some(size)) => {
+                self.check_size(&found, size, range.len() as u64)?;
+                (Storage::Words { part: 0, range: range.clone() }, StorageForm::Words)
+            }
+            (Data::Numbers(..), Some(format), Some(size)) => {
+                (Storage::Encoded(self.decode(&found, format, size)?), StorageForm::Encoded)
+            }
+            _ => (Storage::Opaque, StorageForm::Words),
+        };
+        let origin = Origin { place: found.place, storage: form };
+        Ok((TensorInfo { name: found.name, dtype: found.dtype, shape: found.shape, role, origin }, storage))
+    }
+
+    fn external(
+        &mut self,
+        found: &Found,
+        record: &ExternalRecord,
+        expected: Option<u64>,
+    ) -> Result<(Storage, StorageForm), TensorsError> {
+        let request = Request { path: self.path, tensor: &found.name, record, expected };
+        let (part, range) = locate(&mut self.parts, &request)?;
+        let form = StorageForm::External(self.parts[part].location.clone());
+        let Some(size) = expected else { return Ok((Storage::Opaque, form)) };
+        self.check_size(found, size, range.len() as u64)?;
+        Ok((Storage::Words { part, range }, form))
+    }
+
+    fn decode(&self, found: &Found, format: Format, expected: u64) -> Result<Encoded, TensorsError> {
+        let Data::Numbers(numbers, rewrite) = &found.data else {
+            return Err(self.bad(found, "has no numbers".to_owned()));
+        };
+        let source = (numbers.clone(), *rewrite, found.message);
+        Encoded::decode(&self.parts[0].bytes, format, expected, source).map_err(|problem| match problem {
+            DecodeProblem::Wire(source) => TensorsError::Wire { path: self.path.to_owned(), source },
+            DecodeProblem::Size(actual) => self.wrong_size(found, expected, actual),
+            DecodeProblem::TooLarge { at, value } => {
+                self.bad(found, format!("the number {value} at byte {at} does not fit {format}"))
+            }
+        })
+    }
+
+    fn check_size(&self, found: &Found, expected: u64, actual: u64) -> Result<(), TensorsError> {
+        if expected == actual { Ok(()) } else { Err(self.wrong_size(found, expected, actual)) }
+    }
+
+    fn wrong_size(&self, found: &Found, expected: u64, actual: u64) -> TensorsError {
+        TensorsError::PayloadSize {
+            path: self.path.to_owned(),
+            tensor: found.name.clone(),
+            dtype: found.dtype.to_string(),
+            shape: found.shape.clone(),
+            expected,
+            actual,
+        }
+    }
+
+    fn bad(&self, found: &Found, what: String) -> TensorsError {
+        TensorsError::BadTensor { path: self.path.to_owned(), tensor: found.name.clone(), what }
+    }
+}
