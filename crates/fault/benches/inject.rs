@@ -94,8 +94,7 @@ fn key_of(case: &Case, p: f64) -> String {
 fn numpy_times() -> Result<Vec<(String, f64)>, Box<dyn Error>> {
     let python = std::env::var("BITQUAKE_PYTHON").unwrap_or_else(|_| "python3".into());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/numpy_inject.py");
-    let mut child =
-        Command::new(&python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut child = Command::new(&python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut input = child.stdin.take().ok_or("no standard input")?;
     for case in &CASES {
         for &p in case.rates {

@@ -76,8 +76,11 @@ impl FaultPattern {
             elements: flips.elements,
             flips: flips.addresses.iter().map(|&address| flips.element_and_bit(address)).collect(),
         };
-        let file =
-            File { kind: KIND.to_owned(), schema: SCHEMA, tensors: self.tensors().iter().map(tensor).collect() };
+        let file = File {
+            kind: KIND.to_owned(),
+            schema: SCHEMA,
+            tensors: self.tensors().iter().map(tensor).collect(),
+        };
         serde_json::to_string(&file).unwrap_or_else(|_| unreachable!("strings and integers are always JSON"))
     }
 
@@ -151,7 +154,10 @@ mod tests {
             (&good.replace("f32", "f33"), "unknown format `f33`"),
             (&good.replace("[1,31]", "[1,32]"), "bit 32 is out of bounds"),
             (&good.replace("[1,31]", "[2,0]"), "element 2 is out of bounds, there are 2"),
-            (&good.replace("[1,31]", "[18446744073709551615,0]"), "element 18446744073709551615 is out of bounds"),
+            (
+                &good.replace("[1,31]", "[18446744073709551615,0]"),
+                "element 18446744073709551615 is out of bounds",
+            ),
             (&good.replace("[1,31]", "[0,0]"), "named twice"),
             (&good.replace("\"elements\"", "\"element\""), "unknown field"),
         ];

@@ -179,7 +179,8 @@ mod tests {
             assert_eq!(draw(BitSelection::All, Flips::Count(count)).flips(), count);
         }
         let bits = space(BitSelection::All).bits();
-        let error = FaultModel::BitFlip(Flips::Count(bits + 1)).draw(&space(BitSelection::All), &KEY).unwrap_err();
+        let error =
+            FaultModel::BitFlip(Flips::Count(bits + 1)).draw(&space(BitSelection::All), &KEY).unwrap_err();
         assert!(matches!(error, DrawError::TooMany(_)));
         assert!(error.to_string().contains(&bits.to_string()));
     }
@@ -199,14 +200,17 @@ mod tests {
         let pattern = draw(BitSelection::Range { low: 3, high: 6 }, rate(0.3));
         for flips in pattern.tensors() {
             assert!(flips.addresses.len() > 20);
-            assert!(flips.addresses.iter().all(|&address| (3..=6).contains(&flips.element_and_bit(address).1)));
+            assert!(
+                flips.addresses.iter().all(|&address| (3..=6).contains(&flips.element_and_bit(address).1))
+            );
         }
     }
 
     #[test]
     fn sites_are_checked() {
         let at = |text: &str| {
-            FaultModel::BitFlip(Flips::Sites(vec![text.parse().unwrap()])).draw(&space(BitSelection::All), &KEY)
+            FaultModel::BitFlip(Flips::Sites(vec![text.parse().unwrap()]))
+                .draw(&space(BitSelection::All), &KEY)
         };
         assert_eq!(at("b:499:15").unwrap().tensors()[0].addresses, [499 * 16 + 15]);
         assert!(matches!(at("d:0:0"), Err(DrawError::NoTensor { .. })));

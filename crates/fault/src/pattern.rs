@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bitquake_bits::{Format, WordStore};
+use rayon::prelude::*;
 
 /// The flips of one tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +97,9 @@ impl TensorFlips {
         }
         let last = self.addresses.last().map(|&last| self.element_and_bit(last).0);
         match last.filter(|&index| index >= self.elements) {
-            Some(index) => Err(PatternError::OutOfBounds { tensor: tensor(), index, elements: self.elements }),
+            Some(index) => {
+                Err(PatternError::OutOfBounds { tensor: tensor(), index, elements: self.elements })
+            }
             None => Ok(()),
         }
     }
@@ -159,9 +162,7 @@ impl FaultPattern {
         self.check_fits(store)?;
         for flips in &self.tensors {
             if let Some((_, bytes)) = store.words_mut(&flips.tensor) {
-                for &address in &flips.addresses {
-                    bytes[(address / 8) as usize] ^= 1 << (address % 8);
-                }
+                flip_all(bytes, &flips.addresses);
             }
         }
         Ok(())
@@ -188,7 +189,8 @@ impl FaultPattern {
             let missing = || PatternError::NoTensor { tensor: tensor.to_owned() };
             let (format, old) = from.words(tensor).ok_or_else(missing)?;
             let elements = (old.len() / format.bytes()) as u64;
-            let mut flips = TensorFlips { tensor: tensor.to_owned(), format, elements, addresses: Vec::new() };
+            let mut flips =
+                TensorFlips { tensor: tensor.to_owned(), format, elements, addresses: Vec::new() };
             flips.check_store(to.words(tensor))?;
             let new = to.words(tensor).ok_or_else(missing)?.1;
             flips.addresses = differing_bits(old, new);
@@ -230,6 +232,25 @@ impl TensorFlips {
             Ok(())
         }
     }
+}
+
+/// Flips bits at rising addresses, all of which lie within `bytes`.
+fn flip_all(bytes: &mut [u8], addresses: &[u64]) {
+    const CHUNK: usize = 1 << 20;
+    let flip = |bytes: &mut [u8], first: u64, addresses: &[u64]| {
+        for &address in addresses {
+            bytes[((address - first) / 8) as usize] ^= 1 << (address % 8);
+        }
+    };
+    if addresses.len() < 50_000 {
+        return flip(bytes, 0, addresses);
+    }
+    bytes.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, bytes)| {
+        let first = (chunk * CHUNK) as u64 * 8;
+        let start = addresses.partition_point(|&address| address < first);
+        let end = addresses.partition_point(|&address| address < first + CHUNK as u64 * 8);
+        flip(bytes, first, &addresses[start..end]);
+    });
 }
 
 fn differing_bits(old: &[u8], new: &[u8]) -> Vec<u64> {
@@ -291,9 +312,18 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_no_pattern() {
-        assert!(matches!(FaultPattern::new(vec![flips(&[64])]), Err(PatternError::OutOfBounds { index: 2, .. })));
-        assert!(matches!(FaultPattern::new(vec![flips(&[5, 5])]), Err(PatternError::NotRising { bit: 5, .. })));
-        assert!(matches!(FaultPattern::new(vec![flips(&[]), flips(&[1])]), Err(PatternError::ListedTwice { .. })));
+        assert!(matches!(
+            FaultPattern::new(vec![flips(&[64])]),
+            Err(PatternError::OutOfBounds { index: 2, .. })
+        ));
+        assert!(matches!(
+            FaultPattern::new(vec![flips(&[5, 5])]),
+            Err(PatternError::NotRising { bit: 5, .. })
+        ));
+        assert!(matches!(
+            FaultPattern::new(vec![flips(&[]), flips(&[1])]),
+            Err(PatternError::ListedTwice { .. })
+        ));
         assert_eq!(FaultPattern::new(vec![flips(&[])]), Ok(FaultPattern::empty()));
     }
 

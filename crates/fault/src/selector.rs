@@ -104,9 +104,12 @@ impl Selector {
             [] => !name.by_name_only,
             include => hit(include, name),
         };
-        let chosen: Vec<bool> =
-            names.iter().map(|&name| wanted(name) && !hit(&self.exclude, name)).collect();
-        if chosen.contains(&true) { Ok(chosen) } else { Err(SelectorError::Empty { patterns: self.patterns() }) }
+        let chosen: Vec<bool> = names.iter().map(|&name| wanted(name) && !hit(&self.exclude, name)).collect();
+        if chosen.contains(&true) {
+            Ok(chosen)
+        } else {
+            Err(SelectorError::Empty { patterns: self.patterns() })
+        }
     }
 
     fn patterns(&self) -> Vec<String> {
@@ -162,8 +165,12 @@ mod tests {
 
     #[test]
     fn what_matches_nothing_is_an_error() {
-        assert!(matches!(select(&["cnov*"]), Err(SelectorError::NoMatch { pattern, .. }) if pattern == "cnov*"));
-        assert!(matches!(select(&["*", "!bais"]), Err(SelectorError::NoMatch { pattern, .. }) if pattern == "bais"));
+        assert!(
+            matches!(select(&["cnov*"]), Err(SelectorError::NoMatch { pattern, .. }) if pattern == "cnov*")
+        );
+        assert!(
+            matches!(select(&["*", "!bais"]), Err(SelectorError::NoMatch { pattern, .. }) if pattern == "bais")
+        );
         assert!(matches!(select(&["conv1.bias", "!*"]), Err(SelectorError::Empty { .. })));
         assert!(matches!(select(&["a[z"]), Err(SelectorError::Invalid { .. })));
     }

@@ -86,9 +86,10 @@ impl FaultSpace {
     fn add(&mut self, candidate: &Candidate<'_>, bits: BitSelection) -> Result<(), SpaceError> {
         const LIMIT: u64 = 1 << 56;
         let name = || candidate.name.to_owned();
-        let mask = bits.mask(candidate.format).map_err(|source| SpaceError::Bits { tensor: name(), source })?;
+        let mask =
+            bits.mask(candidate.format).map_err(|source| SpaceError::Bits { tensor: name(), source })?;
         let all = candidate.elements.checked_mul(u64::from(candidate.format.width()));
-        if !all.and_then(|all| all.checked_add(self.bits())).is_some_and(|total| total <= LIMIT) {
+        if all.and_then(|all| all.checked_add(self.bits())).is_none_or(|total| total > LIMIT) {
             return Err(SpaceError::TooLarge { tensor: name(), elements: candidate.elements });
         }
         if candidate.elements > 0 {
@@ -152,8 +153,10 @@ mod tests {
 
     #[test]
     fn counts_the_selected_bits() {
-        let tensors = [candidate("a", Format::F32, 10), candidate("b", Format::F16, 3), candidate("c", Format::F32, 0)];
-        let bits = |selection| FaultSpace::select(tensors, &Selector::all(), selection).map(|space| space.bits());
+        let tensors =
+            [candidate("a", Format::F32, 10), candidate("b", Format::F16, 3), candidate("c", Format::F32, 0)];
+        let bits =
+            |selection| FaultSpace::select(tensors, &Selector::all(), selection).map(|space| space.bits());
         assert_eq!(bits(BitSelection::All), Ok(10 * 32 + 3 * 16));
         assert_eq!(bits(BitSelection::Exponent), Ok(10 * 8 + 3 * 5));
         assert_eq!(bits(BitSelection::Msb), Ok(13));
@@ -162,7 +165,8 @@ mod tests {
 
     #[test]
     fn sites_become_addresses() {
-        let tensor = SpaceTensor { name: "w".into(), format: Format::F32, elements: 4, mask: 1 << 30 | 1 << 3 };
+        let tensor =
+            SpaceTensor { name: "w".into(), format: Format::F32, elements: 4, mask: 1 << 30 | 1 << 3 };
         assert_eq!(tensor.addresses(vec![0, 1, 2, 7]), [3, 30, 32 + 3, 96 + 30]);
     }
 

@@ -7,10 +7,12 @@ use crate::key::Stream;
 use crate::rate::Rate;
 use crate::shells::{MAX_SITES, Shell, shells, width_log2};
 
-/// Blocks hold 2^22 sites, whose bitmap fits a second-level cache.
-const BLOCK_LOG2: u32 = 22;
-/// Below this many expected hits in a block, sorting them beats the bitmap.
+/// Dense blocks hold 2^22 sites, whose bitmap fits a second-level cache.
+const DENSE_BLOCK_LOG2: u32 = 22;
+/// With fewer expected hits in such a block, sorting them beats the bitmap.
 const FEW: f64 = 2048.0;
+/// Then blocks are made to hold about this many, which sort fast.
+const SPARSE_BLOCK_HITS: f64 = 48.0;
 /// Below this many expected hits in all, threads do not pay.
 const ALONE: f64 = 20_000.0;
 
@@ -45,7 +47,8 @@ pub struct BernoulliDraw<'s> {
 #[derive(Default)]
 pub struct Scratch {
     set: BlockSet,
-    list: Vec<u64>,
+    /// Sites counted from the start of the block; blocks have at most 2^32.
+    list: Vec<u32>,
 }
 
 impl<'s> BernoulliDraw<'s> {
@@ -57,7 +60,7 @@ impl<'s> BernoulliDraw<'s> {
     pub fn new(stream: &'s Stream, sites: u64, rate: Rate) -> Self {
         assert!(sites <= MAX_SITES, "{sites} sites are more than 2^56");
         let hazard = rate.hazard();
-        let block_log2 = BLOCK_LOG2.min(width_log2(sites).max(6));
+        let block_log2 = block_log2(hazard).min(width_log2(sites).max(6));
         let possible = sites > 0 && hazard > 0.0 && hazard.is_finite();
         let all = if possible { shells(sites, rate) } else { Vec::new() };
         let (narrow, wide) = all.into_iter().partition(|shell: &Shell| shell.span_log2 <= block_log2);
@@ -80,9 +83,15 @@ impl<'s> BernoulliDraw<'s> {
         1 << self.block_log2
     }
 
-    /// Expected number of hits in all, or the number of sites for rate 1.
-    fn expected(&self) -> f64 {
-        self.hazard.min(1.0) * self.sites as f64
+    /// Expected number of hits among `sites` sites; a bound for rates near 1.
+    fn expected(&self, sites: u64) -> f64 {
+        self.hazard.min(1.0) * sites as f64
+    }
+
+    /// Whether visiting all blocks is so little work that starting threads for it would cost more.
+    #[must_use]
+    pub fn is_small(&self) -> bool {
+        self.expected(self.sites) < ALONE
     }
 
     /// Hands over the hits of one block as a bitmap, in order and in runs: `run(i, words)` says that site `64 * (i + j) + b`
@@ -93,17 +102,18 @@ impl<'s> BernoulliDraw<'s> {
     /// When there is no such block.
     pub fn visit_block(&self, block: u64, scratch: &mut Scratch, mut run: impl FnMut(u64, &[u64])) {
         assert!(block < self.blocks(), "block {block} of {}", self.blocks());
+        if self.hazard == 0.0 || self.has_no_hits(block) {
+            return;
+        }
         let start = block << self.block_log2;
         let end = self.sites.min(start + self.block_sites());
-        if self.hazard == 0.0 {
-            // No hit anywhere.
-        } else if self.hazard.is_infinite() {
+        if self.hazard.is_infinite() {
             all_words(start, end, run);
-        } else if self.hazard * ((end - start) as f64) < FEW {
+        } else if !is_dense(self.hazard) {
             scratch.list.clear();
-            self.visit_hits(block, end, |site| scratch.list.push(site));
+            self.visit_hits(block, end, |site| scratch.list.push((site - start) as u32));
             scratch.list.sort_unstable();
-            words_of_sorted(&scratch.list, run);
+            words_of_sorted(start / 64, &scratch.list, run);
         } else {
             scratch.set.reserve(end - start);
             self.visit_hits(block, end, |site| scratch.set.insert(site - start));
@@ -111,17 +121,26 @@ impl<'s> BernoulliDraw<'s> {
         }
     }
 
+    /// Whether it is known without looking that a block has no hits. At low rates most blocks have none.
+    fn has_no_hits(&self, block: u64) -> bool {
+        let block = block as usize;
+        self.narrow.is_empty() && self.hazard.is_finite() && self.starts[block] == self.starts[block + 1]
+    }
+
     /// Every hit, sorted.
     #[must_use]
     pub fn sites(&self) -> Vec<u64> {
+        // Three standard deviations of room: growing would copy everything.
+        let expected = self.expected(self.block_sites().min(self.sites));
+        let room = (expected + 3.0 * expected.sqrt()) as usize;
         let one = |scratch: &mut Scratch, block: u64| {
-            let mut hits = Vec::new();
+            let mut hits = Vec::with_capacity(room);
             self.visit_block(block, scratch, |first, words| hits.extend(ones_of(first, words)));
             hits
         };
         if self.hazard == 0.0 {
             Vec::new()
-        } else if self.expected() < ALONE {
+        } else if self.is_small() {
             let mut scratch = Scratch::default();
             (0..self.blocks()).flat_map(|block| one(&mut scratch, block)).collect()
         } else {
@@ -146,8 +165,10 @@ impl<'s> BernoulliDraw<'s> {
     }
 
     fn draw_wide(&self, shells: Vec<Shell>) -> Vec<u64> {
-        let spans: Vec<(Shell, u64)> =
-            shells.into_iter().flat_map(|shell| (0..shell.spans(self.sites)).map(move |span| (shell, span))).collect();
+        let spans: Vec<(Shell, u64)> = shells
+            .into_iter()
+            .flat_map(|shell| (0..shell.spans(self.sites)).map(move |span| (shell, span)))
+            .collect();
         let collect = |spans: &[(Shell, u64)]| {
             let mut hits = Vec::new();
             for (shell, span) in spans {
@@ -155,7 +176,7 @@ impl<'s> BernoulliDraw<'s> {
             }
             hits
         };
-        if self.expected() < ALONE {
+        if self.is_small() {
             collect(&spans)
         } else {
             spans.par_chunks(64).flat_map_iter(collect).collect()
@@ -183,6 +204,15 @@ impl<'s> BernoulliDraw<'s> {
     }
 }
 
+/// Sites in a block, log2. Hits do not depend on it.
+fn block_log2(hazard: f64) -> u32 {
+    if is_dense(hazard) { DENSE_BLOCK_LOG2 } else { (SPARSE_BLOCK_HITS / hazard).log2().clamp(10.0, 32.0) as u32 }
+}
+
+fn is_dense(hazard: f64) -> bool {
+    hazard * f64::from(1 << DENSE_BLOCK_LOG2) >= FEW
+}
+
 /// Words that hit every site of a range which starts at a multiple of 64.
 fn all_words(start: u64, end: u64, mut run: impl FnMut(u64, &[u64])) {
     for first in (start..end).step_by(64) {
@@ -191,10 +221,10 @@ fn all_words(start: u64, end: u64, mut run: impl FnMut(u64, &[u64])) {
     }
 }
 
-/// Groups sorted sites, perhaps with repeats, into words.
-fn words_of_sorted(sites: &[u64], mut run: impl FnMut(u64, &[u64])) {
+/// Groups sorted sites, perhaps with repeats, into words; `first` is the word of site 0.
+fn words_of_sorted(first: u64, sites: &[u32], mut run: impl FnMut(u64, &[u64])) {
     for group in sites.chunk_by(|a, b| a / 64 == b / 64) {
-        run(group[0] / 64, &[group.iter().fold(0, |mask, site| mask | 1 << (site % 64))]);
+        run(first + u64::from(group[0] / 64), &[group.iter().fold(0, |mask, site| mask | 1 << (site % 64))]);
     }
 }
 
@@ -218,7 +248,7 @@ mod tests {
 
     #[test]
     fn blocks_give_what_the_shells_hold() {
-        let block = 1 << BLOCK_LOG2;
+        let block = 1 << DENSE_BLOCK_LOG2;
         let sizes = [1, 2, 63, 64, 65, 1000, 1 << 18, 300_001, block - 1, block, block + 1, 3 * block + 77];
         for (trial, sites) in sizes.into_iter().enumerate() {
             let stream = StreamKey { seed: 3, point: 0, trial: trial as u64 }.tensor("w");

@@ -138,7 +138,10 @@ mod tests {
     #[test]
     fn first_words_are_pinned() {
         let stream = KEY.tensor("conv1.weight");
-        assert_eq!([first(&stream, 0), first(&stream, 1)], [16_461_384_589_575_474_254, 18_213_225_693_220_128_004]);
+        assert_eq!(
+            [first(&stream, 0), first(&stream, 1)],
+            [16_461_384_589_575_474_254, 18_213_225_693_220_128_004]
+        );
     }
 
     #[test]

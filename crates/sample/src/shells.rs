@@ -99,7 +99,8 @@ impl Shell {
     /// Hands every hit of one span to `hit`: sites below `sites`, in no order, some perhaps twice.
     pub(crate) fn visit(&self, stream: &Stream, span: u64, sites: u64, mut hit: impl FnMut(u64)) {
         let mut words = stream.block((self.id << 52) | span);
-        let mut thinning = self.keep_below.map(|limit| (limit, stream.block((self.id << 52) | (1 << 51) | span)));
+        let mut thinning =
+            self.keep_below.map(|limit| (limit, stream.block((self.id << 52) | (1 << 51) | span)));
         let table = table(self.mean_log2);
         let start = span << self.span_log2;
         let end = sites.min(start + (1 << self.span_log2));
@@ -132,7 +133,10 @@ mod tests {
                         kept * power_of_two(shell.mean_log2 as i32 - shell.cell_log2 as i32)
                     })
                     .sum();
-                assert!((expected / rate.hazard() - 1.0).abs() < 1e-12, "2^{width} sites, p = {p}: {expected}");
+                assert!(
+                    (expected / rate.hazard() - 1.0).abs() < 1e-12,
+                    "2^{width} sites, p = {p}: {expected}"
+                );
             }
         }
     }

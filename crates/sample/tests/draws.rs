@@ -115,7 +115,10 @@ fn first_outputs_are_pinned() {
     assert_eq!(draw(&stream, 144 * 32, 1e-3), PINNED_SMALL);
     assert_eq!(draw(&stream, 3_200_000_000, 1e-9), PINNED_LARGE);
     assert_eq!(draw(&stream, 10_000_000, 1e-2)[..6], PINNED_DENSE);
-    assert_eq!(subset(&StreamKey { seed: 42, point: 0, trial: 0 }, 1_000_000, 5).expect("fits"), PINNED_SUBSET);
+    assert_eq!(
+        subset(&StreamKey { seed: 42, point: 0, trial: 0 }, 1_000_000, 5).expect("fits"),
+        PINNED_SUBSET
+    );
 }
 
 const PINNED_SMALL: [u64; 7] = [1571, 2336, 2378, 3196, 3601, 3931, 4509];
