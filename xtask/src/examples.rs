@@ -1,0 +1,134 @@
+//! The demo and the example campaigns.
+
+use crate::workspace::Workspace;
+use crate::{Outcome, process, setup};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+const DEMO: &str = "examples/fashion-cnn/campaign.toml";
+
+/// A campaign may name a file that is not shipped on a line that starts so; without that file it is left out.
+const NEEDS: &str = "# needs: ";
+
+/// Builds the command in release.
+pub fn build() -> Outcome {
+    process::run(&mut process::cargo_with(&["build", "--release", "--locked", "-p", "bitquake-cli"]))
+}
+
+/// The command that [`build`] made.
+pub fn executable() -> Outcome<PathBuf> {
+    let name = format!("bitquake{}", env::consts::EXE_SUFFIX);
+    Ok(Workspace::load()?.target_dir.join("release").join(name))
+}
+
+/// Runs the shipped campaign as a user would; ends with its exit code.
+pub fn demo() -> Outcome {
+    setup::run()?;
+    build()?;
+    become_program(Command::new(executable()?).args(["run", DEMO]))
+}
+
+/// Puts the program in this one's place, so that Ctrl-C and the exit code are its own.
+#[cfg(unix)]
+fn become_program(command: &mut Command) -> Outcome {
+    use std::os::unix::process::CommandExt;
+    let error = command.exec();
+    Err(format!("cannot start `{}`: {error}", process::line(command)))
+}
+
+#[cfg(not(unix))]
+fn become_program(command: &mut Command) -> Outcome {
+    process::run(command)
+}
+
+/// Builds, then runs every example campaign with two trials a point.
+pub fn run() -> Outcome {
+    setup::run()?;
+    build()?;
+    run_built()
+}
+
+/// Runs every example campaign with two trials a point, results in a temporary folder.
+pub fn run_built() -> Outcome {
+    let executable = executable()?;
+    let scratch = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
+    for (number, campaign) in campaigns(Path::new("examples"))?.iter().enumerate() {
+        match missing_file(campaign)? {
+            Some(file) => println!("skipped {}: needs {}", campaign.display(), file.display()),
+            None => run_campaign(&executable, campaign, &scratch.path().join(number.to_string()))?,
+        }
+    }
+    Ok(())
+}
+
+fn run_campaign(executable: &Path, campaign: &Path, results: &Path) -> Outcome {
+    println!("running {}", campaign.display());
+    let mut command = Command::new(executable);
+    process::run(command.arg("run").arg(campaign).arg("-o").arg(results).args(["--set", "run.trials=2"]))?;
+    let expected = ["campaign.toml", "golden.json", "summary.csv", "trials.csv", "report.html"];
+    match expected.iter().find(|name| !results.join(name).is_file()) {
+        Some(name) => Err(format!("{} left no {name}", campaign.display())),
+        None => Ok(()),
+    }
+}
+
+/// Every `*.toml` in a folder of `dir`, sorted.
+fn campaigns(dir: &Path) -> Outcome<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for example in entries(dir)?.into_iter().filter(|path| path.is_dir()) {
+        let is_toml = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml");
+        found.extend(entries(&example)?.into_iter().filter(is_toml));
+    }
+    if found.is_empty() { Err(format!("no campaign in {}", dir.display())) } else { Ok(found) }
+}
+
+fn entries(dir: &Path) -> Outcome<Vec<PathBuf>> {
+    let listed = fs::read_dir(dir).map_err(|error| format!("cannot read {}: {error}", dir.display()))?;
+    let mut paths: Vec<PathBuf> = listed.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+/// The first file the campaign says it needs that is not there; names are relative to the campaign.
+fn missing_file(campaign: &Path) -> Outcome<Option<PathBuf>> {
+    let text = fs::read_to_string(campaign)
+        .map_err(|error| format!("cannot read {}: {error}", campaign.display()))?;
+    let home = campaign.parent().unwrap_or(Path::new("."));
+    let mut needed =
+        text.lines().filter_map(|line| line.strip_prefix(NEEDS)).map(|file| home.join(file.trim()));
+    Ok(needed.find(|file| !file.exists()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{campaigns, missing_file};
+    use std::fs;
+
+    #[test]
+    fn campaigns_are_found_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(campaigns(dir.path()).unwrap_err().contains("no campaign"));
+        for file in ["b/campaign.toml", "a/full.toml", "a/campaign.toml", "a/notes.md"] {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let found = campaigns(dir.path()).unwrap();
+        let names: Vec<_> =
+            found.iter().map(|path| path.strip_prefix(dir.path()).unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["a/campaign.toml", "a/full.toml", "b/campaign.toml"]);
+    }
+
+    #[test]
+    fn a_needed_file_that_is_missing_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let campaign = dir.path().join("campaign.toml");
+        fs::write(&campaign, "schema = 1\n# needs: model.onnx\n# needs: /no/such/data.gz\n").unwrap();
+        assert_eq!(missing_file(&campaign).unwrap(), Some(dir.path().join("model.onnx")));
+        fs::write(dir.path().join("model.onnx"), "").unwrap();
+        assert_eq!(missing_file(&campaign).unwrap(), Some("/no/such/data.gz".into()));
+        fs::write(&campaign, "schema = 1 # needs: nothing\n").unwrap();
+        assert_eq!(missing_file(&campaign).unwrap(), None);
+    }
+}

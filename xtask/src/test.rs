@@ -1,0 +1,37 @@
+//! Everything that must pass before a change lands.
+
+use crate::process::{cargo_with, run as run_program, works};
+use crate::step::step;
+use crate::{Outcome, deny, examples, layers, readme, setup};
+
+/// Runs every check, cheapest first, and stops at the first that fails.
+pub fn run() -> Outcome {
+    step("setup", setup::run)?;
+    step("format", || run_program(&mut cargo_with(&["fmt", "--all", "--check"])))?;
+    step("layers", layers::run)?;
+    step("clippy", || {
+        let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+        run_program(&mut cargo_with(&arguments))
+    })?;
+    step("tests", tests)?;
+    step("doctests", || run_program(&mut cargo_with(&["test", "--doc", "--workspace", "--locked"])))?;
+    step("documentation", documentation)?;
+    step("dependencies", deny::run)?;
+    step("release build", examples::build)?;
+    step("readme", readme::run_built)?;
+    step("examples", examples::run_built)
+}
+
+/// The unit and integration tests; never the benchmarks, which `--all-targets` would start.
+fn tests() -> Outcome {
+    if works(&mut cargo_with(&["nextest", "--version"])) {
+        return run_program(&mut cargo_with(&["nextest", "run", "--workspace", "--locked"]));
+    }
+    run_program(&mut cargo_with(&["test", "--workspace", "--lib", "--bins", "--tests", "--locked"]))
+}
+
+/// Only libraries: the command's binary and the facade share the name `bitquake`, and so would their pages.
+fn documentation() -> Outcome {
+    let mut command = cargo_with(&["doc", "--no-deps", "--workspace", "--lib", "--locked"]);
+    run_program(command.env("RUSTDOCFLAGS", "-Dwarnings"))
+}
