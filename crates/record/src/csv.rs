@@ -1,0 +1,258 @@
+//! `summary.csv`, `trials.csv`, and the two files of the NN-Error-Injection project.
+//!
+//! Every file starts with one line of column names. Numbers are written so that reading them gives the same number;
+//! what does not exist (the interval of a single trial) is empty.
+
+use crate::metric::METRICS;
+use crate::summary::{MetricSummary, PointSummary};
+use crate::trial::{Amount, TrialRecord};
+
+/// One row a point. After `point`, `rate`, `count`, `trials`, `images`, `ci_method` and `ci_confidence`, each metric has
+/// `_mean`, `_std`, `_min`, `_max`, `_ci_lo` and `_ci_hi`; `dropped` is the share of trials whose accuracy fell by more than
+/// `dropped_margin`, with the interval `dropped_ci_lo` to `dropped_ci_hi` by `dropped_ci_method`.
+#[must_use]
+pub fn summary(points: &[PointSummary], margin: f64) -> String {
+    let mut header: Vec<String> =
+        ["point", "rate", "count", "trials", "images", "ci_method", "ci_confidence"]
+            .map(String::from)
+            .to_vec();
+    for metric in METRICS {
+        header.extend(
+            ["mean", "std", "min", "max", "ci_lo", "ci_hi"].map(|part| format!("{}_{part}", metric.name)),
+        );
+    }
+    let dropped = ["", "_margin", "_ci_method", "_ci_lo", "_ci_hi"];
+    header.extend(dropped.map(|part| format!("dropped{part}")));
+    header.push("worst_trial".into());
+    table(header, points.iter().map(|point| summary_row(point, margin)))
+}
+
+fn summary_row(point: &PointSummary, margin: f64) -> Vec<String> {
+    let [rate, count] = amount_cells(point.amount);
+    let first = point.metrics.iter().find_map(|metric| metric.interval);
+    let mut row = vec![
+        point.point.to_string(),
+        rate,
+        count,
+        point.trials.to_string(),
+        point.images.to_string(),
+        optional(first.map(|interval| interval.method)),
+        optional(first.map(|interval| interval.confidence)),
+    ];
+    row.extend(point.metrics.iter().flat_map(metric_cells));
+    let interval = point.dropped.and_then(|share| share.interval);
+    row.extend([
+        optional(point.dropped.map(|share| share.value)),
+        margin.to_string(),
+        optional(interval.map(|interval| interval.method)),
+        optional(interval.map(|interval| interval.lo)),
+        optional(interval.map(|interval| interval.hi)),
+        optional(point.worst_trial),
+    ]);
+    row
+}
+
+fn metric_cells(metric: &MetricSummary) -> [String; 6] {
+    let summary = metric.summary;
+    [
+        optional(summary.map(|s| s.mean)),
+        optional(summary.and_then(|s| s.std)),
+        optional(summary.map(|s| s.min)),
+        optional(summary.map(|s| s.max)),
+        optional(metric.interval.map(|interval| interval.lo)),
+        optional(metric.interval.map(|interval| interval.hi)),
+    ]
+}
+
+/// One row a trial, with the fields of the records.
+#[must_use]
+pub fn trials(trials: &[TrialRecord]) -> String {
+    let header = [
+        "point",
+        "trial",
+        "rate",
+        "count",
+        "faults",
+        "dormant",
+        "images",
+        "correct",
+        "top5_correct",
+        "golden_mismatch",
+        "nonfinite",
+        "err_union",
+        "due",
+        "loss",
+        "seconds",
+        "to_one",
+        "became_nan",
+        "became_inf",
+        "pattern",
+    ];
+    table(header.map(String::from).to_vec(), trials.iter().map(trial_row))
+}
+
+fn trial_row(trial: &TrialRecord) -> Vec<String> {
+    let [rate, count] = amount_cells(trial.amount());
+    vec![
+        trial.point.to_string(),
+        trial.trial.to_string(),
+        rate,
+        count,
+        trial.faults.to_string(),
+        trial.dormant.to_string(),
+        trial.images.to_string(),
+        trial.correct.to_string(),
+        trial.top5_correct.to_string(),
+        trial.golden_mismatch.to_string(),
+        trial.nonfinite.to_string(),
+        trial.err_union.to_string(),
+        trial.due.to_string(),
+        optional(trial.loss),
+        trial.seconds.to_string(),
+        trial.to_one.to_string(),
+        trial.became_nan.to_string(),
+        trial.became_inf.to_string(),
+        trial.pattern.clone(),
+    ]
+}
+
+/// `<model>.csv` of NN-Error-Injection: the mean top-1 and top-5 accuracy at each rate. Three columns, fractions.
+#[must_use]
+pub fn compat_summary(points: &[PointSummary]) -> String {
+    let mean = |point: &PointSummary, name: &str| {
+        optional(point.metric(name).and_then(|metric| metric.summary).map(|summary| summary.mean))
+    };
+    let row = |point: &PointSummary| {
+        vec![amount_cell(point.amount), mean(point, "accuracy"), mean(point, "top5_accuracy")]
+    };
+    table(compat_header(), points.iter().map(row))
+}
+
+/// `detail-<model>.csv` of NN-Error-Injection: top-1 and top-5 accuracy of each repetition. Three columns, fractions.
+#[must_use]
+pub fn compat_detail(trials: &[TrialRecord]) -> String {
+    let row = |trial: &TrialRecord| {
+        let top5 = crate::trial::share(trial.top5_correct, trial.images);
+        vec![amount_cell(trial.amount()), trial.accuracy().to_string(), top5.to_string()]
+    };
+    table(compat_header(), trials.iter().map(row))
+}
+
+fn compat_header() -> Vec<String> {
+    ["error_rate", "top1", "top5"].map(String::from).to_vec()
+}
+
+fn amount_cell(amount: Amount) -> String {
+    match amount {
+        Amount::Rate(rate) => rate.to_string(),
+        Amount::Count(count) => count.to_string(),
+    }
+}
+
+fn amount_cells(amount: Amount) -> [String; 2] {
+    match amount {
+        Amount::Rate(_) => [amount_cell(amount), String::new()],
+        Amount::Count(_) => [String::new(), amount_cell(amount)],
+    }
+}
+
+fn optional(value: Option<impl ToString>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+fn table(header: Vec<String>, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut text = header.join(",") + "\n";
+    for row in rows {
+        text.push_str(&row.join(","));
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::tests::golden;
+    use crate::summary::{SummaryOptions, summarise};
+    use crate::trial::tests::record;
+
+    /// A point of two trials, one of a single trial without a loss, and one that has not begun.
+    fn campaign() -> (Vec<PointSummary>, Vec<TrialRecord>) {
+        let mut trials = vec![record(0, 0, 90), record(0, 1, 80), record(1, 0, 10)];
+        trials[2] = TrialRecord { rate: Some(0.25), loss: None, nonfinite: 100, ..trials[2].clone() };
+        let amounts = [Amount::Rate(1e-5), Amount::Rate(0.25), Amount::Rate(0.5)];
+        let points = summarise(&golden(&amounts), &trials, SummaryOptions::default()).unwrap();
+        (points, trials)
+    }
+
+    /// The cells of a row that must have as many as the header.
+    fn columns(text: &str) -> Vec<Vec<&str>> {
+        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+        assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{text}");
+        rows
+    }
+
+    fn cell<'a>(text: &'a str, row: usize, name: &str) -> &'a str {
+        let rows = columns(text);
+        let place = rows[0].iter().position(|column| *column == name).unwrap();
+        rows[row + 1][place]
+    }
+
+    #[test]
+    fn the_summary_file() {
+        let (points, _) = campaign();
+        insta::assert_snapshot!(summary(&points, 0.01));
+    }
+
+    #[test]
+    fn the_trials_file() {
+        let (_, trials) = campaign();
+        insta::assert_snapshot!(super::trials(&trials));
+    }
+
+    #[test]
+    fn the_files_of_nn_error_injection_have_exactly_three_columns() {
+        let (points, trials) = campaign();
+        let (whole, detail) = (compat_summary(&points), compat_detail(&trials));
+        assert_eq!(columns(&whole)[0], ["error_rate", "top1", "top5"]);
+        assert_eq!(columns(&detail)[0], ["error_rate", "top1", "top5"]);
+        insta::assert_snapshot!(format!("{whole}\n{detail}"));
+    }
+
+    #[test]
+    fn what_does_not_exist_is_empty() {
+        let text = summary(&campaign().0, 0.01);
+        assert_eq!(cell(&text, 1, "accuracy_ci_lo"), "");
+        assert_eq!(cell(&text, 1, "loss_mean"), "");
+        assert_eq!(cell(&text, 2, "accuracy_mean"), "");
+        assert_eq!(cell(&text, 2, "trials"), "0");
+        assert_eq!(cell(&text, 2, "worst_trial"), "");
+    }
+
+    #[test]
+    fn a_single_trial_still_names_the_confidence_of_its_share() {
+        let text = summary(&campaign().0, 0.01);
+        assert_eq!(cell(&text, 1, "dropped_ci_method"), "clopper-pearson");
+        assert_eq!((cell(&text, 1, "ci_method"), cell(&text, 1, "ci_confidence")), ("", ""));
+    }
+
+    #[test]
+    fn numbers_read_back_as_the_same_numbers() {
+        let mut trial = record(0, 0, 1);
+        trial.images = 3;
+        trial.rate = Some(1.234_567_890_123_456_7e-13);
+        trial.loss = Some(f64::MIN_POSITIVE);
+        let text = trials(std::slice::from_ref(&trial));
+        assert_eq!(cell(&text, 0, "rate").parse(), Ok(1.234_567_890_123_456_7e-13));
+        assert_eq!(cell(&text, 0, "loss").parse(), Ok(f64::MIN_POSITIVE));
+        assert_eq!(columns(&compat_detail(&[trial]))[1][1].parse(), Ok(1.0 / 3.0));
+    }
+
+    #[test]
+    fn rates_and_counts_have_a_column_each() {
+        let mut trial = record(0, 0, 90);
+        (trial.rate, trial.count) = (None, Some(7));
+        let text = trials(&[trial]);
+        assert_eq!((cell(&text, 0, "rate"), cell(&text, 0, "count")), ("", "7"));
+    }
+}

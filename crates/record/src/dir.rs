@@ -1,0 +1,338 @@
+//! A result directory: reading it, and adding to it without ever losing a finished trial.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::SCHEMA;
+use crate::error::RecordError;
+use crate::golden::Golden;
+use crate::trial::TrialRecord;
+
+/// The resolved configuration.
+pub const CAMPAIGN_FILE: &str = "campaign.toml";
+/// The golden run.
+pub const GOLDEN_FILE: &str = "golden.json";
+/// Records reach the disk at least this often.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// The file of one shard's trials.
+#[must_use]
+pub fn shard_file(shard: u32) -> String {
+    format!("trials-{shard}.jsonl")
+}
+
+/// A result directory.
+#[derive(Clone, Debug)]
+pub struct ResultDir {
+    path: PathBuf,
+}
+
+/// Everything in a result directory that is not rebuilt from the rest.
+#[derive(Clone, Debug)]
+pub struct Results {
+    /// The golden run.
+    pub golden: Golden,
+    /// The resolved configuration, as written.
+    pub campaign: String,
+    /// The finished trials of all shards, sorted by point and trial.
+    pub trials: Vec<TrialRecord>,
+}
+
+impl ResultDir {
+    /// The directory at a path, which need not exist yet.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the directory, with its parents.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`].
+    pub fn create(&self) -> Result<(), RecordError> {
+        fs::create_dir_all(&self.path).map_err(RecordError::io(&self.path, "create the directory"))
+    }
+
+    /// The golden run, if it has been written.
+    ///
+    /// # Errors
+    /// [`RecordError`] when the file is there and cannot be read, or is of a newer schema.
+    pub fn golden(&self) -> Result<Option<Golden>, RecordError> {
+        let path = self.path.join(GOLDEN_FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = read(&path)?;
+        let value: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| RecordError::invalid(&path, error))?;
+        let found = value.get("schema").and_then(serde_json::Value::as_u64).unwrap_or(0) as u32;
+        if found > SCHEMA {
+            return Err(RecordError::Newer { path, found });
+        }
+        serde_json::from_value(value).map(Some).map_err(|error| RecordError::invalid(&path, error))
+    }
+
+    /// Writes the resolved configuration and the golden run.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`].
+    pub fn write_golden(&self, campaign: &str, golden: &Golden) -> Result<(), RecordError> {
+        let text =
+            serde_json::to_string_pretty(golden).map_err(|error| RecordError::invalid(&self.path, error))?;
+        write_atomically(&self.path.join(CAMPAIGN_FILE), campaign.as_bytes())?;
+        write_atomically(&self.path.join(GOLDEN_FILE), (text + "\n").as_bytes())
+    }
+
+    /// The finished trials of all shards, sorted by point and trial; a torn last line is passed over.
+    ///
+    /// # Errors
+    /// [`RecordError`] when a file cannot be read, holds a line that is no trial, or two shards disagree about one.
+    pub fn trials(&self) -> Result<Vec<TrialRecord>, RecordError> {
+        let mut trials = Vec::new();
+        for path in self.trial_files()? {
+            trials.extend(read_trials(&path)?.0);
+        }
+        trials.sort_by_key(|trial| (trial.point, trial.trial));
+        if let Some(pair) = trials.windows(2).find(|pair| {
+            (pair[0].point, pair[0].trial) == (pair[1].point, pair[1].trial) && !same(&pair[0], &pair[1])
+        }) {
+            let reason = format!("two different records of point {}, trial {}", pair[0].point, pair[0].trial);
+            return Err(RecordError::invalid(&self.path, reason));
+        }
+        trials.dedup_by_key(|trial| (trial.point, trial.trial));
+        Ok(trials)
+    }
+
+    /// All results.
+    ///
+    /// # Errors
+    /// [`RecordError`] when there are none, or they cannot be read.
+    pub fn read(&self) -> Result<Results, RecordError> {
+        let golden = self.golden()?.ok_or_else(|| {
+            RecordError::invalid(&self.path, "not a result directory: it has no golden.json")
+        })?;
+        Ok(Results { golden, campaign: read(&self.path.join(CAMPAIGN_FILE))?, trials: self.trials()? })
+    }
+
+    fn trial_files(&self) -> Result<BTreeSet<PathBuf>, RecordError> {
+        let list = RecordError::io(&self.path, "list the directory");
+        let entries = match fs::read_dir(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            other => other.map_err(list)?,
+        };
+        let is_trials = |name: &str| name.starts_with("trials-") && name.ends_with(".jsonl");
+        Ok(entries
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_name().to_str().is_some_and(is_trials))
+            .map(|entry| entry.path())
+            .collect())
+    }
+}
+
+/// Whether two records tell the same but for their time.
+fn same(a: &TrialRecord, b: &TrialRecord) -> bool {
+    a.timeless() == b.timeless()
+}
+
+/// Adds trials to the file of one shard.
+#[derive(Debug)]
+pub struct Appender {
+    file: File,
+    path: PathBuf,
+    synced: Instant,
+    /// Bytes that are whole lines; anything beyond is torn.
+    whole: u64,
+}
+
+impl Appender {
+    /// Opens the file of a shard, takes its lock and cuts off a torn last line.
+    ///
+    /// # Errors
+    /// [`RecordError::Locked`] when another run writes it; [`RecordError::Line`] when it holds something else than trials.
+    pub fn open(dir: &ResultDir, shard: u32) -> Result<Self, RecordError> {
+        let path = dir.path.join(shard_file(shard));
+        let file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .append(true)
+            .open(&path)
+            .map_err(RecordError::io(&path, "open for writing"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(RecordError::Locked { path }),
+            // A file system without locks: better to run than to refuse.
+            Err(TryLockError::Error(_)) => {}
+        }
+        let whole = read_trials(&path)?.1;
+        file.set_len(whole).map_err(RecordError::io(&path, "cut off a torn line"))?;
+        Ok(Self { file, path, synced: Instant::now(), whole })
+    }
+
+    /// Adds one trial. On an error nothing of it stays in the file.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`], on a full disk for example.
+    pub fn append(&mut self, trial: &TrialRecord) -> Result<(), RecordError> {
+        let mut line =
+            serde_json::to_string(trial).map_err(|error| RecordError::invalid(&self.path, error))?;
+        line.push('\n');
+        if let Err(source) = self.file.write_all(line.as_bytes()) {
+            // If even this fails, the next reader passes over the torn line.
+            let _ = self.file.set_len(self.whole);
+            return Err(RecordError::io(&self.path, "write a trial")(source));
+        }
+        self.whole += line.len() as u64;
+        if self.synced.elapsed() >= SYNC_EVERY { self.sync() } else { Ok(()) }
+    }
+
+    /// Makes sure that every trial added is on the disk.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`].
+    pub fn sync(&mut self) -> Result<(), RecordError> {
+        self.synced = Instant::now();
+        self.file.sync_data().map_err(RecordError::io(&self.path, "write to the disk"))?;
+        self.file.seek(SeekFrom::End(0)).map_err(RecordError::io(&self.path, "seek"))?;
+        Ok(())
+    }
+}
+
+/// The trials of one file, and how many of its bytes are whole lines.
+fn read_trials(path: &Path) -> Result<(Vec<TrialRecord>, u64), RecordError> {
+    let bytes = fs::read(path).map_err(RecordError::io(path, "read"))?;
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+    let lines: Vec<&[u8]> = bytes[..whole].split_inclusive(|&byte| byte == b'\n').collect();
+    let mut trials = Vec::with_capacity(lines.len());
+    for (index, line) in lines.iter().enumerate() {
+        match serde_json::from_slice(line) {
+            Ok(trial) => trials.push(trial),
+            // A system crash can leave a last line of zeros with an end.
+            Err(_) if index + 1 == lines.len() => return Ok((trials, (whole - line.len()) as u64)),
+            Err(error) => {
+                let reason = error.to_string();
+                return Err(RecordError::Line { path: path.to_owned(), line: index + 1, reason });
+            }
+        }
+    }
+    Ok((trials, whole as u64))
+}
+
+fn read(path: &Path) -> Result<String, RecordError> {
+    fs::read_to_string(path).map_err(RecordError::io(path, "read"))
+}
+
+/// Writes a whole file or nothing: a temporary file in the same folder is filled, synced and renamed.
+///
+/// # Errors
+/// [`RecordError::Io`]; then the old file, if any, is as it was.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || {
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.prefix(".bitquake-").tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().map_err(RecordError::io(path, "write"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trial::tests::record;
+
+    fn dir() -> (tempfile::TempDir, ResultDir) {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = ResultDir::at(temp.path().join("a/b"));
+        dir.create().unwrap();
+        (temp, dir)
+    }
+
+    #[test]
+    fn appends_and_reads_in_order_over_shards() {
+        let (_temp, dir) = dir();
+        let mut one = Appender::open(&dir, 1).unwrap();
+        one.append(&record(0, 1, 90)).unwrap();
+        one.append(&record(0, 0, 91)).unwrap();
+        one.sync().unwrap();
+        Appender::open(&dir, 0).unwrap().append(&record(1, 0, 50)).unwrap();
+        let keys: Vec<_> = dir.trials().unwrap().iter().map(|t| (t.point, t.trial)).collect();
+        assert_eq!(keys, [(0, 0), (0, 1), (1, 0)]);
+    }
+
+    #[test]
+    fn a_torn_last_line_is_cut_off_and_written_again() {
+        let (_temp, dir) = dir();
+        let path = dir.path().join(shard_file(0));
+        let whole = serde_json::to_string(&record(0, 0, 90)).unwrap() + "\n";
+        for cut in 0..whole.len() {
+            fs::write(&path, format!("{whole}{}", &whole[..cut])).unwrap();
+            assert_eq!(dir.trials().unwrap().len(), 1, "cut at {cut}");
+            let mut appender = Appender::open(&dir, 0).unwrap();
+            appender.append(&record(0, 1, 80)).unwrap();
+            drop(appender);
+            assert_eq!(dir.trials().unwrap().len(), 2, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn garbage_in_the_middle_is_an_error_with_its_line() {
+        let (_temp, dir) = dir();
+        let whole = serde_json::to_string(&record(0, 0, 90)).unwrap();
+        fs::write(dir.path().join(shard_file(0)), format!("{whole}\n{{}}\n{whole}\n")).unwrap();
+        assert!(matches!(dir.trials(), Err(RecordError::Line { line: 2, .. })));
+        assert!(matches!(Appender::open(&dir, 0), Err(RecordError::Line { line: 2, .. })));
+    }
+
+    #[test]
+    fn two_runs_never_write_one_shard() {
+        let (_temp, dir) = dir();
+        let first = Appender::open(&dir, 0).unwrap();
+        assert!(matches!(Appender::open(&dir, 0), Err(RecordError::Locked { .. })));
+        drop(first);
+        assert!(Appender::open(&dir, 0).is_ok());
+    }
+
+    #[test]
+    fn shards_that_disagree_are_refused() {
+        let (_temp, dir) = dir();
+        Appender::open(&dir, 0).unwrap().append(&record(0, 0, 90)).unwrap();
+        Appender::open(&dir, 1).unwrap().append(&TrialRecord { seconds: 9.0, ..record(0, 0, 90) }).unwrap();
+        assert_eq!(dir.trials().unwrap().len(), 1);
+        Appender::open(&dir, 1).unwrap().append(&record(0, 0, 91)).unwrap();
+        assert!(dir.trials().unwrap_err().to_string().contains("point 0, trial 0"));
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let (_temp, dir) = dir();
+        fs::write(dir.path().join(GOLDEN_FILE), r#"{"schema": 99}"#).unwrap();
+        assert!(matches!(dir.golden(), Err(RecordError::Newer { found: 99, .. })));
+        fs::write(dir.path().join(GOLDEN_FILE), r#"{"schema": 1}"#).unwrap();
+        assert!(matches!(dir.golden(), Err(RecordError::Invalid { .. })));
+    }
+
+    #[test]
+    fn whole_files_or_nothing() {
+        let (temp, dir) = dir();
+        let path = dir.path().join("x");
+        write_atomically(&path, b"one").unwrap();
+        write_atomically(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(write_atomically(&temp.path().join("missing/x"), b"").is_err());
+    }
+}

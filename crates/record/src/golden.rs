@@ -1,0 +1,120 @@
+//! What is known before the first trial.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::trial::{Amount, share};
+
+/// `golden.json`: the fault-free run, and everything that identifies the campaign.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Golden {
+    /// Version of the files in this directory.
+    pub schema: u32,
+    /// The bitquake that wrote it.
+    pub bitquake: String,
+    /// The campaign's name; not part of its identity.
+    pub name: String,
+    /// SHA-256 over [`identity`](Self::identity).
+    pub campaign: String,
+    /// Everything that decides results, by key.
+    pub identity: BTreeMap<String, String>,
+    /// What evaluated the model.
+    pub engine: Engine,
+    /// Where.
+    pub machine: Machine,
+    /// The model's file name and what is stored in it.
+    pub storage: StorageRecord,
+    /// The points, in order.
+    pub points: Vec<PointPlan>,
+    /// How the golden run did.
+    pub metrics: Counts,
+    /// SHA-256 over all golden outputs, bit for bit: a resumed campaign must reproduce it.
+    pub outputs: String,
+    /// Wall time of the golden run.
+    pub seconds: f64,
+}
+
+/// What evaluated the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Engine {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// How it was set up.
+    pub settings: String,
+    /// Images in one call.
+    pub batch: u64,
+}
+
+/// Where the campaign ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The processor's name.
+    pub cpu: String,
+    /// Threads used.
+    pub threads: u64,
+    /// Operating system and architecture.
+    pub system: String,
+}
+
+/// The model and its fault space.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StorageRecord {
+    /// The model's file name, without its folder.
+    pub model: String,
+    /// Bits that may be hit.
+    pub bits: u64,
+    /// The tensors that may be hit.
+    pub tensors: Vec<SpaceTensorRecord>,
+}
+
+/// One tensor of the fault space.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpaceTensorRecord {
+    /// Its name.
+    pub tensor: String,
+    /// Its number format.
+    pub format: String,
+    /// Its number of elements.
+    pub elements: u64,
+    /// How many of its bits may be hit.
+    pub bits: u64,
+}
+
+/// One point of the campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointPlan {
+    /// The point, from 0.
+    pub point: u32,
+    /// Its rate or count.
+    pub amount: Amount,
+    /// Flips expected in a trial.
+    pub expected_faults: f64,
+}
+
+/// How the golden run did, in images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Images evaluated.
+    pub images: u64,
+    /// Classes of the model.
+    pub classes: u64,
+    /// Images whose label is the best class.
+    pub correct: u64,
+    /// Images whose label is among the best five.
+    pub top5_correct: u64,
+    /// Images with a NaN or an infinity among their outputs.
+    pub nonfinite: u64,
+    /// Mean cross-entropy in nats; none when it is not finite.
+    pub loss: Option<f64>,
+}
+
+impl Counts {
+    /// Share of images whose label is the best class.
+    #[must_use]
+    pub fn accuracy(&self) -> f64 {
+        share(self.correct, self.images)
+    }
+}

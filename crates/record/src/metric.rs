@@ -1,0 +1,64 @@
+//! The numbers that a trial is judged by: one table, from which summaries, files and reports are made.
+
+use crate::trial::{TrialRecord, share};
+
+/// One number of a trial.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its name in files.
+    pub name: &'static str,
+    /// What it is, for people.
+    pub about: &'static str,
+    /// A fraction in `[0, 1]`, printed as a percentage.
+    pub is_share: bool,
+    value: fn(&TrialRecord) -> Option<f64>,
+}
+
+impl Metric {
+    /// The number of one trial; none when the trial has none (a loss that is not finite).
+    #[must_use]
+    pub fn of(&self, trial: &TrialRecord) -> Option<f64> {
+        (self.value)(trial)
+    }
+}
+
+macro_rules! share_of_images {
+    ($name:literal, $field:ident, $about:literal) => {
+        Metric { name: $name, about: $about, is_share: true, value: |t| Some(share(t.$field, t.images)) }
+    };
+}
+
+/// All metrics, in the order of files. `docs` and the report list them from here.
+pub const METRICS: &[Metric] = &[
+    share_of_images!("accuracy", correct, "share of images whose label is the best class"),
+    share_of_images!(
+        "top5_accuracy",
+        top5_correct,
+        "share of images whose label is among the best five classes"
+    ),
+    share_of_images!(
+        "golden_mismatch",
+        golden_mismatch,
+        "share of images whose best class differs from the golden run's (SDC-1)"
+    ),
+    share_of_images!("nonfinite", nonfinite, "share of images with a NaN or an infinity among their outputs"),
+    Metric {
+        name: "err",
+        about: "share of images wrong in the faulty run (robust error)",
+        is_share: true,
+        value: |t| Some(1.0 - t.accuracy()),
+    },
+    share_of_images!("err_union", err_union, "share of images wrong in the clean or in the faulty run"),
+    share_of_images!(
+        "due",
+        due,
+        "share of images without output, because the engine refused the faulty model"
+    ),
+    Metric {
+        name: "loss",
+        about: "mean cross-entropy in nats, over the trials in which it is finite",
+        is_share: false,
+        value: |t| t.loss,
+    },
+    Metric { name: "faults", about: "bits changed", is_share: false, value: |t| Some(t.faults as f64) },
+];
