@@ -1,0 +1,310 @@
+//! What a campaign file says.
+
+use std::path::{Path, PathBuf, absolute};
+
+use bitquake_bits::BitSelection;
+use bitquake_data::DataConfig;
+use bitquake_record::Amount;
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use crate::error::CampaignError;
+use crate::merge_toml::{assignment, explain, merge};
+
+/// A campaign file, every default filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Version of this format; 1.
+    pub schema: u32,
+    /// What to call the campaign; not part of its identity.
+    #[serde(default = "default_name")]
+    pub name: String,
+    /// The root of all random choices.
+    #[serde(default)]
+    pub seed: u64,
+    /// The model.
+    pub model: ModelConfig,
+    /// The labelled images.
+    pub data: DataConfig,
+    /// What the memory holds.
+    #[serde(default)]
+    pub storage: StorageConfig,
+    /// The faults.
+    pub fault: FaultConfig,
+    /// How to run.
+    #[serde(default)]
+    pub run: RunConfig,
+    /// Where the results go.
+    #[serde(default)]
+    pub output: OutputConfig,
+}
+
+/// `[model]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// The ONNX file, relative to the campaign file.
+    pub path: PathBuf,
+}
+
+/// `[storage]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageConfig {
+    /// `native`: the words of the model file.
+    pub family: String,
+}
+
+/// `[fault]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultConfig {
+    /// `bit-flip`.
+    #[serde(default = "default_fault_model")]
+    pub model: String,
+    /// `weights`.
+    #[serde(default = "default_target")]
+    pub target: String,
+    /// Bit error rates, one point each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rates: Option<Vec<f64>>,
+    /// Exact numbers of flips, one point each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Vec<u64>>,
+    /// Globs over tensor names; `!glob` leaves out.
+    #[serde(default = "default_select")]
+    pub select: Vec<String>,
+    /// Which bits of a word: `all`, `30`, `23..30`, `sign`, `exponent`, `mantissa`, `msb`.
+    #[serde(default = "default_bits")]
+    pub bits: String,
+}
+
+/// `[run]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// Trials at each point.
+    pub trials: u64,
+    /// Images in one call of the engine.
+    pub batch: u64,
+    /// Threads; 0 stands for all cores.
+    pub threads: u64,
+    /// Confidence of the intervals, in (0, 1).
+    pub confidence: f64,
+    /// A trial counts as dropped when its accuracy lies more than this below the golden run's; a fraction.
+    pub margin: f64,
+    /// Stopping rules, which this version does not have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<toml::Value>,
+}
+
+/// `[output]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutputConfig {
+    /// The result directory, relative to the campaign file. Default: `results/<name>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+    /// Also write the files of another project.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compat: Option<Compat>,
+}
+
+/// Whose files to write besides our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compat {
+    /// `<model>.csv` and `detail-<model>.csv` of NN-Error-Injection.
+    NnErrorInjection,
+}
+
+const SCHEMA: u32 = 1;
+
+fn default_name() -> String {
+    "campaign".into()
+}
+fn default_fault_model() -> String {
+    "bit-flip".into()
+}
+fn default_target() -> String {
+    "weights".into()
+}
+fn default_select() -> Vec<String> {
+    vec!["*".into()]
+}
+fn default_bits() -> String {
+    "all".into()
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { family: "native".into() }
+    }
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self { trials: 50, batch: 64, threads: 0, confidence: 0.95, margin: 0.01, stop: None }
+    }
+}
+
+#[expect(
+    clippy::derivable_impls,
+    reason = "the defaults of a section are written out, like those of the others"
+)]
+impl Default for OutputConfig {
+    fn default() -> Self {
+        Self { dir: None, compat: None }
+    }
+}
+
+/// Reads campaign files, later ones on top of earlier ones, then `key=value` settings on top of all; checks everything that
+/// can be checked without the model and the data; makes all paths absolute. Paths in a file are relative to that file, paths
+/// in settings to the working directory.
+///
+/// # Errors
+/// [`CampaignError::Read`] and [`CampaignError::Config`].
+pub fn read_config(files: &[PathBuf], settings: &[String]) -> Result<Config, CampaignError> {
+    let mut all = Table::new();
+    for file in files {
+        merge(&mut all, read_layer(file)?);
+    }
+    for text in settings {
+        let mut table = assignment(text)?;
+        resolve_paths(&mut table, Path::new("."));
+        merge(&mut all, table);
+    }
+    let place = files.last().map_or_else(|| "--set".into(), |file| file.display().to_string());
+    let mut config: Config =
+        all.try_into().map_err(|error: toml::de::Error| CampaignError::config(&place, explain(&error)))?;
+    config.check().map_err(|reason| CampaignError::config(&place, reason))?;
+    if config.output.dir.is_none() {
+        let base = files.first().and_then(|file| file.parent()).unwrap_or(Path::new("."));
+        config.output.dir = Some(resolved(base, &Path::new("results").join(&config.name)));
+    }
+    Ok(config)
+}
+
+/// One file, checked against the known keys, so that an error names this file.
+fn read_layer(file: &Path) -> Result<Table, CampaignError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|source| CampaignError::Read { path: file.to_owned(), source })?;
+    let mut table: Table = toml::from_str(&text)
+        .map_err(|error| CampaignError::config(file.display().to_string(), explain(&error)))?;
+    resolve_paths(&mut table, file.parent().unwrap_or(Path::new(".")));
+    Ok(table)
+}
+
+const PATHS: [(&str, &str); 4] =
+    [("model", "path"), ("data", "images"), ("data", "labels"), ("output", "dir")];
+
+fn resolve_paths(table: &mut Table, base: &Path) {
+    for (section, key) in PATHS {
+        let value = table.get_mut(section).and_then(|section| section.get_mut(key));
+        if let Some(toml::Value::String(path)) = value
+            && let Some(full) = resolved(base, Path::new(path.as_str())).to_str()
+        {
+            *path = full.to_owned();
+        }
+    }
+}
+
+fn resolved(base: &Path, path: &Path) -> PathBuf {
+    let joined = base.join(path);
+    absolute(&joined).unwrap_or(joined)
+}
+
+/// The configuration as a file that gives the same campaign, every default visible.
+///
+/// # Errors
+/// [`CampaignError::Config`] when a path is not Unicode.
+pub fn resolved_toml(config: &Config) -> Result<String, CampaignError> {
+    toml::to_string(config).map_err(|error| CampaignError::config("campaign", error.to_string()))
+}
+
+impl Config {
+    /// The points, in order.
+    #[must_use]
+    pub fn amounts(&self) -> Vec<Amount> {
+        let rates = self.fault.rates.iter().flatten().map(|&rate| Amount::Rate(rate));
+        rates.chain(self.fault.counts.iter().flatten().map(|&count| Amount::Count(count))).collect()
+    }
+
+    /// Which bits of a word.
+    pub(crate) fn bits(&self) -> Result<BitSelection, String> {
+        self.fault.bits.parse().map_err(|error| format!("[fault] bits: {error}"))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.schema != SCHEMA {
+            return Err(format!("schema {} is not known, this version reads schema {SCHEMA}", self.schema));
+        }
+        supported("[storage] family", &self.storage.family, &["native"])?;
+        supported("[fault] model", &self.fault.model, &["bit-flip"])?;
+        supported("[fault] target", &self.fault.target, &["weights"])?;
+        self.check_name()?;
+        self.check_amounts()?;
+        self.bits()?;
+        self.data.validate().map_err(|error| format!("[data] {error}"))?;
+        self.run.check()
+    }
+
+    fn check_name(&self) -> Result<(), String> {
+        let is_plain = |c: char| c.is_alphanumeric() || "-_. ".contains(c);
+        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(is_plain) {
+            return Err(format!("name `{}` is not made of letters, digits, spaces and -_.", self.name));
+        }
+        Ok(())
+    }
+
+    fn check_amounts(&self) -> Result<(), String> {
+        match (&self.fault.rates, &self.fault.counts) {
+            (None, None) => return Err("[fault] needs rates = [...] or counts = [...]".into()),
+            (Some(_), Some(_)) => return Err("[fault] has both rates and counts: give one of them".into()),
+            _ => {}
+        }
+        let amounts = self.amounts();
+        if amounts.is_empty() {
+            return Err("[fault] rates or counts is empty: there is nothing to run".into());
+        }
+        for (place, amount) in amounts.iter().enumerate() {
+            if let Amount::Rate(rate) = amount {
+                bitquake_sample::Rate::new(*rate).map_err(|error| format!("[fault] rates: {error}"))?;
+            }
+            if amounts[..place].contains(amount) {
+                return Err(format!("[fault] {}s: {amount} is listed twice", amount.kind()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RunConfig {
+    fn check(&self) -> Result<(), String> {
+        if self.stop.is_some() {
+            return Err(
+                "[run] stop: stopping rules are not supported yet; give a fixed number of trials".into()
+            );
+        }
+        if self.trials == 0 {
+            return Err("[run] trials is 0: there is nothing to run".into());
+        }
+        if self.batch == 0 {
+            return Err("[run] batch is 0: give the number of images in one call of the engine".into());
+        }
+        bitquake_stats::check_confidence(self.confidence).map_err(|error| format!("[run] {error}"))?;
+        if !(0.0..=1.0).contains(&self.margin) {
+            return Err(format!("[run] margin {} is not a fraction in [0, 1]", self.margin));
+        }
+        Ok(())
+    }
+}
+
+fn supported(key: &str, value: &str, known: &[&str]) -> Result<(), String> {
+    if known.contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("{key} = \"{value}\" is not supported; supported: {}", known.join(", ")))
+    }
+}

@@ -1,0 +1,112 @@
+//! What makes a campaign the same campaign.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::io::Read;
+use std::path::Path;
+
+use bitquake_data::{DataError, source_files};
+use bitquake_sample::STREAM_VERSION;
+use sha2::{Digest, Sha256};
+
+use crate::config::Config;
+use crate::error::CampaignError;
+
+/// Version of what the metrics mean.
+const METRICS_VERSION: u32 = 1;
+
+/// Everything that decides results, by key, and nothing else: no names, paths or thread counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    parts: BTreeMap<String, String>,
+}
+
+impl Identity {
+    /// Collects the parts. `model` are the model's files: a location (empty for the main file) and its bytes.
+    pub(crate) fn new<'a>(
+        config: &Config,
+        model: impl Iterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<Self, CampaignError> {
+        let mut parts = BTreeMap::new();
+        let mut put = |key: &str, value: String| parts.insert(key.to_owned(), value);
+        for (location, bytes) in model {
+            put(format!("model {location}").trim_end(), hex(&Sha256::digest(bytes)));
+        }
+        for (place, file) in source_files(&config.data, Path::new("")).iter().enumerate() {
+            put(&format!("data {place}"), hash_file(file)?);
+        }
+        let data = &config.data;
+        put("data format", data.format.to_string());
+        put("data keys", format!("{} {}", data.images_key, data.labels_key));
+        put("data limit", data.limit.map_or("all".into(), |limit| limit.to_string()));
+        put("data preprocess", format!("{:?}", data.preprocess));
+        put("seed", config.seed.to_string());
+        put("storage", config.storage.family.clone());
+        put("fault model", config.fault.model.clone());
+        put("fault target", config.fault.target.clone());
+        put("fault points", config.amounts().iter().map(|a| format!("{} {a:?};", a.kind())).collect());
+        put("fault select", config.fault.select.join(" "));
+        put("fault bits", config.fault.bits.clone());
+        put("batch", config.run.batch.to_string());
+        put("streams", STREAM_VERSION.to_string());
+        put("metrics", METRICS_VERSION.to_string());
+        Ok(Self { parts })
+    }
+
+    /// The parts by key.
+    #[must_use]
+    pub fn parts(&self) -> &BTreeMap<String, String> {
+        &self.parts
+    }
+
+    /// SHA-256 over all parts, as 64 hex digits.
+    #[must_use]
+    pub fn id(&self) -> String {
+        let mut hash = Sha256::new();
+        for (key, value) in &self.parts {
+            for text in [key, value] {
+                hash.update((text.len() as u64).to_le_bytes());
+                hash.update(text.as_bytes());
+            }
+        }
+        hex(&hash.finalize())
+    }
+
+    /// In what another campaign's parts differ from these, for people.
+    #[must_use]
+    pub fn difference(&self, other: &BTreeMap<String, String>) -> String {
+        let mut keys: Vec<&String> = self.parts.keys().chain(other.keys()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let show = |value: Option<&String>| value.map_or("nothing".into(), |value| format!("`{value}`"));
+        let differing = keys.into_iter().filter(|key| self.parts.get(*key) != other.get(*key));
+        let told: Vec<String> = differing
+            .map(|key| {
+                format!("{key} is {} here and {} there", show(self.parts.get(key)), show(other.get(key)))
+            })
+            .collect();
+        told.join("; ")
+    }
+}
+
+fn hash_file(path: &Path) -> Result<String, CampaignError> {
+    let open = |source| DataError::Open { file: path.to_owned(), source };
+    let mut file = std::fs::File::open(path).map_err(open)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).map_err(open)? {
+            0 => return Ok(hex(&hash.finalize())),
+            n => hash.update(&buffer[..n]),
+        }
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

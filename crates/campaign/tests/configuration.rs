@@ -1,0 +1,123 @@
+//! Wrong configurations and what is said about them.
+
+use std::path::PathBuf;
+
+use bitquake_campaign::{Campaign, Config, read_config, resolved_toml};
+
+fn example() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/fashion-cnn/campaign.toml"))
+}
+
+fn with(settings: &[&str]) -> Result<Config, String> {
+    let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+    read_config(&[example()], &settings).map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let cases = [
+        ("run.trails=3", "unknown key `trails`; did you mean `trials`?"),
+        ("fautl.rates=[0.1]", "unknown key `fautl`; did you mean `fault`?"),
+        ("data.preprocess.scales=3", "unknown key `scales`; did you mean `scale`?"),
+        ("fault.rates=[1.5]", "rate 1.5 is not a probability in [0, 1]"),
+        ("fault.rates=[-1e-9]", "rate -0.000000001 is not a probability"),
+        ("fault.rates=[nan]", "rate NaN is not a probability"),
+        ("fault.rates=[]", "there is nothing to run"),
+        ("fault.rates=[0.1, 0.1]", "0.1 is listed twice"),
+        ("fault.rates='many'", "invalid type"),
+        ("fault.counts=[1]", "both rates and counts"),
+        ("fault.model=burst", "fault] model = \"burst\" is not supported; supported: bit-flip"),
+        ("fault.target=activations", "target = \"activations\" is not supported; supported: weights"),
+        ("fault.bits=exponents", "[fault] bits"),
+        ("fault.bits=9..3", "[fault] bits"),
+        ("storage.family=symmetric", "[storage] family = \"symmetric\" is not supported; supported: native"),
+        ("run.trials=0", "trials is 0"),
+        ("run.trials=-1", "invalid value"),
+        ("run.batch=0", "batch is 0"),
+        ("run.confidence=95", "confidence 95 is not between 0 and 1"),
+        ("run.margin=2", "margin 2 is not a fraction"),
+        ("run.stop={ half_width = 0.01 }", "stopping rules are not supported yet"),
+        ("schema=2", "schema 2 is not known"),
+        ("name=../evil", "name `../evil` is not made of"),
+        ("data.limit=0", "limit"),
+        ("data.preprocess.std=[0.0]", "std"),
+        ("data.format=image-folder", "image-folder is not supported yet"),
+        ("output.compat=other", "unknown variant `other`"),
+        ("run", "is not key=value"),
+    ];
+    let mut wrong = Vec::new();
+    for (setting, wanted) in cases {
+        match with(&[setting]) {
+            Ok(_) => wrong.push(format!("{setting}: accepted")),
+            Err(said) if !said.contains(wanted) => wrong.push(format!("{setting}: {said}")),
+            Err(_) => {}
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_only_the_files_show_is_named_too() {
+    let cases = [
+        ("model.path=/nowhere/x.onnx", "/nowhere/x.onnx"),
+        ("data.images=/nowhere/images", "/nowhere/images"),
+        ("data.limit=2001", "2001"),
+        ("fault.select=['cnov*']", "`cnov*` matches no tensor"),
+        ("fault.select=['*', '!*']", "leaves no tensor"),
+        ("fault.bits='32'", "conv1.weight"),
+    ];
+    for (setting, wanted) in cases {
+        let config = with(&[setting]).expect("a valid configuration");
+        let said = Campaign::prepare(config).err().expect("an error").to_string();
+        assert!(said.contains(wanted), "{setting}: {said}");
+    }
+    let mut too_many = with(&[]).expect("valid");
+    (too_many.fault.rates, too_many.fault.counts) = (None, Some(vec![1_000_000_000]));
+    let said = Campaign::prepare(too_many).err().expect("an error").to_string();
+    assert!(said.contains("1000000000 bits to flip, but the fault space has only"), "{said}");
+}
+
+#[test]
+fn later_files_and_settings_win_and_paths_follow_their_file() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let other = temp.path().join("more.toml");
+    std::fs::write(&other, "[run]\ntrials = 7\nbatch = 3\n[output]\ndir = 'here'\n").expect("written");
+    let config = read_config(&[example(), other], &["run.batch=5".into()]).expect("valid");
+    assert_eq!((config.run.trials, config.run.batch, config.seed), (7, 5, 42));
+    assert_eq!(config.output.dir, Some(temp.path().join("here")));
+    assert!(config.model.path.is_absolute() && config.model.path.ends_with("fashion_cnn.onnx"));
+}
+
+#[test]
+fn the_resolved_file_gives_the_same_campaign() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let config = with(&["data.limit=10"]).expect("valid");
+    let path = temp.path().join("campaign.toml");
+    let text = resolved_toml(&config).expect("TOML");
+    for key in ["threads", "confidence", "margin", "family", "layout", "select"] {
+        assert!(text.contains(key), "default `{key}` is not visible in\n{text}");
+    }
+    std::fs::write(&path, text).expect("written");
+    assert_eq!(read_config(&[path], &[]).expect("valid"), config);
+}
+
+#[test]
+fn the_identity_knows_what_decides_results_and_nothing_else() {
+    let id = |settings: &[&str]| {
+        Campaign::prepare(with(settings).expect("valid")).expect("a campaign").0.identity().id()
+    };
+    let plain = id(&[]);
+    assert_eq!(plain.len(), 64);
+    for same in ["name=other", "run.threads=7", "run.trials=3", "run.margin=0.5", "output.dir=elsewhere"] {
+        assert_eq!(plain, id(&[same]), "{same}");
+    }
+    for other in
+        ["seed=1", "data.limit=10", "data.preprocess.scale=1.0", "fault.rates=[0.5]", "fault.bits=sign"]
+    {
+        assert_ne!(plain, id(&[other]), "{other}");
+    }
+    let copy = tempfile::tempdir().expect("a folder");
+    let moved = copy.path().join("renamed.onnx");
+    std::fs::copy(with(&[]).expect("valid").model.path, &moved).expect("copied");
+    assert_eq!(plain, id(&[&format!("model.path={}", moved.display())]), "a path is no part of it");
+}
