@@ -1,0 +1,126 @@
+//! Whatever went wrong, and whose fault it is.
+
+use std::path::PathBuf;
+
+use bitquake_campaign::CampaignError;
+use bitquake_engine::{EngineError, SelfCheckError};
+use bitquake_fault::{DrawError, PatternError, PatternFileError, SelectorError, SpaceError};
+use bitquake_record::RecordError;
+use bitquake_report::ReportError;
+use bitquake_tensors::TensorsError;
+
+/// Everything that can go wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A campaign.
+    #[error(transparent)]
+    Campaign(#[from] CampaignError),
+    /// A tensor file.
+    #[error(transparent)]
+    Tensors(#[from] TensorsError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A selection of tensors.
+    #[error(transparent)]
+    Selector(#[from] SelectorError),
+    /// A selection of tensors or bits.
+    #[error(transparent)]
+    Space(#[from] SpaceError),
+    /// Sites or counts outside the fault space.
+    #[error(transparent)]
+    Draw(#[from] DrawError),
+    /// A pattern that does not fit.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// A file that is no pattern.
+    #[error("{}: {source}", path.display())]
+    PatternFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: PatternFileError,
+    },
+    /// A file that cannot be read.
+    #[error("{}: cannot read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Result files.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The report.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+}
+
+/// What a caller can do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request is wrong: options, configuration, a directory that cannot be written.
+    Usage,
+    /// An input file is bad or missing.
+    BadInput,
+    /// Work was cut short and can be resumed.
+    Stopped,
+    /// A self-check failed: results would not be trustworthy.
+    SelfCheck,
+}
+
+impl Error {
+    /// What a caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Campaign(error) => campaign_kind(error),
+            Self::Engine(error) => engine_kind(error),
+            Self::Record(error) => record_kind(error),
+            Self::Tensors(TensorsError::Write { .. } | TensorsError::WouldOverwriteExternal { .. }) => {
+                ErrorKind::Usage
+            }
+            Self::Tensors(_) | Self::PatternFile { .. } | Self::Read { .. } => ErrorKind::BadInput,
+            Self::Selector(_) | Self::Space(_) | Self::Draw(_) | Self::Pattern(_) | Self::Report(_) => {
+                ErrorKind::Usage
+            }
+        }
+    }
+}
+
+fn campaign_kind(error: &CampaignError) -> ErrorKind {
+    match error {
+        CampaignError::Read { .. } | CampaignError::Tensors(_) => ErrorKind::BadInput,
+        CampaignError::Data(error) if error.is_configuration() => ErrorKind::Usage,
+        CampaignError::Data(_) => ErrorKind::BadInput,
+        CampaignError::Engine(error) | CampaignError::SelfCheck(SelfCheckError::Engine(error)) => {
+            engine_kind(error)
+        }
+        CampaignError::SelfCheck(_)
+        | CampaignError::GoldenDiffers { .. }
+        | CampaignError::ReplayDiffers { .. } => ErrorKind::SelfCheck,
+        CampaignError::Record(error) => record_kind(error),
+        CampaignError::NotRecorded(_) => ErrorKind::Stopped,
+        _ => ErrorKind::Usage,
+    }
+}
+
+fn engine_kind(error: &EngineError) -> ErrorKind {
+    match error {
+        EngineError::NoRuntime { .. } | EngineError::Runtime { .. } | EngineError::Pattern(_) => {
+            ErrorKind::Usage
+        }
+        _ => ErrorKind::BadInput,
+    }
+}
+
+fn record_kind(error: &RecordError) -> ErrorKind {
+    match error {
+        RecordError::Invalid { .. } | RecordError::Line { .. } | RecordError::Newer { .. } => {
+            ErrorKind::BadInput
+        }
+        _ => ErrorKind::Usage,
+    }
+}

@@ -1,0 +1,79 @@
+//! Flipping bits in a file.
+
+use std::path::{Path, PathBuf};
+
+use bitquake_bits::BitSelection;
+use bitquake_campaign::candidates;
+use bitquake_fault::{Explanation, FaultModel, FaultPattern, FaultSpace, Flips, Selector};
+use bitquake_record::write_atomically;
+use bitquake_sample::StreamKey;
+use bitquake_tensors::TensorFile;
+
+use crate::error::Error;
+
+/// Where the flips come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Drawn from a fault model.
+    Draw {
+        /// How many flips, or which.
+        flips: Flips,
+        /// Globs over tensor names; empty selects all.
+        select: Vec<String>,
+        /// Which bits of a word.
+        bits: BitSelection,
+        /// The key of the draw, as in a campaign.
+        key: StreamKey,
+    },
+    /// A saved pattern.
+    Pattern(PathBuf),
+}
+
+/// What an injection did.
+#[derive(Clone, Debug)]
+pub struct Injected {
+    /// The flips.
+    pub pattern: FaultPattern,
+    /// What they did to the words.
+    pub explanation: Explanation,
+    /// Bits that could have been hit; none for a saved pattern.
+    pub space_bits: Option<u64>,
+}
+
+/// Writes `file` with flipped bits to `out`, every other byte as it was.
+///
+/// # Errors
+/// [`Error`] for the file, the selection, the pattern or the output; then nothing is written.
+pub fn inject(file: &Path, source: &Source, out: &Path) -> Result<Injected, Error> {
+    let mut tensors = TensorFile::open(file)?;
+    let (pattern, space_bits) = match source {
+        Source::Draw { flips, select, bits, key } => {
+            let space = FaultSpace::select(candidates(tensors.tensors()), &Selector::new(select)?, *bits)?;
+            let pattern = FaultModel::BitFlip(flips.clone()).draw(&space, key)?;
+            (pattern, Some(space.bits()))
+        }
+        Source::Pattern(path) => (read_pattern(path)?, None),
+    };
+    let explanation = pattern.explain(&tensors)?;
+    pattern.apply(&mut tensors)?;
+    tensors.save(out)?;
+    Ok(Injected { pattern, explanation, space_bits })
+}
+
+/// Reads a saved pattern.
+///
+/// # Errors
+/// [`Error::Read`] and [`Error::PatternFile`].
+pub fn read_pattern(path: &Path) -> Result<FaultPattern, Error> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    FaultPattern::from_json(&text).map_err(|source| Error::PatternFile { path: path.to_owned(), source })
+}
+
+/// Saves a pattern, whole or not at all.
+///
+/// # Errors
+/// [`Error::Record`] when the file cannot be written.
+pub fn write_pattern(path: &Path, pattern: &FaultPattern) -> Result<(), Error> {
+    Ok(write_atomically(path, (pattern.to_json() + "\n").as_bytes())?)
+}

@@ -1,0 +1,43 @@
+//! The faulty model of one recorded trial.
+
+use std::path::Path;
+
+use bitquake_campaign::{Campaign, CampaignError, pattern_digest, read_config};
+use bitquake_fault::FaultPattern;
+use bitquake_record::{CAMPAIGN_FILE, ResultDir};
+use bitquake_tensors::TensorFile;
+
+use crate::error::Error;
+
+/// Writes the model of a result directory with exactly the faults of one trial to `out`; returns the faults.
+///
+/// The model must be the one that the results are of, byte for byte, and the faults must be the ones recorded if the trial
+/// has been recorded. `settings` override the configuration, such as `model.path=...` for a model that has been moved.
+///
+/// # Errors
+/// [`Error`], with [`CampaignError::OtherCampaign`] when the model or the data have changed, and
+/// [`CampaignError::ReplayDiffers`] when the recorded faults were others.
+pub fn replay(
+    dir: &ResultDir,
+    point: u32,
+    trial: u64,
+    out: &Path,
+    settings: &[String],
+) -> Result<FaultPattern, Error> {
+    let results = dir.read()?;
+    let config = read_config(&[dir.path().join(CAMPAIGN_FILE)], settings)?;
+    let (campaign, _) = Campaign::prepare(config)?;
+    campaign.check_same(&results.golden, dir)?;
+    let pattern = campaign.pattern(point, trial)?;
+    let drawn = pattern_digest(&pattern);
+    if let Some(record) = results.trials.iter().find(|record| (record.point, record.trial) == (point, trial))
+        && record.pattern != drawn
+    {
+        let recorded = record.pattern.clone();
+        return Err(CampaignError::ReplayDiffers { point, trial, recorded, drawn }.into());
+    }
+    let mut model = TensorFile::open(&campaign.config().model.path)?;
+    pattern.apply(&mut model)?;
+    model.save(out)?;
+    Ok(pattern)
+}

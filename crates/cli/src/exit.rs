@@ -1,0 +1,74 @@
+//! Exit codes.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use bitquake::{Error, ErrorKind};
+
+/// Why the command did not succeed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something went wrong; the code says whose fault it is.
+    Error {
+        /// The exit code.
+        code: u8,
+        /// What to tell the person.
+        message: String,
+    },
+    /// Nobody reads the output any more.
+    ClosedPipe,
+}
+
+pub(crate) const USAGE: u8 = 2;
+pub(crate) const BAD_INPUT: u8 = 3;
+pub(crate) const STOPPED: u8 = 4;
+pub(crate) const SELF_CHECK: u8 = 5;
+
+impl Failure {
+    pub(crate) fn usage(message: impl Display) -> Self {
+        Self::Error { code: USAGE, message: message.to_string() }
+    }
+
+    pub(crate) fn stopped(message: impl Display) -> Self {
+        Self::Error { code: STOPPED, message: message.to_string() }
+    }
+
+    /// Tells the person and gives the exit code.
+    pub(crate) fn report(self) -> ExitCode {
+        match self {
+            Self::Error { code, message } => {
+                anstream::eprintln!("{} {message}", crate::output::strong_red("error:"));
+                ExitCode::from(code)
+            }
+            Self::ClosedPipe => ExitCode::SUCCESS,
+        }
+    }
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        let code = match error.kind() {
+            ErrorKind::Usage => USAGE,
+            ErrorKind::BadInput => BAD_INPUT,
+            ErrorKind::Stopped => STOPPED,
+            ErrorKind::SelfCheck => SELF_CHECK,
+        };
+        Self::Error { code, message: with_sources(&error) }
+    }
+}
+
+/// The error and what caused it, each once.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,115 @@
+//! `bitquake inject`.
+
+use std::path::PathBuf;
+
+use bitquake::bits::BitSelection;
+use bitquake::fault::{Flips, Site};
+use bitquake::inject::{Injected, Source, inject, write_pattern};
+use bitquake::sample::{Rate, StreamKey};
+use serde::Serialize;
+
+use crate::diff::{by_bit_text, explanation_table};
+use crate::exit::Failure;
+use crate::inspect::parse_bits;
+use crate::output::{Output, grouped};
+
+/// Write a file with flipped bits, every other byte as it was.
+///
+/// The same seed and trial give the same flips; applying a saved pattern again undoes it.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// ONNX or safetensors file
+    file: PathBuf,
+    /// File to write
+    #[arg(long, short, value_name = "OUT")]
+    output: PathBuf,
+    #[command(flatten)]
+    amount: Amount,
+    /// Tensors to select: a name, a glob, or !glob to leave out; repeat for more
+    #[arg(long, value_name = "GLOB", default_value = "*")]
+    select: Vec<String>,
+    /// Bits to select: all, 30, 23..30, sign, exponent, mantissa, msb
+    #[arg(long, value_name = "RANGE", default_value = "all", value_parser = parse_bits)]
+    bits: BitSelection,
+    /// Root of the random choices
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Trial of that seed
+    #[arg(long, default_value_t = 0)]
+    trial: u64,
+    /// Save the flips, for --pattern
+    #[arg(long, value_name = "F")]
+    pattern_out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct Amount {
+    /// Flip each selected bit with this probability
+    #[arg(long, value_name = "P", value_parser = parse_rate)]
+    rate: Option<Rate>,
+    /// Flip exactly this many of the selected bits
+    #[arg(long, value_name = "K")]
+    count: Option<u64>,
+    /// Flip this bit; repeat for more
+    #[arg(long, value_name = "TENSOR:INDEX:BIT")]
+    site: Vec<Site>,
+    /// Apply a saved pattern
+    #[arg(long, value_name = "F", conflicts_with_all = ["select", "bits", "seed", "trial"])]
+    pattern: Option<PathBuf>,
+}
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    Rate::new(number).map_err(|error| error.to_string())
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    space_bits: Option<u64>,
+    #[serde(flatten)]
+    explanation: &'a bitquake::fault::Explanation,
+}
+
+pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
+    let injected = inject(&args.file, &source(args), &args.output)?;
+    if let Some(path) = &args.pattern_out {
+        write_pattern(path, &injected.pattern)?;
+    }
+    if args.json {
+        return output.json(&Told { space_bits: injected.space_bits, explanation: &injected.explanation });
+    }
+    output.data(&as_text(args, &injected))?;
+    output.note(format!("wrote {}", args.output.display()));
+    Ok(())
+}
+
+fn source(args: &Args) -> Source {
+    let flips = match (&args.amount.pattern, args.amount.rate, args.amount.count) {
+        (Some(path), ..) => return Source::Pattern(path.clone()),
+        (None, Some(rate), _) => Flips::Rate(rate),
+        (None, None, Some(count)) => Flips::Count(count),
+        (None, None, None) => Flips::Sites(args.amount.site.clone()),
+    };
+    let key = StreamKey { seed: args.seed, point: 0, trial: args.trial };
+    Source::Draw { flips, select: args.select.clone(), bits: args.bits, key }
+}
+
+fn as_text(args: &Args, injected: &Injected) -> String {
+    let told = &injected.explanation;
+    let mut text = format!("{} bits flipped in {} words", grouped(told.flips), grouped(told.words));
+    if let Some(bits) = injected.space_bits {
+        text.push_str(&format!(", of {} bits selected", grouped(bits)));
+        if let Some(rate) = args.amount.rate {
+            text.push_str(&format!(" ({:.1} expected)", rate.fraction() * bits as f64));
+        }
+    }
+    if told.flips > 0 {
+        text.push_str(&format!("\n\n{}\n\n{}", explanation_table(told), by_bit_text(told)));
+    }
+    text
+}

@@ -1,0 +1,101 @@
+//! The command `bitquake`: a face of the library, without logic of its own.
+
+mod bits;
+mod diff;
+mod doctor;
+mod exit;
+mod inject;
+mod inspect;
+mod output;
+mod progress;
+mod results;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::exit::Failure;
+use crate::output::Output;
+
+/// Find out what flipped bits do to a neural network.
+///
+/// Data goes to standard output, messages to standard error.
+/// Exit codes: 0 done, 2 usage or configuration, 3 an input file is bad or missing,
+/// 4 stopped and resumable, 5 a self-check failed, 1 a bug.
+#[derive(Parser)]
+#[command(name = "bitquake", version, max_term_width = 110)]
+struct Cli {
+    /// Say nothing but results and errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show (and flip) the bits of numbers
+    Bits(bits::Args),
+    /// List a file's tensors and the size of its fault space
+    Inspect(inspect::Args),
+    /// Write a file with flipped bits
+    Inject(inject::Args),
+    /// Compare two files bit by bit
+    Diff(diff::Args),
+    /// Run or resume a campaign
+    Run(run::Args),
+    /// Write the faulty model of one recorded trial
+    Replay(results::ReplayArgs),
+    /// Write the records of a campaign in another format
+    Export(results::ExportArgs),
+    /// Make the tables and the report of a campaign again
+    Report(results::ReportArgs),
+    /// Check that everything needed is there
+    Doctor(doctor::Args),
+    /// Print a completion script for a shell
+    Completions(CompletionArgs),
+}
+
+#[derive(clap::Args)]
+struct CompletionArgs {
+    /// The shell
+    shell: clap_complete::Shell,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output { quiet: cli.quiet };
+    let done = match cli.command {
+        Command::Bits(args) => bits::run(&args, &output),
+        Command::Inspect(args) => inspect::run(&args, &output),
+        Command::Inject(args) => inject::run(&args, &output),
+        Command::Diff(args) => diff::run(&args, &output),
+        Command::Run(args) => run::run(&args, &output),
+        Command::Replay(args) => results::replay(&args, &output),
+        Command::Export(args) => results::export(&args, &output),
+        Command::Report(args) => results::report(&args, &output),
+        Command::Doctor(args) => doctor::run(&args, &output),
+        Command::Completions(args) => completions(&args, &output),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn completions(args: &CompletionArgs, output: &Output) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "bitquake", &mut script);
+    output.data(&String::from_utf8_lossy(&script))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

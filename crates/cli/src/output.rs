@@ -1,0 +1,85 @@
+//! Data to standard output, words for people to standard error.
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::exit::Failure;
+
+/// How to talk.
+pub(crate) struct Output {
+    /// Nothing but data and errors.
+    pub(crate) quiet: bool,
+}
+
+impl Output {
+    /// Prints data, with a newline at the end if it has none.
+    pub(crate) fn data(&self, text: &str) -> Result<(), Failure> {
+        let mut out = anstream::stdout();
+        let newline = if text.ends_with('\n') { "" } else { "\n" };
+        match write!(out, "{text}{newline}").and_then(|()| out.flush()) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::ClosedPipe),
+            Err(error) => Err(Failure::usage(format!("cannot write to standard output: {error}"))),
+        }
+    }
+
+    /// Prints data as JSON.
+    pub(crate) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value).map_err(Failure::usage)?;
+        self.data(&text)
+    }
+
+    /// Tells a person something that is not data.
+    pub(crate) fn note(&self, text: impl Display) {
+        if !self.quiet {
+            anstream::eprintln!("{text}");
+        }
+    }
+
+    /// Warns a person; not even `--quiet` hides it.
+    pub(crate) fn warn(&self, text: impl Display) {
+        let yellow = Style::new().bold().fg_color(Some(AnsiColor::Yellow.into()));
+        anstream::eprintln!("{yellow}warning:{yellow:#} {text}");
+    }
+}
+
+pub(crate) fn strong_red(text: &str) -> String {
+    let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
+    format!("{red}{text}{red:#}")
+}
+
+/// A plain table; columns named in `right` are aligned to the right.
+pub(crate) fn table(header: &[&str], right: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header.to_vec());
+    for row in rows {
+        table.add_row(row);
+    }
+    for (place, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if right.contains(&place) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.trim_fmt()
+}
+
+/// A whole number with thin groups of three: `66,170`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

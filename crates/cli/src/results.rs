@@ -1,0 +1,97 @@
+//! `bitquake report`, `export` and `replay`.
+
+use std::path::PathBuf;
+
+use bitquake::inject::write_pattern;
+use bitquake::record::{ResultDir, to_json};
+use bitquake::report::{TableStyle, table};
+use bitquake::results::{ExportFormat, Rebuilt, rebuild};
+
+use crate::exit::Failure;
+use crate::output::{Output, grouped};
+
+/// Make the tables and the report of a campaign again, from its records.
+#[derive(clap::Args)]
+pub(crate) struct ReportArgs {
+    /// Result directory
+    dir: PathBuf,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn report(args: &ReportArgs, output: &Output) -> Result<(), Failure> {
+    show(&rebuild(&ResultDir::at(&args.dir))?, args.json, output)
+}
+
+/// Prints the table of the points and names the report.
+pub(crate) fn show(rebuilt: &Rebuilt, json: bool, output: &Output) -> Result<(), Failure> {
+    if json {
+        return output.data(&to_json(&rebuilt.results, &rebuilt.points)?);
+    }
+    let style = TableStyle { colour: false, width: None };
+    output.data(&table(&rebuilt.results, &rebuilt.points, rebuilt.options, style))?;
+    output.note(format!("report: {}", rebuilt.report.display()));
+    Ok(())
+}
+
+/// Write the records of a campaign in another format.
+#[derive(clap::Args)]
+pub(crate) struct ExportArgs {
+    /// Result directory
+    dir: PathBuf,
+    /// csv: summary.csv and trials.csv; parquet: trials.parquet; json: results.json
+    #[arg(long)]
+    to: Format,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Format {
+    Csv,
+    Parquet,
+    Json,
+}
+
+pub(crate) fn export(args: &ExportArgs, output: &Output) -> Result<(), Failure> {
+    let format = match args.to {
+        Format::Csv => ExportFormat::Csv,
+        Format::Parquet => ExportFormat::Parquet,
+        Format::Json => ExportFormat::Json,
+    };
+    let files = bitquake::results::export(&ResultDir::at(&args.dir), format)?;
+    let list: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    output.data(&list.join("\n"))
+}
+
+/// Write the faulty model of one recorded trial.
+#[derive(clap::Args)]
+pub(crate) struct ReplayArgs {
+    /// Result directory
+    dir: PathBuf,
+    /// The point, from 0
+    #[arg(long, value_name = "I")]
+    point: u32,
+    /// The trial, from 0
+    #[arg(long, value_name = "J")]
+    trial: u64,
+    /// Model file to write
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    /// Also save the flips, for `bitquake inject --pattern`
+    #[arg(long, value_name = "F")]
+    pattern_out: Option<PathBuf>,
+    /// Override a key, such as model.path=elsewhere.onnx
+    #[arg(long, value_name = "key=value")]
+    set: Vec<String>,
+}
+
+pub(crate) fn replay(args: &ReplayArgs, output: &Output) -> Result<(), Failure> {
+    let dir = ResultDir::at(&args.dir);
+    let pattern = bitquake::replay::replay(&dir, args.point, args.trial, &args.output, &args.set)?;
+    if let Some(path) = &args.pattern_out {
+        write_pattern(path, &pattern)?;
+    }
+    let (flips, file) = (grouped(pattern.flips()), args.output.display());
+    output.note(format!("point {}, trial {}: {flips} bits flipped; wrote {file}", args.point, args.trial));
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! `bitquake run`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bitquake::campaign::{Campaign, End, RunOptions, Shard, read_config};
+use bitquake::record::ResultDir;
+use bitquake::results::rebuild;
+
+use crate::exit::{Failure, STOPPED};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::results::show;
+
+/// Run a campaign, or resume it where it was stopped.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Campaign file; later ones override keys of earlier ones
+    #[arg(required = true, value_name = "CAMPAIGN.toml")]
+    files: Vec<PathBuf>,
+    /// Result directory; default: [output] dir, or results/<name> beside the campaign file
+    #[arg(long, short, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Run only the trials of shard I of N
+    #[arg(long, value_name = "I/N", default_value = "0/1")]
+    shard: Shard,
+    /// Override a key, such as run.trials=10; repeat for more
+    #[arg(long, value_name = "key=value")]
+    set: Vec<String>,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
+    let mut config = read_config(&args.files, &args.set)?;
+    if let Some(dir) = &args.output {
+        config.output.dir = Some(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()));
+    }
+    let dir = ResultDir::at(config.output.dir.clone().unwrap_or_else(|| "results".into()));
+    let (campaign, model) = Campaign::prepare(config)?;
+    let stop = stop_on_signal()?;
+    let mut progress = Progress::new(output.quiet);
+    let options = RunOptions { shard: args.shard, stop: &stop };
+    let end = campaign.run(model, &dir, options, |event| progress.event(&event));
+    progress.close();
+    let end = end?;
+    show(&rebuild(&dir)?, args.json, output)?;
+    match end {
+        End::Finished => Ok(()),
+        End::Stopped { missing } => Err(Failure::stopped(format!(
+            "stopped with {missing} trials to go; run the same command again to resume"
+        ))),
+    }
+}
+
+/// The first Ctrl-C or SIGTERM asks to stop after the running trials; the second ends at once.
+fn stop_on_signal() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&stop);
+    let handler = move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            std::process::exit(STOPPED.into());
+        }
+        anstream::eprintln!("finishing the running trials; once more to stop at once");
+    };
+    ctrlc::set_handler(handler)
+        .map_err(|error| Failure::usage(format!("cannot listen for Ctrl-C: {error}")))?;
+    Ok(stop)
+}
