@@ -1,11 +1,12 @@
 //! The progress bar of a campaign.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use bitquake::campaign::Event;
 use bitquake::record::{Amount, Golden};
 use bitquake::stats::Running;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 /// Shows the current point, its accuracy so far, trials a second and the time left; on a terminal only.
 pub(crate) struct Progress {
@@ -27,9 +28,13 @@ impl Progress {
         match event {
             Event::Golden(golden) => self.golden(golden),
             Event::Begin { todo, done } => {
-                let template = "{bar:24} {pos}/{len} trials  {per_sec}  {eta} left  {msg}";
+                let template = "{bar:24} {pos}/{len} trials  {speed}  {eta} left  {msg}";
                 if let Ok(style) = ProgressStyle::with_template(template) {
-                    self.bar.set_style(style);
+                    let speed = |state: &ProgressState, out: &mut dyn Write| {
+                        // Writing to a string cannot fail.
+                        let _ = write!(out, "{:.1}/s", state.per_sec());
+                    };
+                    self.bar.set_style(style.with_key("speed", speed));
                 }
                 self.bar.set_length(todo + done);
                 self.bar.set_position(*done);

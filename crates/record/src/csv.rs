@@ -30,6 +30,7 @@ pub fn summary(points: &[PointSummary], margin: f64) -> String {
 fn summary_row(point: &PointSummary, margin: f64) -> Vec<String> {
     let [rate, count] = amount_cells(point.amount);
     let first = point.metrics.iter().find_map(|metric| metric.interval);
+    let dropped = point.dropped.and_then(|share| share.interval);
     let mut row = vec![
         point.point.to_string(),
         rate,
@@ -37,16 +38,15 @@ fn summary_row(point: &PointSummary, margin: f64) -> Vec<String> {
         point.trials.to_string(),
         point.images.to_string(),
         optional(first.map(|interval| interval.method)),
-        optional(first.map(|interval| interval.confidence)),
+        optional(first.or(dropped).map(|interval| interval.confidence)),
     ];
     row.extend(point.metrics.iter().flat_map(metric_cells));
-    let interval = point.dropped.and_then(|share| share.interval);
     row.extend([
         optional(point.dropped.map(|share| share.value)),
         margin.to_string(),
-        optional(interval.map(|interval| interval.method)),
-        optional(interval.map(|interval| interval.lo)),
-        optional(interval.map(|interval| interval.hi)),
+        optional(dropped.map(|interval| interval.method)),
+        optional(dropped.map(|interval| interval.lo)),
+        optional(dropped.map(|interval| interval.hi)),
         optional(point.worst_trial),
     ]);
     row
@@ -233,7 +233,7 @@ mod tests {
     fn a_single_trial_still_names_the_confidence_of_its_share() {
         let text = summary(&campaign().0, 0.01);
         assert_eq!(cell(&text, 1, "dropped_ci_method"), "clopper-pearson");
-        assert_eq!((cell(&text, 1, "ci_method"), cell(&text, 1, "ci_confidence")), ("", ""));
+        assert_eq!((cell(&text, 1, "ci_method"), cell(&text, 1, "ci_confidence")), ("", "0.95"));
     }
 
     #[test]

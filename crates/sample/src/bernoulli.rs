@@ -176,11 +176,7 @@ impl<'s> BernoulliDraw<'s> {
             }
             hits
         };
-        if self.is_small() {
-            collect(&spans)
-        } else {
-            spans.par_chunks(64).flat_map_iter(collect).collect()
-        }
+        if self.is_small() { collect(&spans) } else { spans.par_chunks(64).flat_map_iter(collect).collect() }
     }
 
     /// Counting sort of the hits by block.
@@ -206,7 +202,11 @@ impl<'s> BernoulliDraw<'s> {
 
 /// Sites in a block, log2. Hits do not depend on it.
 fn block_log2(hazard: f64) -> u32 {
-    if is_dense(hazard) { DENSE_BLOCK_LOG2 } else { (SPARSE_BLOCK_HITS / hazard).log2().clamp(10.0, 32.0) as u32 }
+    if is_dense(hazard) {
+        DENSE_BLOCK_LOG2
+    } else {
+        (SPARSE_BLOCK_HITS / hazard).log2().clamp(10.0, 32.0) as u32
+    }
 }
 
 fn is_dense(hazard: f64) -> bool {

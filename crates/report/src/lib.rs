@@ -1,0 +1,40 @@
+//! What people see of a campaign: the table at the end of a run, and one self-contained HTML page.
+//!
+//! Everything here is read from records and their summaries; no statistics are computed. [`html`] makes the page: plots as
+//! SVG, every number of a plot also in a table, no scripts and nothing from the network. [`table`] makes the table for a
+//! terminal.
+//!
+//! ```
+//! use bitquake_record::{Results, SummaryOptions, summarise};
+//! use bitquake_report::{ReportInput, TableStyle, html, table};
+//!
+//! # fn show(results: &Results) -> Result<(), Box<dyn std::error::Error>> {
+//! let options = SummaryOptions::default();
+//! let points = summarise(&results.golden, &results.trials, options)?;
+//! print!("{}", table(results, &points, options, TableStyle::default()));
+//! let dir = std::path::Path::new("results/fashion-cnn");
+//! std::fs::write("report.html", html(&ReportInput { results, points: &points, options, dir })?)?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod accuracy;
+mod bit_flips;
+mod command;
+mod error;
+mod escape;
+mod figure;
+mod number;
+mod page;
+mod plot;
+mod shares;
+mod summary_tables;
+mod table;
+mod tensor_flips;
+mod verdict;
+mod view;
+mod worst;
+
+pub use error::ReportError;
+pub use page::{ReportInput, html};
+pub use table::{TableStyle, table};

@@ -1,0 +1,198 @@
+//! The HTML page.
+
+use std::path::Path;
+
+use bitquake_record::{Golden, PointSummary, Results, SummaryOptions};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior};
+use serde::Serialize;
+
+use crate::accuracy::accuracy_plot;
+use crate::bit_flips::{BitFlips, bit_flips};
+use crate::error::ReportError;
+use crate::escape::write_escaped;
+use crate::figure::Figure;
+use crate::number::{NONE, grouped, percent, plain};
+use crate::shares::shares_plot;
+use crate::summary_tables::{MetricTable, PointRow, metric_tables, point_rows};
+use crate::tensor_flips::{TensorFlips, tensor_flips};
+use crate::verdict::{Verdict, verdict};
+use crate::view::{View, short_percent};
+use crate::worst::{WorstRow, worst_rows};
+
+/// Templates by name; names that end in `.html` are escaped.
+const TEMPLATES: [(&str, &str); 6] = [
+    ("report.html", include_str!("../templates/report.html")),
+    ("figures.html", include_str!("../templates/figures.html")),
+    ("tables.html", include_str!("../templates/tables.html")),
+    ("guide.html", include_str!("../templates/guide.html")),
+    ("setup.html", include_str!("../templates/setup.html")),
+    ("report.css", include_str!("../templates/report.css")),
+];
+
+/// What a report is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct ReportInput<'a> {
+    /// The records.
+    pub results: &'a Results,
+    /// What [`bitquake_record::summarise`] makes of them with [`options`](Self::options).
+    pub points: &'a [PointSummary],
+    /// How they were summarised.
+    pub options: SummaryOptions,
+    /// The result directory, as replay commands shall name it.
+    pub dir: &'a Path,
+}
+
+/// The whole page, self-contained: no scripts, nothing from the network, every text from a record escaped.
+///
+/// Partial campaigns, points without trials and trials without points all have a report.
+///
+/// # Errors
+/// [`ReportError::Template`] when a template cannot be filled in, which no record should cause.
+pub fn html(input: &ReportInput<'_>) -> Result<String, ReportError> {
+    let view = View::new(input.results, input.points, input.options);
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.set_formatter(write_escaped);
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    for (name, source) in TEMPLATES {
+        environment.add_template(name, source)?;
+    }
+    Ok(environment.get_template("report.html")?.render(Serde(Page::new(&view, input.dir)))?)
+}
+
+/// What `report.html` shows.
+#[derive(Debug, Serialize)]
+struct Page<'a> {
+    name: &'a str,
+    model: &'a str,
+    bitquake: &'a str,
+    amount_name: &'static str,
+    margin: String,
+    confidence: String,
+    verdict: Verdict,
+    accuracy: Figure,
+    shares: Figure,
+    bits: BitFlips,
+    tensors: TensorFlips,
+    golden: GoldenRow,
+    points: Vec<PointRow>,
+    /// Whether the signs explained below the main table occur in it.
+    has_low: bool,
+    has_equal: bool,
+    has_trials: bool,
+    metrics: Vec<MetricTable>,
+    worst: Vec<WorstRow>,
+    golden_facts: Vec<Fact>,
+    setup: Vec<Fact>,
+    identity: Vec<Fact>,
+    campaign: &'a str,
+}
+
+/// The golden run's row in the main table; shares in percent.
+#[derive(Debug, Serialize)]
+struct GoldenRow {
+    accuracy: String,
+    nonfinite: String,
+}
+
+/// A name and its value.
+#[derive(Debug, Serialize)]
+struct Fact {
+    name: String,
+    value: String,
+    /// A value made for machines, such as a digest.
+    code: bool,
+}
+
+impl<'a> Page<'a> {
+    fn new(view: &View<'a>, dir: &Path) -> Self {
+        let golden = &view.results.golden;
+        let points = point_rows(view);
+        Self {
+            name: &golden.name,
+            model: &golden.storage.model,
+            bitquake: &golden.bitquake,
+            amount_name: view.amount_name(),
+            margin: view.margin(),
+            confidence: short_percent(view.options.confidence),
+            verdict: verdict(view),
+            accuracy: accuracy_plot(view),
+            shares: shares_plot(view),
+            bits: bit_flips(view),
+            tensors: tensor_flips(view),
+            golden: golden_row(view),
+            has_low: points.iter().any(|row| row.low),
+            has_equal: points.iter().any(|row| row.degenerate),
+            has_trials: !view.results.trials.is_empty(),
+            points,
+            metrics: metric_tables(view),
+            worst: worst_rows(view, dir),
+            golden_facts: golden_facts(view),
+            setup: setup(golden),
+            identity: golden.identity.iter().map(|(key, value)| code(key, value)).collect(),
+            campaign: &view.results.campaign,
+        }
+    }
+}
+
+fn fact(name: &str, value: impl ToString) -> Fact {
+    Fact { name: name.into(), value: value.to_string(), code: false }
+}
+
+fn code(name: &str, value: &str) -> Fact {
+    Fact { name: name.into(), value: value.into(), code: true }
+}
+
+fn golden_row(view: &View<'_>) -> GoldenRow {
+    let counts = &view.results.golden.metrics;
+    GoldenRow {
+        accuracy: percent(view.golden_accuracy(), view.decimals("accuracy", 2)),
+        nonfinite: percent(part(counts.nonfinite, counts.images), view.decimals("nonfinite", 2)),
+    }
+}
+
+fn part(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
+fn golden_facts(view: &View<'_>) -> Vec<Fact> {
+    let golden = &view.results.golden;
+    let counts = &golden.metrics;
+    let share = |n: u64| {
+        format!("{} % ({} of {})", percent(part(n, counts.images), 2), grouped(n), grouped(counts.images))
+    };
+    vec![
+        fact("accuracy (top-1)", share(counts.correct)),
+        fact("top-5 accuracy", share(counts.top5_correct)),
+        fact(
+            "cross-entropy loss",
+            counts.loss.map_or("not finite".into(), |loss| format!("{} nats", plain(loss))),
+        ),
+        fact("images with NaN or infinity", grouped(counts.nonfinite)),
+        fact("images", grouped(counts.images)),
+        fact("classes", grouped(counts.classes)),
+        fact("wall time", format!("{} s", plain(golden.seconds))),
+        code("outputs (SHA-256)", &golden.outputs),
+    ]
+}
+
+fn setup(golden: &Golden) -> Vec<Fact> {
+    let (engine, machine, storage) = (&golden.engine, &golden.machine, &golden.storage);
+    let tensors = grouped(storage.tensors.len() as u64);
+    let or_none = |text: &str| if text.is_empty() { NONE.to_owned() } else { text.to_owned() };
+    vec![
+        fact("model", or_none(&storage.model)),
+        fact("fault space", format!("{} bits in {tensors} tensors", grouped(storage.bits))),
+        fact("engine", format!("{} {}", engine.name, engine.version)),
+        fact("engine settings", or_none(&engine.settings)),
+        fact("batch", format!("{} images", grouped(engine.batch))),
+        fact("threads", grouped(machine.threads)),
+        fact("processor", or_none(&machine.cpu)),
+        fact("system", or_none(&machine.system)),
+        fact("bitquake", &golden.bitquake),
+        fact("schema of the records", golden.schema),
+        code("campaign id", &golden.campaign),
+    ]
+}

@@ -1,0 +1,200 @@
+//! The records, arranged for showing.
+
+use std::collections::BTreeMap;
+
+use bitquake_record::{Amount, PointSummary, Results, SummaryOptions, TrialRecord};
+use bitquake_stats::{Interval, Summary};
+
+use crate::number::{NONE, amount, fixed, grouped, percent, percent_decimals, trimmed};
+
+/// Records and their summaries.
+pub(crate) struct View<'a> {
+    pub(crate) results: &'a Results,
+    pub(crate) points: &'a [PointSummary],
+    pub(crate) options: SummaryOptions,
+    /// Trials wanted at each point, as far as the configuration tells.
+    pub(crate) planned: Option<u64>,
+    trials: BTreeMap<u32, Vec<&'a TrialRecord>>,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(results: &'a Results, points: &'a [PointSummary], options: SummaryOptions) -> Self {
+        let mut trials: BTreeMap<u32, Vec<&TrialRecord>> = BTreeMap::new();
+        for trial in &results.trials {
+            trials.entry(trial.point).or_default().push(trial);
+        }
+        Self { results, points, options, planned: planned_trials(&results.campaign), trials }
+    }
+
+    /// The trials of a point.
+    pub(crate) fn trials(&self, point: &PointSummary) -> &[&'a TrialRecord] {
+        self.trials.get(&point.point).map_or(&[], Vec::as_slice)
+    }
+
+    /// The trial of a point with the lowest accuracy.
+    pub(crate) fn worst(&self, point: &PointSummary) -> Option<&'a TrialRecord> {
+        let worst = point.worst_trial?;
+        self.trials(point).iter().find(|trial| trial.trial == worst).copied()
+    }
+
+    /// The point and trial with the lowest accuracy of all.
+    pub(crate) fn worst_of_all(&self) -> Option<(&'a PointSummary, &'a TrialRecord)> {
+        let worst = self.points.iter().filter_map(|point| Some((point, self.worst(point)?)));
+        worst.min_by(|a, b| a.1.accuracy().total_cmp(&b.1.accuracy()))
+    }
+
+    pub(crate) fn golden_accuracy(&self) -> f64 {
+        self.results.golden.metrics.accuracy()
+    }
+
+    /// Whether the mean accuracy of a point lies no more than the margin below the golden run's; none without trials.
+    pub(crate) fn is_within_margin(&self, point: &PointSummary) -> Option<bool> {
+        // The same slack as where dropped trials are counted.
+        summary(point, "accuracy").map(|s| s.mean >= self.golden_accuracy() - self.options.margin - 1e-12)
+    }
+
+    /// Finished trials of all points, and how many there are to be.
+    pub(crate) fn progress(&self) -> (u64, Option<u64>) {
+        let done = self.points.iter().fold(0_u64, |sum, point| sum.saturating_add(point.trials));
+        (done, self.planned.map(|planned| planned.saturating_mul(self.points.len() as u64)))
+    }
+
+    /// Whether some point has fewer trials than wanted.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.planned.is_some_and(|planned| self.points.iter().any(|point| point.trials < planned))
+    }
+
+    /// `50`, or `12 of 50`.
+    pub(crate) fn trials_text(&self, point: &PointSummary) -> String {
+        of_planned(point.trials, self.planned)
+    }
+
+    /// `0.95` as `95 %`.
+    pub(crate) fn confidence(&self) -> String {
+        short_percent(self.options.confidence)
+    }
+
+    /// `0.01` as `1 percentage point`.
+    pub(crate) fn margin(&self) -> String {
+        let text = short_number(100.0 * self.options.margin);
+        let plural = if text == "1" { "" } else { "s" };
+        format!("{text} percentage point{plural}")
+    }
+
+    /// `bit error rate` or `flip count`.
+    pub(crate) fn amount_name(&self) -> &'static str {
+        match self.points.first().map(|point| point.amount) {
+            Some(Amount::Count(_)) => "flip count",
+            _ => "bit error rate",
+        }
+    }
+
+    /// Decimals for a share in percent that suit all points: enough for the widths of its intervals and its small values.
+    pub(crate) fn decimals(&self, metric: &str, least: usize) -> usize {
+        let of_point = |point: &PointSummary| {
+            let metric = point.metric(metric)?;
+            let width = metric.interval.map_or(0.0, |interval| interval.half_width());
+            Some([width, metric.summary?.mean])
+        };
+        percent_decimals(self.points.iter().filter_map(of_point).flatten(), least)
+    }
+}
+
+/// `50`, or `12 of 50` when that is not all.
+pub(crate) fn of_planned(done: u64, planned: Option<u64>) -> String {
+    match planned.filter(|planned| done < *planned) {
+        Some(planned) => format!("{} of {}", grouped(done), grouped(planned)),
+        None => grouped(done),
+    }
+}
+
+/// The number of trials a point that the configuration asks for.
+fn planned_trials(campaign: &str) -> Option<u64> {
+    let table: toml::Table = campaign.parse().ok()?;
+    let trials = table.get("run")?.get("trials")?.as_integer()?;
+    u64::try_from(trials).ok()
+}
+
+/// A metric's summary over the trials of a point.
+pub(crate) fn summary(point: &PointSummary, metric: &str) -> Option<Summary> {
+    point.metric(metric)?.summary
+}
+
+/// A metric's interval for the mean over the trials of a point.
+pub(crate) fn interval(point: &PointSummary, metric: &str) -> Option<Interval> {
+    point.metric(metric)?.interval
+}
+
+/// Whether several trials all have the same accuracy although faults could have told them apart: then the t interval has no
+/// width and says nothing.
+pub(crate) fn is_degenerate(point: &PointSummary) -> bool {
+    let is_fault_free = matches!(point.amount, Amount::Rate(0.0) | Amount::Count(0));
+    !is_fault_free && interval(point, "accuracy").is_some_and(|interval| interval.is_degenerate())
+}
+
+/// `[90.8, 91.5]`, shares in percent.
+pub(crate) fn interval_text(interval: Interval, decimals: usize) -> String {
+    format!("[{}, {}]", percent(interval.lo, decimals), percent(interval.hi, decimals))
+}
+
+/// `91.2 % [90.8, 91.5]`: the mean of a share with its interval.
+pub(crate) fn estimate_text(point: &PointSummary, metric: &str, decimals: usize) -> String {
+    let Some(summary) = summary(point, metric) else { return NONE.into() };
+    let mean = format!("{} %", percent(summary.mean, decimals));
+    match interval(point, metric) {
+        Some(interval) => format!("{mean} {}", interval_text(interval, decimals)),
+        None => mean,
+    }
+}
+
+/// One point in words, for those who cannot see the plot: `10⁻⁵: 91.2 % [90.8, 91.5], 50 trials`.
+pub(crate) fn point_text(point: &PointSummary, metric: &str, decimals: usize) -> String {
+    let estimate = estimate_text(point, metric, decimals);
+    format!("{}: {estimate}, {} trials", amount(point.amount), grouped(point.trials))
+}
+
+/// A share in percent with no more decimals than it has, at most 4.
+pub(crate) fn short_percent(share: f64) -> String {
+    format!("{} %", short_number(100.0 * share))
+}
+
+fn short_number(value: f64) -> String {
+    trimmed(&fixed(value, 4)).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_tells_how_many_trials_there_are_to_be() {
+        let cases = [
+            ("[run]\ntrials = 50\n", Some(50)),
+            ("[run]\ntrials = -1\n", None),
+            ("[run]\ntrials = \"many\"\n", None),
+            ("run = 3", None),
+            ("no toml at all", None),
+            ("", None),
+        ];
+        for (campaign, trials) in cases {
+            assert_eq!(planned_trials(campaign), trials, "{campaign}");
+        }
+    }
+
+    #[test]
+    fn shares_without_needless_zeros() {
+        let cases = [(0.95, "95 %"), (0.999, "99.9 %"), (0.01, "1 %"), (1.0, "100 %"), (0.000_05, "0.005 %")];
+        for (share, text) in cases {
+            assert_eq!(short_percent(share), text);
+        }
+    }
+
+    #[test]
+    fn progress_is_told_when_something_is_missing() {
+        let cases =
+            [(50, Some(50), "50"), (12, Some(50), "12 of 50"), (60, Some(50), "60"), (1200, None, "1,200")];
+        for (done, planned, text) in cases {
+            assert_eq!(of_planned(done, planned), text);
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The page and the table as a user gets them.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod samples;
+
+use std::path::Path;
+
+use bitquake_record::{Amount, PointSummary, Results, SummaryOptions, TrialRecord, summarise};
+use bitquake_report::{ReportInput, TableStyle, html, table};
+use proptest::prelude::*;
+
+const PLAIN: TableStyle = TableStyle { colour: false, width: None };
+
+fn points(results: &Results) -> Vec<PointSummary> {
+    summarise(&results.golden, &results.trials, SummaryOptions::default()).unwrap()
+}
+
+fn page(results: &Results) -> String {
+    let (points, options) = (points(results), SummaryOptions::default());
+    html(&ReportInput { results, points: &points, options, dir: Path::new("results/x") }).unwrap()
+}
+
+fn text_table(results: &Results, style: TableStyle) -> String {
+    table(results, &points(results), SummaryOptions::default(), style)
+}
+
+/// The plot with this id.
+fn plot<'a>(page: &'a str, id: &str) -> &'a str {
+    let start = page.find(&format!("<svg class=\"plot\" role=\"img\" aria-labelledby=\"{id}-title")).unwrap();
+    let length = page[start..].find("</svg>").unwrap() + "</svg>".len();
+    &page[start..start + length]
+}
+
+/// Two rates with four trials each, few enough to check the picture by hand.
+fn small() -> Results {
+    samples::results("small", &samples::rates(&[1e-5, 1e-4]), 4, 4)
+}
+
+#[test]
+fn tables() {
+    let shown: Vec<String> = samples::all()
+        .iter()
+        .map(|(name, results)| format!("{name}\n{}", text_table(results, PLAIN)))
+        .collect();
+    insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn a_coloured_table_says_the_same() {
+    let results = samples::campaign();
+    let coloured = text_table(&results, TableStyle { colour: true, width: None });
+    insta::assert_snapshot!(coloured.escape_debug().to_string().replace("\\n", "\n"));
+    let codes = ["\u{1b}[1m", "\u{1b}[31m", "\u{1b}[0m"];
+    let plain = codes.into_iter().fold(coloured, |text, code| text.replace(code, ""));
+    assert_eq!(plain, text_table(&results, PLAIN));
+}
+
+#[test]
+fn a_narrow_table_leaves_out_columns_and_says_so() {
+    for width in 0..130 {
+        let text = text_table(&samples::campaign(), TableStyle { colour: false, width: Some(width) });
+        let widest = text.lines().take(9).map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= usize::from(width).max(40), "{width}: {widest}\n{text}");
+        assert!(text.contains("accuracy") && text.lines().nth(2).unwrap().contains("golden"));
+    }
+    insta::assert_snapshot!(text_table(&samples::campaign(), TableStyle { colour: false, width: Some(72) }));
+}
+
+#[test]
+fn the_accuracy_plot() {
+    insta::assert_snapshot!(plot(&page(&small()), "accuracy"));
+}
+
+#[test]
+fn the_plot_of_corrupted_outputs() {
+    insta::assert_snapshot!(plot(&page(&small()), "shares"));
+}
+
+#[test]
+fn the_plot_of_bit_positions() {
+    insta::assert_snapshot!(plot(&page(&small()), "bits"));
+}
+
+#[test]
+fn every_plot_can_be_heard() {
+    let page = page(&samples::campaign());
+    for id in ["accuracy", "shares", "bits"] {
+        let plot = plot(&page, id);
+        assert!(
+            plot.contains("role=\"img\"") && plot.contains(&format!("<title id=\"{id}-title\">")),
+            "{id}"
+        );
+        assert!(plot.contains(&format!("<desc id=\"{id}-desc\">")), "{id}");
+    }
+}
+
+#[test]
+fn the_page_needs_nothing_from_anywhere() {
+    for (name, results) in samples::all() {
+        let page = page(&results).to_lowercase();
+        for reference in ["http:", "https:", "src=", "href=", "url(", "@import", "<script", "<link", "onload"]
+        {
+            assert!(!page.contains(reference), "{name}: {reference}");
+        }
+    }
+}
+
+#[test]
+fn numbers_of_the_records_are_on_the_page() {
+    let mut results = small();
+    results.trials[4..].iter_mut().for_each(|trial| trial.correct = 1300 + trial.trial);
+    results.trials[5].correct = 1234;
+    results.golden.outputs = "feedc0de".into();
+    let page = page(&results);
+    let accuracy = points(&results)[1].metric("accuracy").unwrap().clone();
+    let (mean, interval) = (accuracy.summary.unwrap().mean, accuracy.interval.unwrap());
+    let shown = [
+        format!("{:.2}", 100.0 * mean),
+        format!("[{:.2}, {:.2}]", 100.0 * interval.lo, 100.0 * interval.hi),
+        "61.70 %".into(),
+        "1,823 of 2,000".into(),
+        "0.2513 nats".into(),
+        "feedc0de".into(),
+        "ONNX Runtime 1.31.1".into(),
+        "bitquake replay results/x --point 1 --trial 1 -o faulty.onnx".into(),
+        results.trials[5].pattern.clone(),
+        "trials = 4".into(),
+    ];
+    for text in shown {
+        assert!(page.contains(&text), "{text}");
+    }
+}
+
+#[test]
+fn hostile_names_are_only_text() {
+    let hostile =
+        "</pre></title></style><script>alert(1)</script><img src=x onerror=\"alert(2)\">&{{ 7*7 }}'";
+    let mut results = small();
+    results.golden.name = hostile.into();
+    results.golden.storage.model = hostile.into();
+    results.golden.engine.settings = hostile.into();
+    results.golden.identity.insert(hostile.into(), hostile.into());
+    results.golden.storage.tensors[0].tensor = hostile.into();
+    results.golden.storage.tensors[1].format = hostile.into();
+    results.trials[0].by_tensor.insert(hostile.into(), 10_000);
+    results.trials[0].pattern = hostile.into();
+    results.campaign += hostile;
+    let points = points(&results);
+    let options = SummaryOptions::default();
+    let page =
+        html(&ReportInput { results: &results, points: &points, options, dir: Path::new(hostile) }).unwrap();
+    for markup in ["<script", "<img", "onerror=\"", "49"] {
+        let allowed = if markup == "49" { page.contains("{{ 7*7 }}") } else { !page.contains(markup) };
+        assert!(allowed, "{markup}");
+    }
+    assert!(page.contains("&lt;script&gt;"));
+    assert_eq!(page.matches("</style>").count(), 1);
+    assert_eq!(page.matches("</pre>").count(), 1);
+}
+
+#[test]
+fn a_stopped_campaign_says_how_far_it_came() {
+    let page = page(&samples::partial());
+    assert!(page.contains("not finished: 101 of 200 trials are recorded"));
+    assert!(page.contains("1 of 50") && page.contains("0 of 50"));
+}
+
+#[test]
+fn equal_trials_come_with_a_caution() {
+    let page = page(&samples::flat());
+    assert!(page.contains("At rate 10⁻⁹ and rate 10⁻⁸ all trials have the same accuracy"));
+    // Without faults there is nothing to be cautious about.
+    let fault_free = samples::results("zero", &samples::rates(&[0.0]), 5, 5);
+    assert!(!self::page(&fault_free).contains("same accuracy, so"));
+}
+
+#[test]
+fn only_some_dots_of_very_many_trials_are_drawn() {
+    let page = page(&samples::many_trials());
+    let most = plot(&page, "accuracy")
+        .lines()
+        .filter(|line| line.starts_with("<path class=\"trials\""))
+        .map(|line| line.matches("h0").count())
+        .max();
+    assert_eq!(most, Some(500));
+    assert!(page.contains("more than 500 trials"));
+}
+
+#[test]
+fn the_worst_trial_of_all_is_marked_once() {
+    let page = page(&samples::campaign());
+    assert_eq!(page.matches("worst of all").count(), 1);
+}
+
+#[test]
+fn many_tensors_are_summed_up() {
+    let mut results = small();
+    let tensor = results.golden.storage.tensors[0].clone();
+    let more =
+        (0..100).map(|n| bitquake_record::SpaceTensorRecord { tensor: format!("t{n}"), ..tensor.clone() });
+    results.golden.storage.tensors.extend(more);
+    let known = results.golden.storage.tensors.len();
+    assert!(page(&results).contains(&format!("{} others", known - 30)));
+}
+
+prop_compose! {
+    fn any_trial()(
+        (point, trial, rate, count) in (0..5_u32, any::<u64>(), any::<Option<f64>>(), any::<Option<u64>>()),
+        numbers in any::<[u64; 11]>(),
+        loss in any::<Option<f32>>(),
+        by_bit in prop::collection::btree_map(any::<u32>(), any::<u64>(), 0..4),
+        by_tensor in prop::collection::btree_map(any::<String>(), any::<u64>(), 0..4),
+        pattern in any::<String>(),
+    ) -> TrialRecord {
+        let [
+            faults, images, correct, top5_correct, golden_mismatch, nonfinite, err_union, due, to_one, became_nan,
+            became_inf,
+        ] = numbers;
+        TrialRecord {
+            point, trial, rate, count, faults, dormant: 0, images, correct, top5_correct, golden_mismatch, nonfinite,
+            err_union, due, loss: loss.map(f64::from), seconds: 0.0, to_one, became_nan, became_inf, by_bit,
+            by_tensor, pattern,
+        }
+    }
+}
+
+fn any_amount() -> impl Strategy<Value = Amount> {
+    prop_oneof![
+        any::<f64>().prop_map(Amount::Rate),
+        (0.0..=1.0_f64).prop_map(Amount::Rate),
+        Just(Amount::Rate(0.0)),
+        any::<u64>().prop_map(Amount::Count),
+        (0..100_u64).prop_map(Amount::Count),
+    ]
+}
+
+prop_compose! {
+    fn any_results()(
+        amounts in prop::collection::vec(any_amount(), 0..5),
+        trials in prop::collection::vec(any_trial(), 0..12),
+        (name, campaign, format) in (any::<String>(), any::<String>(), any::<String>()),
+        (images, correct, bits) in any::<(u64, u64, u64)>(),
+        expected in any::<f64>(),
+    ) -> Results {
+        let mut results = samples::results(&name, &amounts, 3, 0);
+        results.trials = trials;
+        results.campaign = campaign;
+        let golden = &mut results.golden;
+        (golden.metrics.images, golden.metrics.correct) = (images, correct);
+        golden.points.iter_mut().for_each(|plan| plan.expected_faults = expected);
+        golden.storage.bits = bits;
+        golden.storage.tensors[0].bits = bits;
+        golden.storage.tensors[1].format = format;
+        results
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn whatever_is_recorded_can_be_shown(results in any_results(), width in any::<Option<u16>>()) {
+        let options = SummaryOptions::default();
+        // Losses beyond what a standard deviation can hold are refused before.
+        if let Ok(points) = summarise(&results.golden, &results.trials, options) {
+            let page = html(&ReportInput { results: &results, points: &points, options, dir: Path::new("") });
+            prop_assert!(page.unwrap().ends_with("</html>"));
+            let text = table(&results, &points, options, TableStyle { colour: true, width });
+            prop_assert!(text.ends_with('\n'));
+        }
+    }
+
+    #[test]
+    fn coordinates_are_always_numbers(results in any_results()) {
+        if let Ok(points) = summarise(&results.golden, &results.trials, SummaryOptions::default()) {
+            let options = SummaryOptions::default();
+            let page = html(&ReportInput { results: &results, points: &points, options, dir: Path::new("") }).unwrap();
+            for attribute in ["x=\"", "y=\"", "width=\"", "height=\"", "points=\"", "d=\"M"] {
+                for text in page.split(attribute).skip(1).filter_map(|rest| rest.split('"').next()) {
+                    prop_assert!(!text.contains("NaN") && !text.contains("inf"), "{attribute}{text}");
+                }
+            }
+        }
+    }
+}
