@@ -49,6 +49,8 @@ pub struct TensorFile {
     pub(crate) tensors: Vec<TensorInfo>,
     /// Of each tensor, in the same order.
     pub(crate) storage: Vec<Storage>,
+    /// Of each tensor of an ONNX model, the message that holds its data, in `nesting`.
+    pub(crate) messages: Vec<usize>,
     pub(crate) index: HashMap<String, usize>,
     pub(crate) onnx: Option<OnnxModel>,
     pub(crate) nesting: Nesting,
@@ -61,7 +63,7 @@ pub(crate) enum Storage {
     Words { part: usize, range: Range<usize> },
     /// Decoded beside the file.
     Encoded(Encoded),
-    /// The dtype is not in the format table.
+    /// In the main file, with a dtype that is not in the format table; such a tensor in an external file has words.
     Opaque,
 }
 

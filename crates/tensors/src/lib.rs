@@ -9,12 +9,14 @@
 //! Files are not trusted: nothing is allocated on a header's word alone, nesting is limited, and every length, offset
 //! and location is checked. Files are read whole; memory is about the size of the file.
 
+mod aligned;
 mod edits;
 mod error;
 mod external;
 mod file;
 mod image;
 mod info;
+mod lend;
 pub mod onnx;
 mod open_onnx;
 mod open_safetensors;
@@ -23,7 +25,8 @@ mod sniff;
 pub mod wire;
 mod words;
 
+pub use aligned::AlignedBytes;
 pub use error::TensorsError;
 pub use file::TensorFile;
-pub use image::{EngineImage, ImagePart, WordRange};
+pub use image::{EngineImage, ImagePart, LENT_FROM, WordRange};
 pub use info::{Dtype, FileKind, Origin, Place, Role, StorageForm, TensorInfo};

@@ -30,6 +30,7 @@ mod value_info;
 use crate::Dtype;
 
 pub(crate) use consumers::assign_roles;
+pub(crate) use dtype::opaque_size;
 pub(crate) use parse::{Found, Parsed, Problem, parse};
 pub(crate) use tensor::{Data, ExternalRecord, Rewrite};
 

@@ -7,7 +7,7 @@ use bitquake_bits::Format;
 use crate::external::{Part, Request, locate};
 use crate::file::Storage;
 use crate::info::{Origin, StorageForm, element_count};
-use crate::onnx::{Data, ExternalRecord, Found, Parsed, Problem, assign_roles, parse};
+use crate::onnx::{Data, ExternalRecord, Found, Parsed, Problem, assign_roles, opaque_size, parse};
 use crate::sniff::looks_like;
 use crate::words::{DecodeProblem, Encoded};
 use crate::{FileKind, Role, TensorFile, TensorInfo, TensorsError, open_safetensors};
@@ -24,6 +24,7 @@ pub(crate) fn open(path: &Path, bytes: Vec<u8>) -> Result<TensorFile, TensorsErr
     let roles = assign_roles(&model, &found);
     let mut opening = Opening { path, parts: vec![Part::main(path, bytes)] };
     let (mut tensors, mut storage) = (Vec::new(), Vec::new());
+    let messages = found.iter().map(|found| found.message).collect();
     for (found, role) in found.into_iter().zip(roles) {
         let (info, place) = opening.tensor(found, role)?;
         tensors.push(info);
@@ -31,7 +32,17 @@ pub(crate) fn open(path: &Path, bytes: Vec<u8>) -> Result<TensorFile, TensorsErr
     }
     let index = tensors.iter().enumerate().map(|(index, info)| (info.name.clone(), index)).collect();
     let (path, parts) = (path.to_owned(), opening.parts);
-    Ok(TensorFile { path, kind: FileKind::Onnx, parts, tensors, storage, index, onnx: Some(model), nesting })
+    Ok(TensorFile {
+        path,
+        kind: FileKind::Onnx,
+        parts,
+        tensors,
+        storage,
+        messages,
+        index,
+        onnx: Some(model),
+        nesting,
+    })
 }
 
 /// The most helpful error for bytes that do not parse: what they look like, if that is known.
@@ -83,11 +94,13 @@ impl Opening<'_> {
         record: &ExternalRecord,
         expected: Option<u64>,
     ) -> Result<(Storage, StorageForm), TensorsError> {
-        let request = Request { path: self.path, tensor: &found.name, record, expected };
+        let assumed = expected.or_else(|| opaque_size(&found.dtype, &found.shape));
+        let request = Request { path: self.path, tensor: &found.name, record, expected: assumed };
         let (part, range) = locate(&mut self.parts, &request)?;
         let form = StorageForm::External(self.parts[part].location.clone());
-        let Some(size) = expected else { return Ok((Storage::Opaque, form)) };
-        self.check_size(found, size, range.len() as u64)?;
+        if let Some(size) = expected {
+            self.check_size(found, size, range.len() as u64)?;
+        }
         Ok((Storage::Words { part, range }, form))
     }
 

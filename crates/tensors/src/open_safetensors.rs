@@ -46,6 +46,7 @@ pub(crate) fn open(path: &Path, bytes: Vec<u8>) -> Result<TensorFile, TensorsErr
         parts: vec![Part::main(path, bytes)],
         tensors,
         storage,
+        messages: Vec::new(),
         index,
         onnx: None,
         nesting: Nesting::new(),

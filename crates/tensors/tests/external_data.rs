@@ -85,18 +85,6 @@ fn changed_external_data_are_not_written_over_the_source() {
 }
 
 #[test]
-fn the_image_carries_external_parts() {
-    let saved = with_external();
-    let mut image = saved.open().unwrap().into_engine_image().unwrap();
-    assert_eq!(image.main(), read(&saved.path));
-    let locations: Vec<_> = image.externals().iter().map(|part| part.location.as_str()).collect();
-    assert_eq!(locations, ["data/w.bin", "data/axes.bin"]);
-    assert_eq!((image.locate("w").unwrap().part, image.locate("w").unwrap().range.clone()), (1, 4..20));
-    flip(image.words_mut("w").unwrap().1, 0).unwrap();
-    assert_eq!(image.parts()[1].bytes[4], 5);
-}
-
-#[test]
 fn what_is_wrong_with_external_data_is_named() {
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[], "have no location"),

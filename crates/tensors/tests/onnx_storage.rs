@@ -4,7 +4,7 @@ mod common;
 
 use bitquake_bits::{Format, WordStore, flip};
 use bitquake_tensors::wire::Writer;
-use bitquake_tensors::{StorageForm, TensorFile, TensorsError};
+use bitquake_tensors::{Role, StorageForm, TensorFile, TensorsError};
 use common::*;
 use proptest::prelude::*;
 
@@ -192,7 +192,37 @@ fn an_image_of_in_place_tensors_is_the_file() {
     let image = open(&bytes).unwrap().into_engine_image().unwrap();
     assert_eq!(image.main(), bytes);
     assert!(image.externals().is_empty());
-    assert_eq!(image.words_index().len(), 1);
+    assert_eq!((image.words_index().len(), image.size()), (1, bytes.len()));
+}
+
+#[test]
+fn weights_of_every_form_can_be_parts_of_their_own() {
+    let mut file = open(&every_form()).unwrap();
+    flip(file.words_mut("i8").unwrap().1, 3).unwrap();
+    let roles: Vec<_> = file.tensors().iter().map(|info| (info.name.clone(), info.role)).collect();
+    let whole = file.clone().into_engine_image().unwrap();
+    let image = file.into_engine_image_lending(1).unwrap();
+    let mut lent = 0;
+    for (name, role) in roles {
+        let Some(place) = image.locate(&name) else { continue };
+        let inside = name.starts_with("if/") || name.contains("value_float") || name == "packed_floats";
+        let is_lent = !inside && role == Role::Weight && !place.range.is_empty();
+        assert_eq!(place.part > 0, is_lent, "{name}");
+        assert_eq!(words(&image, &name), words(&whole, &name), "{name}");
+        lent += usize::from(is_lent);
+    }
+    assert_eq!(image.externals().len(), lent);
+    assert!(lent > 10, "{lent}");
+    // Written out, the parts are a model with external data, of the same tensors.
+    let saved = Saved::new(image.main());
+    for part in image.externals() {
+        std::fs::write(saved.beside(&part.location), &*part.bytes).unwrap();
+    }
+    let reopened = saved.open().unwrap();
+    assert_eq!(reopened.tensors().len(), EXPECTED.len() + 1);
+    for &(name, ..) in EXPECTED {
+        assert_eq!(words(&reopened, name), words(&whole, name), "{name}");
+    }
 }
 
 #[test]

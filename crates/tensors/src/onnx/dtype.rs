@@ -3,6 +3,7 @@
 use bitquake_bits::Format;
 
 use crate::Dtype;
+use crate::info::element_count;
 use crate::wire::Element;
 
 /// `TensorProto.DataType` numbers in order from 0: name, and format if the format table has it.
@@ -57,6 +58,21 @@ pub(super) fn typed_field(format: Format) -> (u32, Element) {
     }
 }
 
+/// The bytes of a tensor whose dtype is outside the format table, as contiguous data; `None` where that is not known.
+pub(crate) fn opaque_size(dtype: &Dtype, shape: &[u64]) -> Option<u64> {
+    let Dtype::Other(name) = dtype else { return None };
+    let bits: u64 = match name.as_str() {
+        "u2" | "i2" => 2,
+        "u4" | "i4" | "f4e2m1" => 4,
+        "bool" => 8,
+        "i64" | "u64" | "c64" => 64,
+        "c128" => 128,
+        name if name.starts_with("f8") => 8,
+        _ => return None,
+    };
+    Some(element_count(shape)?.checked_mul(bits)?.div_ceil(8))
+}
+
 #[cfg(test)]
 mod tests {
     use bitquake_bits::FORMATS;
@@ -75,6 +91,24 @@ mod tests {
         for row in FORMATS {
             assert!(ELEMENT_TYPES.iter().any(|(_, format)| *format == Some(row.format)), "{}", row.name);
         }
+    }
+
+    #[test]
+    fn sizes_outside_the_format_table() {
+        let cases: &[(&str, &[u64], Option<u64>)] = &[
+            ("i64", &[3], Some(24)),
+            ("bool", &[], Some(1)),
+            ("i4", &[3], Some(2)),
+            ("u2", &[5], Some(2)),
+            ("f8e5m2", &[2, 3], Some(6)),
+            ("c128", &[0], Some(0)),
+            ("string", &[1], None),
+            ("i64", &[u64::MAX], None),
+        ];
+        for &(name, shape, size) in cases {
+            assert_eq!(opaque_size(&Dtype::Other(name.into()), shape), size, "{name} {shape:?}");
+        }
+        assert_eq!(opaque_size(&Dtype::Known(Format::F32), &[1]), None);
     }
 
     #[test]

@@ -1,0 +1,87 @@
+//! Proof, before the first trial, that faults reach the engine and that nothing else changes the outputs.
+
+use bitquake_fault::{FaultPattern, FaultSpace, TensorFlips};
+
+use crate::error::EngineError;
+use crate::evaluator::Evaluator;
+use crate::outcome::Golden;
+
+/// Why a campaign must not run.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SelfCheckError {
+    /// The same model gave other outputs.
+    #[error(
+        "self-check failed: a trial without faults differs from the golden run at image {image}, class {class}: {golden} became {found}"
+    )]
+    NotReproducible {
+        /// The image, from 0.
+        image: usize,
+        /// The class.
+        class: usize,
+        /// The golden output.
+        golden: f32,
+        /// The output without faults.
+        found: f32,
+    },
+    /// Faults make no difference.
+    #[error(
+        "self-check failed: flipping the highest bit of every word changed no output, in none of the {tensors} selected tensors: faults do not reach the engine"
+    )]
+    NoEffect {
+        /// How many tensors were tried.
+        tensors: usize,
+    },
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Runs a trial with the empty pattern, which must reproduce the golden outputs bit for bit, and probe flips, which must
+/// change outputs. Returns the name of the tensor whose probe did.
+///
+/// # Errors
+/// [`SelfCheckError`]; the campaign must then refuse to run.
+pub fn self_check(
+    evaluator: &mut Evaluator<'_>,
+    golden: &Golden,
+    space: &FaultSpace,
+    probe_images: usize,
+) -> Result<String, SelfCheckError> {
+    let images = golden.predictions.len();
+    let classes = golden.outputs.len() / images.max(1);
+    let again = evaluator.outputs(&FaultPattern::empty(), images)?;
+    let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
+    if let Some(at) = golden.outputs.iter().zip(&again).position(differs) {
+        let (golden, found) = (golden.outputs[at], again[at]);
+        return Err(SelfCheckError::NotReproducible {
+            image: at / classes,
+            class: at % classes,
+            golden,
+            found,
+        });
+    }
+    for tensor in space.tensors() {
+        let probe = highest_bits(tensor).map_err(EngineError::from)?;
+        let outputs = match evaluator.outputs(&probe, probe_images) {
+            // The engine saw the fault and refused it.
+            Err(EngineError::Load { .. } | EngineError::Run { .. }) => return Ok(tensor.name.clone()),
+            outputs => outputs?,
+        };
+        if golden.outputs.iter().zip(&outputs).any(differs) {
+            return Ok(tensor.name.clone());
+        }
+    }
+    Err(SelfCheckError::NoEffect { tensors: space.tensors().len() })
+}
+
+/// The highest bit that may be hit, in every word of a tensor.
+fn highest_bits(tensor: &bitquake_fault::SpaceTensor) -> Result<FaultPattern, bitquake_fault::PatternError> {
+    let width = u64::from(tensor.format.width());
+    let bit = u64::from(tensor.mask.ilog2());
+    FaultPattern::new(vec![TensorFlips {
+        tensor: tensor.name.clone(),
+        format: tensor.format,
+        elements: tensor.elements,
+        addresses: (0..tensor.elements).map(|element| element * width + bit).collect(),
+    }])
+}
