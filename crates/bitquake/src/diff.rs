@@ -48,7 +48,7 @@ pub fn diff(a: &Path, b: &Path) -> Result<Difference, Error> {
             .push(Incomparable { tensor: tensor.name.clone(), reason: "only in the second file".into() });
     }
     let flips = FaultPattern::between(comparable, &a, &b)?.explain(&a)?;
-    let identical = flips.flips == 0 && incomparable.iter().all(|tensor| tensor.reason == SAME_UNKNOWN);
+    let identical = flips.total.flips == 0 && incomparable.iter().all(|tensor| tensor.reason == SAME_UNKNOWN);
     Ok(Difference { flips, incomparable, identical })
 }
 

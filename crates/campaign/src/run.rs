@@ -335,6 +335,7 @@ impl Campaign {
             Amount::Count(count) => (None, Some(count)),
         };
         let by_bit: BTreeMap<u32, u64> = told
+            .total
             .by_bit
             .iter()
             .enumerate()
@@ -346,7 +347,7 @@ impl Campaign {
             trial,
             rate,
             count,
-            faults: told.flips,
+            faults: told.total.flips,
             dormant: 0,
             images: outcome.images,
             correct: outcome.correct,
@@ -357,11 +358,11 @@ impl Campaign {
             due: outcome.due,
             loss: outcome.loss(),
             seconds,
-            to_one: told.to_one,
-            became_nan: told.became_nan,
-            became_inf: told.became_inf,
+            to_one: told.total.to_one,
+            became_nan: told.total.became_nan,
+            became_inf: told.total.became_inf,
             by_bit,
-            by_tensor: told.tensors.into_iter().map(|tensor| (tensor.tensor, tensor.flips)).collect(),
+            by_tensor: told.tensors.into_iter().map(|tensor| (tensor.tensor, tensor.counts.flips)).collect(),
             pattern,
         }
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bitquake::diff::{Difference, diff};
-use bitquake::fault::Explanation;
+use bitquake::fault::{Explanation, FlipCounts};
 
 use crate::exit::Failure;
 use crate::output::{Output, grouped, table};
@@ -26,14 +26,14 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
 }
 
 fn as_text(difference: &Difference) -> String {
-    let told = &difference.flips;
+    let (explanation, told) = (&difference.flips, &difference.flips.total);
     let mut text = if difference.identical {
         "the same tensors, bit for bit".to_owned()
     } else {
         format!("{} bits differ in {} words", grouped(told.flips), grouped(told.words))
     };
     if told.flips > 0 {
-        text.push_str(&format!("\n\n{}\n\n{}", explanation_table(told), by_bit_text(told)));
+        text.push_str(&format!("\n\n{}\n\n{}", explanation_table(explanation), by_bit_text(told)));
     }
     for tensor in &difference.incomparable {
         text.push_str(&format!("\nnot compared: {}: {}", tensor.tensor, tensor.reason));
@@ -45,22 +45,23 @@ fn as_text(difference: &Difference) -> String {
 pub(crate) fn explanation_table(told: &Explanation) -> String {
     let header = ["tensor", "format", "flips", "0 to 1", "1 to 0", "to NaN", "to Inf", "largest change"];
     let rows = told.tensors.iter().map(|tensor| {
+        let counts = &tensor.counts;
         vec![
             tensor.tensor.clone(),
             tensor.format.to_owned(),
-            grouped(tensor.flips),
-            grouped(tensor.to_one),
-            grouped(tensor.to_zero),
-            grouped(tensor.became_nan),
-            grouped(tensor.became_inf),
-            format!("{:.3e}", tensor.largest_change),
+            grouped(counts.flips),
+            grouped(counts.to_one),
+            grouped(counts.to_zero),
+            grouped(counts.became_nan),
+            grouped(counts.became_inf),
+            format!("{:.3e}", counts.largest_change),
         ]
     });
     table(&header, &[2, 3, 4, 5, 6, 7], rows)
 }
 
 /// `flips by bit: 0: 3, 7: 1, 30: 2`.
-pub(crate) fn by_bit_text(told: &Explanation) -> String {
+pub(crate) fn by_bit_text(told: &FlipCounts) -> String {
     let hit = told.by_bit.iter().enumerate().filter(|(_, flips)| **flips > 0);
     let list: Vec<String> = hit.map(|(bit, flips)| format!("{bit}: {}", grouped(*flips))).collect();
     format!("flips by bit (0 is the least significant): {}", list.join(", "))

@@ -100,7 +100,7 @@ fn source(args: &Args) -> Source {
 }
 
 fn as_text(args: &Args, injected: &Injected) -> String {
-    let told = &injected.explanation;
+    let told = &injected.explanation.total;
     let mut text = format!("{} bits flipped in {} words", grouped(told.flips), grouped(told.words));
     if let Some(bits) = injected.space_bits {
         text.push_str(&format!(", of {} bits selected", grouped(bits)));
@@ -109,7 +109,7 @@ fn as_text(args: &Args, injected: &Injected) -> String {
         }
     }
     if told.flips > 0 {
-        text.push_str(&format!("\n\n{}\n\n{}", explanation_table(told), by_bit_text(told)));
+        text.push_str(&format!("\n\n{}\n\n{}", explanation_table(&injected.explanation), by_bit_text(told)));
     }
     text
 }

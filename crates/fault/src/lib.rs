@@ -27,7 +27,7 @@ mod selector;
 mod site;
 mod space;
 
-pub use explain::{Explanation, TensorExplanation};
+pub use explain::{Explanation, FlipCounts, TensorExplanation};
 pub use file::PatternFileError;
 pub use inplace::flip_at_rate;
 pub use model::{DrawError, FaultModel, Flips};
