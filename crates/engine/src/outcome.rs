@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn ranks_with_ties_and_non_finite_outputs() {
-        let cases: [(&[f32], u32, Option<u32>, bool, bool); 8] = [
+        type Case = (&'static [f32], u32, Option<u32>, bool, bool);
+        let cases: [Case; 8] = [
             (&[1.0, 3.0, 2.0, 0.0, 0.0, 0.0], 1, Some(1), true, true),
             (&[1.0, 1.0, 1.0, 1.0, 1.0, 1.0], 0, Some(0), true, true),
             (&[1.0, 1.0, 1.0, 1.0, 1.0, 1.0], 5, Some(0), true, false),
