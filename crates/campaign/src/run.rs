@@ -188,7 +188,7 @@ impl Campaign {
 
     /// As many evaluators as trials shall run at a time.
     fn evaluators(&self, model: Model) -> Result<Vec<Evaluator<'_>>, CampaignError> {
-        let bytes: usize = model.image().parts().iter().map(|part| part.bytes.len()).sum();
+        let bytes = model.image().size();
         let (count, threads) = if bytes <= MODEL_BYTES_A_THREAD {
             (self.threads(), Threads::Caller)
         } else {

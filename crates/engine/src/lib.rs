@@ -3,8 +3,8 @@
 //! The model is held as the bytes of its file. A fault pattern flips bits in these bytes, a session is built from them, the
 //! images are evaluated, and the pattern is applied again to undo it: faults act on what is stored, and undo is exact.
 //!
-//! A session is rebuilt for every pattern, because ONNX Runtime copies and repacks weights when it builds one: edits of a
-//! weight that it has already seen would be ignored. Optimisations that fold one weight into another before the images are
+//! A session is rebuilt for every pattern, because ONNX Runtime copies or repacks most weights when it builds one: edits of a
+//! weight that it has already seen would be ignored. Large weights that it does not repack are read where they are. Optimisations that fold one weight into another before the images are
 //! seen (batch-norm into a convolution, say) are switched off, see [`DISABLED_OPTIMISERS`]: folding moves overflows and
 //! hides infinities, and a campaign is about those.
 

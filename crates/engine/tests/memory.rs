@@ -1,8 +1,6 @@
 //! How much memory a model takes.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::print_stdout, reason = "the child tells what it measured")]
-
 use std::error::Error;
 use std::path::Path;
 use std::process::Command;
@@ -86,6 +84,9 @@ fn measure(path: &Path) -> Result<(), Box<dyn Error>> {
     let found = peak()?;
     let [model, loading, all] = [model_bytes, loading, found].map(|bytes| bytes / MIB);
     let told = format!("model {model} MiB: {loading} MiB while loading, {all} MiB in all");
-    assert!(model > 115 && found < required && found < designed, "{told}; required {required}, designed {designed}");
+    assert!(
+        model > 115 && found < required && found < designed,
+        "{told}; required {required}, designed {designed}"
+    );
     Ok(())
 }
