@@ -145,7 +145,7 @@ impl Default for StorageConfig {
 
 impl Default for RunConfig {
     fn default() -> Self {
-        Self { trials: 50, batch: 64, threads: 0, confidence: 0.95, margin: 0.01, stop: None }
+        Self { trials: 50, batch: 16, threads: 0, confidence: 0.95, margin: 0.01, stop: None }
     }
 }
 

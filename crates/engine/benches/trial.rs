@@ -25,7 +25,7 @@ use ort::session::Session;
 use ort::value::TensorRef;
 
 const IMAGES: usize = 1000;
-const BATCH: u64 = 64;
+const BATCH: u64 = 16;
 const ROUNDS: usize = 15;
 
 fn main() -> Result<(), Box<dyn Error>> {

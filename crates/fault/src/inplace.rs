@@ -3,6 +3,8 @@
 use bitquake_sample::{BernoulliDraw, Rate, Scratch, Stream};
 use rayon::prelude::*;
 
+use crate::pattern::flip_all;
+
 /// Flips each bit of `bytes` with probability `rate`: the same flips as drawing a [`FaultModel`](crate::FaultModel) over the
 /// whole tensor and applying it, but no list of them is kept, so memory stays flat at high rates. Doing it again undoes it.
 /// Returns the number of flips.
@@ -18,6 +20,11 @@ use rayon::prelude::*;
 /// ```
 pub fn flip_at_rate(bytes: &mut [u8], stream: &Stream, rate: Rate) -> u64 {
     let draw = BernoulliDraw::new(stream, bytes.len() as u64 * 8, rate);
+    if !draw.is_dense() {
+        let addresses = draw.sites();
+        flip_all(bytes, &addresses);
+        return addresses.len() as u64;
+    }
     let block_bytes = (draw.block_sites() / 8) as usize;
     let one = |scratch: &mut Scratch, (block, bytes): (usize, &mut [u8])| {
         let first = block as u64 * (draw.block_sites() / 64);
@@ -28,10 +35,6 @@ pub fn flip_at_rate(bytes: &mut [u8], stream: &Stream, rate: Rate) -> u64 {
         });
         flips
     };
-    if draw.is_small() {
-        let mut scratch = Scratch::default();
-        return bytes.chunks_mut(block_bytes).enumerate().map(|item| one(&mut scratch, item)).sum();
-    }
     bytes.par_chunks_mut(block_bytes).enumerate().map_init(Scratch::default, one).sum()
 }
 

@@ -235,7 +235,7 @@ impl TensorFlips {
 }
 
 /// Flips bits at rising addresses, all of which lie within `bytes`.
-fn flip_all(bytes: &mut [u8], addresses: &[u64]) {
+pub(crate) fn flip_all(bytes: &mut [u8], addresses: &[u64]) {
     const CHUNK: usize = 1 << 20;
     let flip = |bytes: &mut [u8], first: u64, addresses: &[u64]| {
         for &address in addresses {

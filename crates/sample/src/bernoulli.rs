@@ -12,7 +12,9 @@ const DENSE_BLOCK_LOG2: u32 = 22;
 /// With fewer expected hits in such a block, sorting them beats the bitmap.
 const FEW: f64 = 2048.0;
 /// Then blocks are made to hold about this many, which sort fast.
-const SPARSE_BLOCK_HITS: f64 = 48.0;
+const SPARSE_BLOCK_HITS: f64 = 24.0;
+/// Blocks that one thread takes at a time.
+const BLOCKS_AT_ONCE: u64 = 8;
 /// Below this many expected hits in all, threads do not pay.
 const ALONE: f64 = 20_000.0;
 
@@ -88,9 +90,14 @@ impl<'s> BernoulliDraw<'s> {
         self.hazard.min(1.0) * sites as f64
     }
 
-    /// Whether visiting all blocks is so little work that starting threads for it would cost more.
+    /// Whether hits are so many that reading the bitmap of a block is faster than going from hit to hit.
     #[must_use]
-    pub fn is_small(&self) -> bool {
+    pub fn is_dense(&self) -> bool {
+        is_dense(self.hazard)
+    }
+
+    /// Whether visiting all blocks is so little work that starting threads for it would cost more.
+    fn is_small(&self) -> bool {
         self.expected(self.sites) < ALONE
     }
 
@@ -130,24 +137,30 @@ impl<'s> BernoulliDraw<'s> {
     /// Every hit, sorted.
     #[must_use]
     pub fn sites(&self) -> Vec<u64> {
-        // Three standard deviations of room: growing would copy everything.
-        let expected = self.expected(self.block_sites().min(self.sites));
-        let room = (expected + 3.0 * expected.sqrt()) as usize;
-        let one = |scratch: &mut Scratch, block: u64| {
-            let mut hits = Vec::with_capacity(room);
-            self.visit_block(block, scratch, |first, words| hits.extend(ones_of(first, words)));
-            hits
-        };
         if self.hazard == 0.0 {
             Vec::new()
         } else if self.is_small() {
-            let mut scratch = Scratch::default();
-            (0..self.blocks()).flat_map(|block| one(&mut scratch, block)).collect()
+            self.sites_of(&mut Scratch::default(), 0..self.blocks())
         } else {
-            let parts: Vec<Vec<u64>> =
-                (0..self.blocks()).into_par_iter().map_init(Scratch::default, one).collect();
+            let some = |scratch: &mut Scratch, first: u64| {
+                self.sites_of(scratch, first..self.blocks().min(first + BLOCKS_AT_ONCE))
+            };
+            let starts: Vec<u64> = (0..self.blocks()).step_by(BLOCKS_AT_ONCE as usize).collect();
+            let parts: Vec<Vec<u64>> = starts.into_par_iter().map_init(Scratch::default, some).collect();
             parts.concat()
         }
+    }
+
+    /// The hits of some blocks, sorted.
+    fn sites_of(&self, scratch: &mut Scratch, blocks: std::ops::Range<u64>) -> Vec<u64> {
+        let sites = (blocks.end - blocks.start).saturating_mul(self.block_sites()).min(self.sites);
+        let expected = self.expected(sites);
+        // Three standard deviations of room: growing would copy everything.
+        let mut hits = Vec::with_capacity((expected + 3.0 * expected.sqrt()) as usize);
+        for block in blocks {
+            self.visit_block(block, scratch, |first, words| hits.extend(ones_of(first, words)));
+        }
+        hits
     }
 
     /// Every hit that lies in a block, in no order, repeats included.
@@ -169,8 +182,10 @@ impl<'s> BernoulliDraw<'s> {
             .into_iter()
             .flat_map(|shell| (0..shell.spans(self.sites)).map(move |span| (shell, span)))
             .collect();
+        let expected = self.expected(self.sites);
         let collect = |spans: &[(Shell, u64)]| {
-            let mut hits = Vec::new();
+            let mut hits =
+                Vec::with_capacity(if self.is_small() { (1.25 * expected) as usize + 64 } else { 0 });
             for (shell, span) in spans {
                 shell.visit(self.stream, *span, self.sites, |site| hits.push(site));
             }
