@@ -123,11 +123,13 @@ fn signal(child: &Child, name: &str) {
 
 /// Starts a campaign long enough to be disturbed, and waits until it has recorded something.
 fn started(out: &Path, more: &[&str]) -> Child {
+    let trials = out.join("trials-0.jsonl");
+    let size = || fs::metadata(&trials).map_or(0, |file| file.len());
+    let before = size();
     let child =
         command(out, more).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the command starts");
-    let trials = out.join("trials-0.jsonl");
     for _ in 0..3000 {
-        if fs::metadata(&trials).is_ok_and(|file| file.len() > 0) {
+        if size() > before {
             break;
         }
         std::thread::sleep(Duration::from_millis(5));
@@ -167,7 +169,6 @@ fn ctrl_c_finishes_the_running_trials_and_exits_with_4() {
     assert!(temp.path().join("report.html").is_file(), "a stopped campaign has a report of what is there");
     let count = records(temp.path()).len();
     let mut child = started(temp.path(), &more);
-    std::thread::sleep(Duration::from_millis(300));
     signal(&child, "-TERM");
     assert_eq!(child.wait().expect("ended").code(), Some(4));
     assert!(records(temp.path()).len() > count, "it went on where it was stopped");
