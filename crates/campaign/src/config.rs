@@ -120,6 +120,10 @@ pub enum Compat {
 }
 
 const SCHEMA: u32 = 1;
+/// The missing trials of a point are listed before they are run.
+const MOST_TRIALS: u64 = 10_000_000;
+/// Each thread may hold a copy of the model.
+const MOST_THREADS: u64 = 1024;
 
 fn default_name() -> String {
     "campaign".into()
@@ -289,6 +293,15 @@ impl RunConfig {
         }
         if self.trials == 0 {
             return Err("[run] trials is 0: there is nothing to run".into());
+        }
+        if self.trials > MOST_TRIALS {
+            return Err(format!("[run] trials {} is more than {MOST_TRIALS}", self.trials));
+        }
+        if self.threads > MOST_THREADS {
+            return Err(format!(
+                "[run] threads {} is more than {MOST_THREADS}; 0 takes all cores",
+                self.threads
+            ));
         }
         if self.batch == 0 {
             return Err("[run] batch is 0: give the number of images in one call of the engine".into());

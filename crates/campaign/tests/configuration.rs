@@ -33,6 +33,8 @@ fn what_is_wrong_is_named() {
         ("storage.family=symmetric", "[storage] family = \"symmetric\" is not supported; supported: native"),
         ("run.trials=0", "trials is 0"),
         ("run.trials=-1", "invalid value"),
+        ("run.trials=9000000000000000000", "trials 9000000000000000000 is more than 10000000"),
+        ("run.threads=1000000", "threads 1000000 is more than 1024"),
         ("run.batch=0", "batch is 0"),
         ("run.confidence=95", "confidence 95 is not between 0 and 1"),
         ("run.margin=2", "margin 2 is not a fraction"),
