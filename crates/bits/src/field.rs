@@ -15,13 +15,14 @@ use crate::format::{Class, Format};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Field {
-    /// The sign bit of a float or of a two's complement integer: the most significant bit.
+    /// The most significant bit of a float or of a signed code. In offset binary and Gray code it is set for numbers
+    /// from 0 on, elsewhere for negative ones.
     Sign,
-    /// The exponent of a float.
+    /// The exponent of a float; a power of two is nothing else.
     Exponent,
     /// The mantissa of a float, without the leading 1 that is not stored.
     Mantissa,
-    /// The value bits of an integer: all bits, less the sign bit if there is one.
+    /// The value bits of a code: all bits, less the sign bit if there is one.
     Magnitude,
 }
 
@@ -52,12 +53,13 @@ impl Format {
         if bit >= self.width() {
             return None;
         }
-        Some(match self.row().class {
+        Some(match self.class() {
             Class::Float { .. } if bit == self.msb() => Field::Sign,
-            Class::Float { mantissa, .. } if bit >= mantissa => Field::Exponent,
+            Class::Float { mantissa, .. } if bit >= mantissa.into() => Field::Exponent,
             Class::Float { .. } => Field::Mantissa,
-            Class::Integer { signed: true } if bit == self.msb() => Field::Sign,
-            Class::Integer { .. } => Field::Magnitude,
+            Class::Exponent => Field::Exponent,
+            Class::Code { signed: true, .. } if bit == self.msb() => Field::Sign,
+            Class::Code { .. } => Field::Magnitude,
         })
     }
 

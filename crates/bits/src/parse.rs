@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{Format, OutOfRange, WordError, decimal};
+use crate::{Class, Format, OutOfRange, WordError, decimal};
 
 /// A text that is no word of the format.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -70,6 +70,11 @@ impl Format {
     }
 
     fn parse_number(self, text: &str) -> Result<u64, ParseWordError> {
+        // Whole numbers beyond 2^53 do not survive the way through a float.
+        if let (Class::Code { point: 0, .. }, Ok(integer)) = (self.class(), text.parse()) {
+            let out_of_range = || OutOfRange { format: self, value: integer as f64 };
+            return Ok(self.word_of_integer(integer).ok_or_else(out_of_range)?);
+        }
         let value = text.parse().map_err(|_| ParseWordError::NotANumber { text: text.to_owned() })?;
         // Binary64 is the type that was parsed, already rounded; everything narrower must not be rounded twice.
         let value = if self == Format::F64 { value } else { decimal::round_to_odd(text, value) };

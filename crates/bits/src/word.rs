@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::Format;
+use crate::{Format, Layout};
 
 /// A bit address past the end of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -39,7 +39,7 @@ pub enum WordError {
     },
 }
 
-/// The word of element `index` of a tensor's little-endian bytes, in the low bits of the result.
+/// The word of element `index` of a tensor's packed bytes ([`Layout::packed`]), in the low bits of the result.
 ///
 /// `None` if the buffer does not hold that element wholly.
 ///
@@ -47,17 +47,14 @@ pub enum WordError {
 /// use bitquake_bits::{Format, read_word};
 /// assert_eq!(read_word(Format::U16, &[1, 2, 3, 4], 1), Some(0x0403));
 /// assert_eq!(read_word(Format::U16, &[1, 2, 3], 1), None);
+/// assert_eq!(read_word(Format::unsigned(4), &[0x21, 0x43], 2), Some(3));
 /// ```
 pub fn read_word(format: Format, bytes: &[u8], index: usize) -> Option<u64> {
-    let size = format.bytes();
-    let start = index.checked_mul(size)?;
-    let element = bytes.get(start..start.checked_add(size)?)?;
-    let mut word = [0; 8];
-    word[..size].copy_from_slice(element);
-    Some(u64::from_le_bytes(word))
+    let start = (index as u64).checked_mul(format.width().into())?;
+    read_bits(bytes, start, format)
 }
 
-/// Stores `word` as element `index` of a tensor's little-endian bytes.
+/// Stores `word` as element `index` of a tensor's packed bytes.
 ///
 /// `None`, and nothing is written, if the buffer does not hold that element wholly or `word` has bits above the
 /// format's width.
@@ -65,10 +62,55 @@ pub fn write_word(format: Format, bytes: &mut [u8], index: usize, word: u64) -> 
     if word & !format.mask() != 0 {
         return None;
     }
-    let size = format.bytes();
-    let start = index.checked_mul(size)?;
-    let element = bytes.get_mut(start..start.checked_add(size)?)?;
-    element.copy_from_slice(&word.to_le_bytes()[..size]);
+    let start = (index as u64).checked_mul(format.width().into())?;
+    write_bits(bytes, start, format, word)
+}
+
+/// The word of an element in any layout; `None` if the bytes end before it does.
+pub(crate) fn read_at(bytes: &[u8], layout: &Layout, format: Format, element: u64) -> Option<u64> {
+    let word = read_bits(bytes, layout.start(element), format)?;
+    Some(if layout.is_little_endian() { word } else { swapped(word, format) })
+}
+
+/// Stores the word of an element in any layout; the word must not be wider than the format.
+pub(crate) fn write_at(
+    bytes: &mut [u8],
+    layout: &Layout,
+    format: Format,
+    element: u64,
+    word: u64,
+) -> Option<()> {
+    let word = if layout.is_little_endian() { word } else { swapped(word, format) };
+    write_bits(bytes, layout.start(element), format, word)
+}
+
+fn swapped(word: u64, format: Format) -> u64 {
+    word.swap_bytes() >> (u64::BITS - format.width())
+}
+
+/// The bytes that hold the bits from `start` on, and how far into the first one they begin.
+fn span(start: u64, format: Format) -> Option<(std::ops::Range<usize>, u32)> {
+    let first = usize::try_from(start / 8).ok()?;
+    let shift = (start % 8) as u32;
+    Some((first..first.checked_add((shift + format.width()).div_ceil(8) as usize)?, shift))
+}
+
+fn read_bits(bytes: &[u8], start: u64, format: Format) -> Option<u64> {
+    let (range, shift) = span(start, format)?;
+    let source = bytes.get(range)?;
+    let mut window = [0; 16];
+    window[..source.len()].copy_from_slice(source);
+    Some((u128::from_le_bytes(window) >> shift) as u64 & format.mask())
+}
+
+fn write_bits(bytes: &mut [u8], start: u64, format: Format, word: u64) -> Option<()> {
+    let (range, shift) = span(start, format)?;
+    let target = bytes.get_mut(range)?;
+    let mut window = [0; 16];
+    window[..target.len()].copy_from_slice(target);
+    let kept = u128::from_le_bytes(window) & !(u128::from(format.mask()) << shift);
+    let new = (kept | u128::from(word) << shift).to_le_bytes();
+    target.copy_from_slice(&new[..target.len()]);
     Some(())
 }
 

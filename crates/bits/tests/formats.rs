@@ -2,16 +2,34 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use bitquake_bits::{Class, FORMATS, Field, Format, FormatRow};
+use bitquake_bits::{Class, Encoding, FORMATS, Field, Format, FormatError, FormatRow, Special};
 use proptest::prelude::*;
 
-fn is_float(row: &FormatRow) -> bool {
-    matches!(row.class, Class::Float { .. })
+/// Whether the format has infinities and NaNs as IEEE 754 says.
+fn is_ieee(row: &FormatRow) -> bool {
+    matches!(row.format.class(), Class::Float { special: Special::Ieee, .. })
 }
 
-/// Formats small enough to try every word.
+fn is_code(row: &FormatRow) -> bool {
+    matches!(row.format.class(), Class::Code { .. })
+}
+
+/// Formats that `f64` holds exactly.
+fn exact() -> impl Iterator<Item = Format> {
+    FORMATS.iter().filter(|row| !is_code(row) || row.format.width() <= 53).map(|row| row.format)
+}
+
+/// Formats small enough to try every word, codes in every encoding and some fixed points among them.
 fn small() -> impl Iterator<Item = Format> {
-    FORMATS.iter().filter(|row| row.width <= 16).map(|row| row.format)
+    let named = FORMATS.iter().filter(|row| row.format.width() <= 16).map(|row| row.format);
+    let codes = [1, 2, 5, 8, 11].into_iter().flat_map(|width| {
+        Encoding::ALL.into_iter().flat_map(move |encoding| {
+            [(true, 0), (true, 3), (false, 9), (false, -2)]
+                .into_iter()
+                .filter_map(move |(signed, point)| Format::code(width, signed, encoding, point).ok())
+        })
+    });
+    named.chain(codes)
 }
 
 fn words(format: Format) -> impl Iterator<Item = u64> {
@@ -26,13 +44,65 @@ fn canonical(format: Format, word: u64) -> u64 {
 #[test]
 fn names_are_unique_and_read_back() {
     for row in FORMATS {
-        assert_eq!(row.format.row(), row);
+        assert_eq!(row.format.row(), Some(row));
+        assert_eq!(row.format.name(), row.name);
         assert_eq!(Format::from_name(row.name), Ok(row.format));
         assert_eq!(row.format.to_string().parse(), Ok(row.format));
         assert!(!row.about.is_empty());
     }
     let error = Format::from_name("F32").unwrap_err().to_string();
-    assert_eq!(error, "unknown number format `F32`; known: f64, f32, f16, bf16, i32, u32, i16, u16, i8, u8");
+    assert!(
+        error.starts_with("unknown number format `F32`; known: f64, f32, f16, bf16, f8e4m3, "),
+        "{error}"
+    );
+}
+
+#[test]
+fn names_of_codes_read_back_and_have_one_spelling() {
+    for format in small() {
+        assert_eq!(format.name().parse(), Ok(format));
+    }
+    let known = [
+        ("i5", Format::signed(5)),
+        ("u64", Format::U64),
+        ("i8.5", Format::code(8, true, Encoding::Plain, 5).unwrap()),
+        ("u4.-2-gray", Format::code(4, false, Encoding::Gray, -2).unwrap()),
+        ("i16-offset", Format::code(16, true, Encoding::Offset, 0).unwrap()),
+    ];
+    for (name, format) in known {
+        assert_eq!((name.parse(), format.name().as_str()), (Ok(format), name));
+    }
+    for bad in [
+        "",
+        "i",
+        "i0",
+        "u65",
+        "i08",
+        "i8.0",
+        "i8.",
+        "i8.-",
+        "i8.+5",
+        "i8.513",
+        "u8-offset",
+        "i8-",
+        "i8-grey",
+        "é8",
+        "-8",
+    ] {
+        assert!(bad.parse::<Format>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn fields_that_make_no_format() {
+    let code = |width, signed, encoding, point| Format::code(width, signed, encoding, point).unwrap_err();
+    assert_eq!(code(0, true, Encoding::Plain, 0), FormatError::Width { width: 0 });
+    assert_eq!(code(65, true, Encoding::Plain, 0).to_string(), "a code has 1 to 64 bits, not 65");
+    assert_eq!(code(8, true, Encoding::Plain, -513), FormatError::Point { point: -513 });
+    assert_eq!(
+        code(8, false, Encoding::SignMagnitude, 0).to_string(),
+        "unsigned codes have no sign-magnitude encoding"
+    );
 }
 
 #[test]
@@ -43,7 +113,7 @@ fn fields_divide_the_word() {
         let bits: u32 = masks.iter().map(|mask| mask.count_ones()).sum();
         assert_eq!(masks.iter().fold(0, |all, mask| all | mask), format.mask(), "{format}");
         assert_eq!(bits, format.width(), "the fields of {format} overlap");
-        assert_eq!(format.mask().count_ones(), row.width);
+        assert_eq!(format.mask().count_ones(), format.width());
         assert_eq!(format.field(format.width()), None);
         assert_eq!(format.field(u32::MAX), None);
         for (field, mask) in Field::ALL.into_iter().zip(masks) {
@@ -60,13 +130,20 @@ fn field_widths_are_the_standard_ones() {
         (Format::F64, [1, 11, 52, 0]),
         (Format::F32, [1, 8, 23, 0]),
         (Format::F16, [1, 5, 10, 0]),
-        (Format::Bf16, [1, 8, 7, 0]),
+        (Format::BF16, [1, 8, 7, 0]),
         (Format::I32, [1, 0, 0, 31]),
         (Format::U32, [0, 0, 0, 32]),
         (Format::I16, [1, 0, 0, 15]),
         (Format::U16, [0, 0, 0, 16]),
         (Format::I8, [1, 0, 0, 7]),
         (Format::U8, [0, 0, 0, 8]),
+        (Format::F8E4M3, [1, 4, 3, 0]),
+        (Format::F8E5M2, [1, 5, 2, 0]),
+        (Format::F8E8M0, [0, 8, 0, 0]),
+        (Format::F6E3M2, [1, 3, 2, 0]),
+        (Format::F4E2M1, [1, 2, 1, 0]),
+        (Format::signed(3), [1, 0, 0, 2]),
+        (Format::unsigned(1), [0, 0, 0, 1]),
     ];
     for (format, expected) in widths {
         assert_eq!(Field::ALL.map(|field| format.field_mask(field).count_ones()), expected, "{format}");
@@ -89,7 +166,7 @@ fn every_small_word_decodes_as_an_independent_implementation_says() {
     for word in 0..=u16::MAX {
         let expected = [
             (Format::F16, half::f16::from_bits(word).to_f64()),
-            (Format::Bf16, half::bf16::from_bits(word).to_f64()),
+            (Format::BF16, half::bf16::from_bits(word).to_f64()),
             (Format::I16, f64::from(word.cast_signed())),
             (Format::U16, f64::from(word)),
             (Format::I8, f64::from((word as u8).cast_signed())),
@@ -103,6 +180,10 @@ fn every_small_word_decodes_as_an_independent_implementation_says() {
             assert_eq!(format.is_finite(u64::from(word)), value.is_finite());
         }
     }
+}
+
+fn ieee_small() -> impl Iterator<Item = Format> {
+    FORMATS.iter().filter(|row| is_ieee(row) && row.format.width() <= 16).map(|row| row.format)
 }
 
 /// All words of a small float format from 0 to infinity, with their values; both ascend.
@@ -129,7 +210,7 @@ fn nearest_by_search(ladder: &[(u64, f64)], value: f64) -> u64 {
 
 #[test]
 fn small_floats_round_half_to_even_everywhere() {
-    for format in small().filter(|format| is_float(format.row())) {
+    for format in ieee_small() {
         let ladder = ladder(format);
         let check = |value: f64| {
             let expected = nearest_by_search(&ladder, value);
@@ -156,9 +237,9 @@ proptest! {
 
     #[test]
     fn any_word_of_any_format_survives_decode_and_encode(bits: u64) {
-        for row in FORMATS {
-            let word = bits & row.format.mask();
-            prop_assert_eq!(row.format.encode(row.format.decode(word)), Ok(canonical(row.format, word)));
+        for format in exact() {
+            let word = bits & format.mask();
+            prop_assert_eq!(format.encode(format.decode(word)), Ok(canonical(format, word)));
         }
     }
 
@@ -195,7 +276,7 @@ proptest! {
 
     #[test]
     fn small_floats_round_as_the_search_does(bits in 0..0x7ff0_0000_0000_0000_u64, exponent in 950..1150_u64) {
-        for format in small().filter(|format| is_float(format.row())) {
+        for format in ieee_small() {
             let ladder = ladder(format);
             for bits in [bits, (bits & ((1 << 52) - 1)) | exponent << 52] {
                 let value = f64::from_bits(bits);
@@ -217,7 +298,7 @@ fn every_f32_word_survives() {
 
 #[test]
 fn special_float_words() {
-    for row in FORMATS.iter().filter(|row| is_float(row)) {
+    for row in FORMATS.iter().filter(|row| is_ieee(row)) {
         let format = row.format;
         let (exponent, mantissa) = (format.field_mask(Field::Exponent), format.field_mask(Field::Mantissa));
         let quiet = mantissa & !(mantissa >> 1);
@@ -238,15 +319,15 @@ fn special_float_words() {
 
 #[test]
 fn integers_round_and_refuse_what_they_do_not_hold() {
-    for row in FORMATS.iter().filter(|row| !is_float(row)) {
+    for row in FORMATS.iter().filter(|row| is_code(row) && (2..=32).contains(&row.format.width())) {
         let format = row.format;
-        let signed = row.class == Class::Integer { signed: true };
+        let signed = matches!(format.class(), Class::Code { signed: true, .. });
         let high = if signed { format.mask() >> 1 } else { format.mask() };
         let low = if signed { -(high as f64) - 1.0 } else { 0.0 };
         let high = high as f64;
         for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, high + 0.5, high + 1.0, low - 0.75, 1e300] {
             let error = format.nearest(value).unwrap_err();
-            assert_eq!((error.low as f64, error.high as f64), (low, high), "{format} {value}");
+            assert_eq!(format.integer_range(), Some((low as i128, high as i128)), "{format} {value}");
             assert!(format.encode(value).is_err());
             assert!(error.to_string().contains(row.name), "{error}");
         }
@@ -258,7 +339,10 @@ fn integers_round_and_refuse_what_they_do_not_hold() {
             (low, low),
             (high, high),
             (high - 0.75, high - 1.0),
-        ] {
+        ]
+        .into_iter()
+        .filter(|(_, rounded)| (low..=high).contains(rounded))
+        {
             assert_eq!(
                 format.nearest(value).map(|word| format.decode(word)),
                 Ok(rounded),
@@ -280,4 +364,73 @@ fn a_value_that_needs_rounding_is_not_encoded() {
         Format::I8.nearest(200.0).unwrap_err().to_string(),
         "200.0 is outside i8, which holds whole numbers from -128 to 127"
     );
+}
+
+/// Values of the OCP 8-bit floats and of the microscaling formats, from the OCP specifications' tables.
+#[test]
+fn floats_without_infinity() {
+    let cases = [
+        (Format::F8E4M3, 0x7e, 448.0),
+        (Format::F8E4M3, 0x08, 0.015625),
+        (Format::F8E4M3, 0x01, 0.001953125),
+        (Format::F8E4M3, 0x78, 256.0),
+        (Format::F8E5M2, 0x7b, 57344.0),
+        (Format::F8E5M2, 0x01, 1.52587890625e-5),
+        (Format::F8E5M2, 0x7c, f64::INFINITY),
+        (Format::F8E4M3FNUZ, 0x7f, 240.0),
+        (Format::F8E4M3FNUZ, 0x01, 0.0009765625),
+        (Format::F8E5M2FNUZ, 0x7f, 57344.0),
+        (Format::F8E5M2FNUZ, 0x01, 7.62939453125e-6),
+        (Format::F6E3M2, 0x1f, 28.0),
+        (Format::F6E3M2, 0x01, 0.0625),
+        (Format::F6E2M3, 0x1f, 7.5),
+        (Format::F6E2M3, 0x01, 0.125),
+        (Format::F4E2M1, 0x7, 6.0),
+        (Format::F4E2M1, 0x1, 0.5),
+        (Format::F4E2M1, 0xf, -6.0),
+    ];
+    for (format, word, value) in cases {
+        assert_eq!(format.decode(word), value, "{format} {word:#x}");
+        assert_eq!(format.nearest(value), Ok(word), "{format} {value}");
+    }
+    let nans =
+        |format: Format| (0..1 << format.width()).filter(|&word| format.is_nan(word)).collect::<Vec<_>>();
+    assert_eq!(nans(Format::F8E4M3), [0x7f, 0xff]);
+    assert_eq!(nans(Format::F8E4M3FNUZ), [0x80]);
+    assert_eq!(nans(Format::F8E5M2FNUZ), [0x80]);
+    assert_eq!(nans(Format::F8E8M0), [0xff]);
+    assert_eq!(nans(Format::F6E2M3).len() + nans(Format::F6E3M2).len() + nans(Format::F4E2M1).len(), 0);
+}
+
+#[test]
+fn beyond_the_largest_float() {
+    // Half a step beyond 448 rounds to it (even), more has no number; there is no infinity to round to.
+    assert_eq!(Format::F8E4M3.nearest(464.0), Ok(0x7e));
+    assert_eq!(Format::F8E4M3.nearest(464.1), Ok(0x7f));
+    assert_eq!(Format::F8E4M3.nearest(f64::NEG_INFINITY), Ok(0xff));
+    assert_eq!(Format::F8E5M2FNUZ.nearest(-1e9), Ok(0x80));
+    assert_eq!(Format::F8E4M3FNUZ.nearest(-0.0), Ok(0), "its -0 is the NaN");
+    assert_eq!(
+        Format::F4E2M1.nearest(7.0),
+        Err(bitquake_bits::OutOfRange { format: Format::F4E2M1, value: 7.0 })
+    );
+    assert_eq!(
+        Format::F4E2M1.nearest(f64::NAN).unwrap_err().to_string(),
+        "NaN is outside f4e2m1, which holds numbers from -6 to 6"
+    );
+}
+
+#[test]
+fn fixed_point_and_wide_integers() {
+    // SPEC 3.3: quantizer A has 5 bits, 3 of them after the binary point.
+    let a: Format = "i5.3".parse().unwrap();
+    for (word, value) in [(0, 0.0), (0b01111, 1.875), (0b10000, -2.0), (0b10001, -1.875), (0b11111, -0.125)] {
+        assert_eq!((a.decode(word), a.encode(value)), (value, Ok(word)));
+    }
+    let error = a.nearest(2.0).unwrap_err().to_string();
+    assert_eq!(error, "2.0 is outside i5.3, which holds multiples of 0.125 from -2.0 to 1.875");
+    assert_eq!(Format::I64.parse_word("9223372036854775807"), Ok(u64::MAX >> 1));
+    assert_eq!(Format::U64.parse_word("18446744073709551615"), Ok(u64::MAX));
+    assert!(Format::U64.parse_word("18446744073709551616").is_err());
+    assert!(Format::I64.nearest(9.3e18).is_err() && Format::I64.nearest(-9.2e18).is_ok());
 }

@@ -10,8 +10,10 @@ use proptest::prelude::*;
 fn elements_past_the_end_are_refused() {
     for row in FORMATS {
         let format = row.format;
-        let mut bytes = vec![0xa5; 3 * format.bytes() - 1]; // two elements and most of a third
-        for index in [2, 3, usize::MAX / format.bytes(), usize::MAX] {
+        let width = format.width() as usize;
+        let mut bytes = vec![0xa5; (3 * width).div_ceil(8).max(2) - 1]; // without the last byte of three elements
+        let held = bytes.len() * 8 / width;
+        for index in [held, held + 1, usize::MAX / width, usize::MAX] {
             assert_eq!(read_word(format, &bytes, index), None, "{format} {index}");
             assert_eq!(write_word(format, &mut bytes, index, 0), None, "{format} {index}");
         }
@@ -42,11 +44,12 @@ proptest! {
             let mut bytes = seed;
             prop_assert_eq!(write_word(format, &mut bytes, index, word), Some(()));
             prop_assert_eq!(read_word(format, &bytes, index), Some(word));
-            let first = index * format.bytes();
-            for (i, byte) in bytes.iter().enumerate() {
-                let inside = i >= first && i < first + format.bytes();
-                let expected = if inside { (word >> (8 * (i - first))) as u8 } else { seed[i] };
-                prop_assert_eq!(*byte, expected);
+            let width = format.width() as usize;
+            for place in 0..seed.len() * 8 {
+                let inside = (index * width..(index + 1) * width).contains(&place);
+                let old = seed[place / 8] >> (place % 8) & 1;
+                let expected = if inside { (word >> (place - index * width)) as u8 & 1 } else { old };
+                prop_assert_eq!(bytes[place / 8] >> (place % 8) & 1, expected, "{} bit {}", format, place);
             }
             for position in 0..format.width() {
                 let address = index as u64 * u64::from(format.width()) + u64::from(position);
@@ -69,7 +72,10 @@ proptest! {
             for text in [format!("0x{}", hex(format, word)), format!("0b{}", pattern(format, word)), format!("0b{}", binary(format, word))] {
                 prop_assert_eq!(format.parse_word(&text), Ok(word), "{}", text);
             }
-            if !value.is_nan() {
+            if let Some(integer) = format.integer(word) {
+                prop_assert_eq!(format.parse_word(&integer.to_string()), Ok(word));
+            }
+            if !value.is_nan() && (value.abs() < 2.0_f64.powi(53) || format.is_float()) {
                 for text in [format!("{value}"), format!("{value:e}"), format!("{value:?}")] {
                     prop_assert_eq!(format.parse_word(&text), Ok(word), "{} {}", format, text);
                 }
@@ -128,10 +134,10 @@ fn numbers_as_text() {
         (Format::F32, "1e-99999999999999999999", 0),
         (Format::F16, "65519.999999999999999999999", 0x7bff),
         (Format::F16, "65520", 0x7c00),
-        (Format::Bf16, "1.00390625", 0x3f80),
-        (Format::Bf16, "1.00390625000000000000000000000001", 0x3f81),
-        (Format::Bf16, "-1.01171874999999999999999999999999", 0xbf81),
-        (Format::Bf16, "-1.01171875", 0xbf82),
+        (Format::BF16, "1.00390625", 0x3f80),
+        (Format::BF16, "1.00390625000000000000000000000001", 0x3f81),
+        (Format::BF16, "-1.01171874999999999999999999999999", 0xbf81),
+        (Format::BF16, "-1.01171875", 0xbf82),
         (Format::F64, "0.1", 0x3fb9_9999_9999_999a),
         (Format::I8, "-128", 0x80),
         (Format::I8, "-1", 0xff),
@@ -188,7 +194,7 @@ fn patterns_show_the_fields() {
         ),
         (Format::F32, -0.5, "1.01111110.00000000000000000000000", "bf000000"),
         (Format::F16, 1.0, "0.01111.0000000000", "3c00"),
-        (Format::Bf16, 1.0, "0.01111111.0000000", "3f80"),
+        (Format::BF16, 1.0, "0.01111111.0000000", "3f80"),
         (Format::I32, -101.0, "1.1111111111111111111111110011011", "ffffff9b"),
         (Format::U32, 1.0, "00000000000000000000000000000001", "00000001"),
         (Format::I16, -1.0, "1.111111111111111", "ffff"),
@@ -209,7 +215,7 @@ fn patterns_show_the_fields() {
 #[test]
 fn every_format_and_field_can_be_selected_or_says_why_not() {
     for row in FORMATS {
-        let (format, width) = (row.format, row.width);
+        let (format, width) = (row.format, row.format.width());
         assert_eq!(BitSelection::All.mask(format), Ok(format.mask()));
         assert_eq!(BitSelection::Msb.mask(format), Ok(1 << (width - 1)));
         assert_eq!(BitSelection::Range { low: 0, high: width - 1 }.mask(format), Ok(format.mask()));

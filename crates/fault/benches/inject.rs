@@ -10,7 +10,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bitquake_bits::{BitSelection, Format, WordStore};
+use bitquake_bits::{BitSelection, Format, WordStore, Words, WordsMut};
 use bitquake_fault::{Candidate, FaultModel, FaultSpace, Flips, Selector, flip_at_rate};
 use bitquake_sample::{Rate, StreamKey};
 
@@ -29,11 +29,11 @@ const CASES: [Case; 2] = [
 struct Buffer(Format, Vec<u8>);
 
 impl WordStore for Buffer {
-    fn words(&self, _: &str) -> Option<(Format, &[u8])> {
-        Some((self.0, &self.1))
+    fn words(&self, _: &str) -> Option<Words<'_>> {
+        Some(Words::packed(self.0, &self.1))
     }
-    fn words_mut(&mut self, _: &str) -> Option<(Format, &mut [u8])> {
-        Some((self.0, &mut self.1))
+    fn words_mut(&mut self, _: &str) -> Option<WordsMut<'_>> {
+        Some(WordsMut::packed(self.0, &mut self.1))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a pattern does to the words it hits.
 
-use bitquake_bits::{Format, WordStore, read_word};
+use bitquake_bits::{Format, WordStore, Words};
 use serde::Serialize;
 
 use crate::pattern::{FaultPattern, PatternError, TensorFlips};
@@ -21,7 +21,7 @@ pub struct TensorExplanation {
     /// The tensor's name.
     pub tensor: String,
     /// Its format's name.
-    pub format: &'static str,
+    pub format: String,
     /// Its number of elements.
     pub elements: u64,
     /// What happens in it.
@@ -59,8 +59,8 @@ impl FaultPattern {
         self.check_fits(store)?;
         let mut all = Explanation::default();
         for flips in self.tensors() {
-            if let Some((_, bytes)) = store.words(&flips.tensor) {
-                let counts = count(flips, bytes);
+            if let Some(words) = store.words(&flips.tensor) {
+                let counts = count(flips, &words);
                 all.total.add(&counts);
                 let (tensor, format) = (flips.tensor.clone(), flips.format.name());
                 all.tensors.push(TensorExplanation { tensor, format, elements: flips.elements, counts });
@@ -70,13 +70,13 @@ impl FaultPattern {
     }
 }
 
-fn count(flips: &TensorFlips, bytes: &[u8]) -> FlipCounts {
+fn count(flips: &TensorFlips, words: &Words<'_>) -> FlipCounts {
     let format = flips.format;
     let mut counts = FlipCounts { by_bit: vec![0; format.width() as usize], ..FlipCounts::default() };
     let element = |address: &u64| flips.element_and_bit(*address).0;
     for word in flips.addresses.chunk_by(|a, b| element(a) == element(b)) {
         let mask = word.iter().fold(0, |mask, &address| mask | 1 << flips.element_and_bit(address).1);
-        if let Some(old) = read_word(format, bytes, element(&word[0]) as usize) {
+        if let Some(old) = words.get(element(&word[0])) {
             counts.add_word(format, old, mask);
         }
     }

@@ -72,7 +72,7 @@ impl FaultPattern {
     pub fn to_json(&self) -> String {
         let tensor = |flips: &TensorFlips| FileTensor {
             tensor: flips.tensor.clone(),
-            format: flips.format.name().to_owned(),
+            format: flips.format.name(),
             elements: flips.elements,
             flips: flips.addresses.iter().map(|&address| flips.element_and_bit(address)).collect(),
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bitquake_bits::{Format, WordStore};
+use bitquake_bits::{Format, WordStore, Words, WordsMut};
 use rayon::prelude::*;
 
 /// The flips of one tensor.
@@ -105,12 +105,12 @@ impl TensorFlips {
     }
 
     /// That the tensor in the store is the one the flips were made for.
-    fn check_store(&self, found: Option<(Format, &[u8])>) -> Result<(), PatternError> {
+    fn check_store(&self, found: Option<Words<'_>>) -> Result<(), PatternError> {
         let tensor = || self.tensor.clone();
-        let Some((format, bytes)) = found else {
+        let Some(words) = found else {
             return Err(PatternError::NoTensor { tensor: tensor() });
         };
-        let elements = (bytes.len() / format.bytes()) as u64;
+        let (format, elements) = (words.format(), words.elements());
         if format != self.format {
             Err(PatternError::OtherFormat { tensor: tensor(), wanted: self.format, found: format })
         } else if elements != self.elements {
@@ -161,8 +161,8 @@ impl FaultPattern {
     pub fn apply(&self, store: &mut impl WordStore) -> Result<(), PatternError> {
         self.check_fits(store)?;
         for flips in &self.tensors {
-            if let Some((_, bytes)) = store.words_mut(&flips.tensor) {
-                flip_all(bytes, &flips.addresses);
+            if let Some(words) = store.words_mut(&flips.tensor) {
+                flip_words(words, &flips.addresses);
             }
         }
         Ok(())
@@ -187,13 +187,12 @@ impl FaultPattern {
     ) -> Result<Self, PatternError> {
         let one = |tensor: &str| {
             let missing = || PatternError::NoTensor { tensor: tensor.to_owned() };
-            let (format, old) = from.words(tensor).ok_or_else(missing)?;
-            let elements = (old.len() / format.bytes()) as u64;
-            let mut flips =
-                TensorFlips { tensor: tensor.to_owned(), format, elements, addresses: Vec::new() };
-            flips.check_store(to.words(tensor))?;
-            let new = to.words(tensor).ok_or_else(missing)?.1;
-            flips.addresses = differing_bits(old, new);
+            let old = from.words(tensor).ok_or_else(missing)?;
+            let (tensor, format, elements) = (tensor.to_owned(), old.format(), old.elements());
+            let mut flips = TensorFlips { tensor, format, elements, addresses: Vec::new() };
+            flips.check_store(to.words(&flips.tensor))?;
+            let new = to.words(&flips.tensor).ok_or_else(missing)?;
+            flips.addresses = differing_bits(&old, &new);
             Ok(flips)
         };
         Self::new(tensors.into_iter().map(one).collect::<Result<_, PatternError>>()?)
@@ -234,7 +233,18 @@ impl TensorFlips {
     }
 }
 
-/// Flips bits at rising addresses, all of which lie within `bytes`.
+/// Flips the bits at rising logical addresses, all of which lie within the words.
+fn flip_words(mut words: WordsMut<'_>, addresses: &[u64]) {
+    match words.packed_bytes() {
+        Some(bytes) => flip_all(bytes, addresses),
+        None => addresses.iter().for_each(|&address| {
+            let flipped = words.flip(address);
+            debug_assert!(flipped.is_ok(), "the pattern was checked against the store");
+        }),
+    }
+}
+
+/// Flips bits at rising places, all of which lie within `bytes`.
 pub(crate) fn flip_all(bytes: &mut [u8], addresses: &[u64]) {
     const CHUNK: usize = 1 << 20;
     let flip = |bytes: &mut [u8], first: u64, addresses: &[u64]| {
@@ -253,12 +263,31 @@ pub(crate) fn flip_all(bytes: &mut [u8], addresses: &[u64]) {
     });
 }
 
-fn differing_bits(old: &[u8], new: &[u8]) -> Vec<u64> {
+/// The logical addresses of the bits in which two tensors of one format and size differ, rising.
+fn differing_bits(old: &Words<'_>, new: &Words<'_>) -> Vec<u64> {
+    let width = u64::from(old.format().width());
+    let end = old.elements() * width;
+    match (old.packed_bytes(), new.packed_bytes()) {
+        // The bits after the last word belong to nothing.
+        (Some(old), Some(new)) => differing_places(old, new).take_while(|&place| place < end).collect(),
+        _ => {
+            let words = (0..).zip(old.iter()).zip(new.iter());
+            let differing = words.filter(|((_, old), new)| old != new);
+            let bits = differing.flat_map(|((element, old), new)| {
+                (0..width)
+                    .filter(move |bit| (old ^ new) >> bit & 1 == 1)
+                    .map(move |bit| element * width + bit)
+            });
+            bits.collect()
+        }
+    }
+}
+
+fn differing_places<'a>(old: &'a [u8], new: &'a [u8]) -> impl Iterator<Item = u64> + 'a {
     let differing = old.iter().zip(new).enumerate().filter(|(_, (a, b))| a != b);
-    let bits = differing.flat_map(|(byte, (a, b))| {
+    differing.flat_map(|(byte, (a, b))| {
         (0..8).filter(move |bit| (a ^ b) >> bit & 1 == 1).map(move |bit| byte as u64 * 8 + bit)
-    });
-    bits.collect()
+    })
 }
 
 /// Of two rising lists, what is in one but not in both.
@@ -276,11 +305,11 @@ pub(crate) mod tests {
     pub(crate) struct One(pub(crate) Format, pub(crate) Vec<u8>);
 
     impl WordStore for One {
-        fn words(&self, tensor: &str) -> Option<(Format, &[u8])> {
-            (tensor == "w").then_some((self.0, &self.1))
+        fn words(&self, tensor: &str) -> Option<Words<'_>> {
+            (tensor == "w").then(|| Words::packed(self.0, &self.1))
         }
-        fn words_mut(&mut self, tensor: &str) -> Option<(Format, &mut [u8])> {
-            (tensor == "w").then_some((self.0, &mut self.1))
+        fn words_mut(&mut self, tensor: &str) -> Option<WordsMut<'_>> {
+            (tensor == "w").then(|| WordsMut::packed(self.0, &mut self.1))
         }
     }
 
@@ -335,6 +364,38 @@ pub(crate) mod tests {
         pattern.apply(&mut after).unwrap();
         assert_eq!(FaultPattern::between(["w"], &before, &after).unwrap(), pattern);
         assert!(matches!(FaultPattern::between(["v"], &before, &after), Err(PatternError::NoTensor { .. })));
+    }
+
+    /// A tensor of two big-endian f32 words.
+    struct Swapped(bitquake_bits::Layout, Vec<u8>);
+
+    impl WordStore for Swapped {
+        fn words(&self, _: &str) -> Option<Words<'_>> {
+            Words::new(Format::F32, 2, &self.0, &self.1).ok()
+        }
+        fn words_mut(&mut self, _: &str) -> Option<WordsMut<'_>> {
+            WordsMut::new(Format::F32, 2, &self.0, &mut self.1).ok()
+        }
+    }
+
+    #[test]
+    fn a_pattern_means_the_same_in_any_layout() {
+        let layout = bitquake_bits::Layout::packed(Format::F32).big_endian();
+        let before = Swapped(layout.clone(), [1.0_f32, 0.5].map(f32::to_be_bytes).concat());
+        let mut after = Swapped(layout, before.1.clone());
+        let pattern = FaultPattern::new(vec![flips(&[31, 32 + 24])]).unwrap();
+        pattern.apply(&mut after).unwrap();
+        assert_eq!(after.1, [-1.0_f32, 0.125].map(f32::to_be_bytes).concat());
+        assert_eq!(FaultPattern::between(["w"], &before, &after).unwrap(), pattern);
+        assert_eq!(pattern.explain(&before).unwrap().total.largest_change, 2.0);
+    }
+
+    #[test]
+    fn bits_after_the_last_word_are_no_difference() {
+        let format = Format::unsigned(3);
+        let (old, new) = ([0b1000_0000, 0b0000_0000], [0b1000_0000, 0b1000_0001]);
+        let (old, new) = (Words::packed(format, &old), Words::packed(format, &new));
+        assert_eq!((old.elements(), differing_bits(&old, &new)), (5, vec![8]));
     }
 
     #[test]
