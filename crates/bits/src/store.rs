@@ -64,6 +64,15 @@ impl<'a> Words<'a> {
         Self { format, elements, layout: Cow::Owned(Layout::packed(format)), bytes }
     }
 
+    /// The first `elements` of these words: packed narrow words may leave room for more in the last byte.
+    ///
+    /// # Errors
+    /// [`TooFewBytes`].
+    pub fn first(self, elements: u64) -> Result<Self, TooFewBytes> {
+        check(self.format, elements, &self.layout, self.bytes)?;
+        Ok(Self { elements, ..self })
+    }
+
     /// The format of the words.
     pub fn format(&self) -> Format {
         self.format
@@ -128,6 +137,25 @@ impl<'a> WordsMut<'a> {
     pub fn packed(format: Format, bytes: &'a mut [u8]) -> Self {
         let elements = bytes.len() as u64 * 8 / u64::from(format.width());
         Self { format, elements, layout: Cow::Owned(Layout::packed(format)), bytes }
+    }
+
+    /// The first `elements` of these words, as [`Words::first`].
+    ///
+    /// # Errors
+    /// [`TooFewBytes`].
+    pub fn first(self, elements: u64) -> Result<Self, TooFewBytes> {
+        check(self.format, elements, &self.layout, self.bytes)?;
+        Ok(Self { elements, ..self })
+    }
+
+    /// The format of the words.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// How many words there are.
+    pub fn elements(&self) -> u64 {
+        self.elements
     }
 
     /// The same words, to be read.

@@ -98,7 +98,7 @@ impl Campaign {
         let name = self.config.model.path.file_name().map(|name| name.to_string_lossy().into_owned());
         let tensor = |tensor: &bitquake_fault::SpaceTensor| SpaceTensorRecord {
             tensor: tensor.name.clone(),
-            format: tensor.format.name().to_owned(),
+            format: tensor.format.name(),
             elements: tensor.elements,
             bits: tensor.bits(),
         };

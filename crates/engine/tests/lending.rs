@@ -173,7 +173,7 @@ fn weights_at_odd_places() -> Tested {
 fn errors_leave_no_trace() -> Tested {
     let weight = TensorSpec::f32("matrix", &[16, 4], &[1.0; 64]);
     let model = model(&linear(weight, Vec::new(), |_| {}), ALL)?;
-    let before = model.image().words("matrix").map(|(_, bytes)| bytes.to_vec());
+    let before = model.image().words("matrix").map(|words| words.bytes().to_vec());
     let pixels = vec![1.0; 32];
     let data = Dataset::new(pixels, vec![16], vec![0, 9])?; // no such class
     let space = space(&model)?;
@@ -182,6 +182,6 @@ fn errors_leave_no_trace() -> Tested {
     let pattern = faults.draw(&space, &StreamKey { seed: 1, point: 0, trial: 0 })?;
     let error = evaluator.outputs(&pattern, 2);
     assert!(matches!(error, Err(EngineError::Labels { .. })), "{error:?}");
-    assert_eq!(evaluator.model().image().words("matrix").map(|(_, bytes)| bytes.to_vec()), before);
+    assert_eq!(evaluator.model().image().words("matrix").map(|words| words.bytes().to_vec()), before);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bitquake_bits::{Format, WordStore, read_word};
+use bitquake_bits::{Format, WordStore};
 use bitquake_data::Dataset;
 use bitquake_engine::{Evaluator, Model, Threads};
 use bitquake_fault::{FaultPattern, TensorFlips};
@@ -48,12 +48,12 @@ fn pattern(model: &Model, case: &Value) -> FaultPattern {
         let tensor = edit["tensor"].as_str().expect("a name");
         let index = edit["index"].as_u64().expect("an index");
         let word = u64::from_str_radix(edit["word_hex"].as_str().expect("hex"), 16).expect("hex");
-        let (format, bytes) = model.image().words(tensor).expect("the tensor");
-        let change = word ^ read_word(format, bytes, index as usize).expect("the element");
+        let words = model.image().words(tensor).expect("the tensor");
+        let change = word ^ words.get(index).expect("the element");
         TensorFlips {
             tensor: tensor.to_owned(),
             format: Format::F32,
-            elements: (bytes.len() / 4) as u64,
+            elements: words.elements(),
             addresses: (0..32).filter(|bit| change >> bit & 1 == 1).map(|bit| index * 32 + bit).collect(),
         }
     });

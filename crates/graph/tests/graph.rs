@@ -79,7 +79,7 @@ fn every_storage_form_reads_back() {
             &[("by", AttrValue::Float(2.0)), ("how", AttrValue::Text("x".into()))],
         );
     let file = open(&model.finish());
-    let words = |name| file.words(name).map(|(_, bytes)| bytes.to_vec());
+    let words = |name| file.words(name).map(|words| words.bytes().to_vec());
     assert_eq!(words("typed"), Some(0.5_f32.to_le_bytes().to_vec()));
     assert_eq!(words("varints"), Some(vec![0xff, 0, 0x7f]));
     assert_eq!(words("outside"), Some(vec![7; 4]));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use bitquake_bits::{Class, Field, Format};
+use bitquake_bits::{Field, Format};
 use serde::Serialize;
 
 use crate::figure::Figure;
@@ -30,7 +30,7 @@ pub(crate) struct BitFlips {
     /// Whether positions belong to fields.
     pub(crate) has_fields: bool,
     /// Name of the format that all tensors have, if they have one.
-    pub(crate) format: Option<&'static str>,
+    pub(crate) format: Option<String>,
 }
 
 /// One bit position.
@@ -75,7 +75,7 @@ fn common_format(view: &View<'_>) -> Option<Format> {
 }
 
 fn is_float(format: Option<Format>) -> bool {
-    format.is_some_and(|format| matches!(format.row().class, Class::Float { .. }))
+    format.is_some_and(Format::is_float)
 }
 
 /// Flips over all trials, by bit position.

@@ -36,6 +36,16 @@ pub enum TensorsError {
         /// What it looks like, for example `is text`.
         looks_like: &'static str,
     },
+    /// The file is of a kind that can be told, and malformed.
+    #[error("{} is not a whole {kind} file: {source}", .path.display())]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What it starts as.
+        kind: FileKind,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The bytes are not a well-formed ONNX message; a truncated file is reported here too.
     #[error("{} is not a whole ONNX model: {source}", .path.display())]
     Wire {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 use crate::TensorsError;
+use crate::file_bytes::{FileBytes, MAPPED_FROM};
 use crate::onnx::ExternalRecord;
 
 /// A file in memory: the main one, or one with external data.
@@ -17,13 +18,13 @@ pub(crate) struct Part {
     /// The same without links; for the main file, which may be anything readable, as given.
     canonical: PathBuf,
     /// The content.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: FileBytes,
     /// Whether the content was handed out to be changed.
     pub(crate) touched: bool,
 }
 
 impl Part {
-    pub(crate) fn main(path: &Path, bytes: Vec<u8>) -> Part {
+    pub(crate) fn main(path: &Path, bytes: FileBytes) -> Part {
         let location = String::new();
         Part { location, source: path.to_owned(), canonical: path.to_owned(), bytes, touched: false }
     }
@@ -104,7 +105,7 @@ impl Request<'_> {
         if parts.iter().skip(1).any(|part| part.canonical == canonical) {
             return Err(self.refuse(location, "is a second name for a file that the model already names"));
         }
-        let bytes = fs::read(&canonical).map_err(missing)?;
+        let bytes = FileBytes::open(&canonical, MAPPED_FROM).map_err(missing)?;
         Ok(Part { location: location.to_owned(), source, canonical, bytes, touched: false })
     }
 

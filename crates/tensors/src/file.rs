@@ -2,26 +2,25 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use bitquake_bits::{Format, WordStore};
+use bitquake_bits::{Format, Layout, WordStore, Words, WordsMut};
 
 use crate::edits::Nesting;
 use crate::external::Part;
+use crate::file_bytes::{FileBytes, MAPPED_FROM};
 use crate::onnx::OnnxModel;
 use crate::words::Encoded;
 use crate::{FileKind, TensorInfo, TensorsError, open_onnx, open_safetensors};
 
-/// A tensor file, with the external data files of an ONNX model, wholly in memory and editable.
+/// A tensor file, with the external data files of an ONNX model, in memory (large files mapped) and editable.
 ///
-/// Words are read and changed through [`WordStore`]: little-endian, contiguous, in the order of the flat index,
-/// whatever the file's own storage. [`save`](TensorFile::save) writes the file back, byte for byte except for what
-/// was changed. Two tensors that a model stores at the same place of an external file share their words.
+/// Words are read and changed through [`WordStore`], by element of the flattened tensor, whatever the file's own order
+/// and storage. [`save`](TensorFile::save) writes the file back, byte for byte except for what was changed. Two tensors that a model stores at the same place of an external file share their words.
 ///
 /// ```
-/// use bitquake_bits::{Format, WordStore, flip};
+/// use bitquake_bits::{Format, WordStore};
 /// use bitquake_tensors::{FileKind, TensorFile};
 ///
 /// # let folder = tempfile::tempdir()?;
@@ -33,9 +32,9 @@ use crate::{FileKind, TensorInfo, TensorsError, open_onnx, open_safetensors};
 /// assert_eq!(file.kind(), FileKind::Safetensors);
 /// assert_eq!((file.tensors()[0].name.as_str(), file.tensors()[0].bits()), ("w", Some(64)));
 ///
-/// let (format, bytes) = file.words_mut("w").ok_or("no such tensor")?;
-/// assert_eq!(format, Format::F32);
-/// flip(bytes, 32 + 22)?; // bit 22 of element 1: 0.5 becomes 0.75
+/// let mut words = file.words_mut("w").ok_or("no such tensor")?;
+/// assert_eq!(words.format(), Format::F32);
+/// words.flip(32 + 22)?; // bit 22 of element 1: 0.5 becomes 0.75
 /// file.save(&path)?;
 /// assert_eq!(std::fs::read(&path)?.last_chunk(), Some(&0.75_f32.to_le_bytes()));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -59,13 +58,19 @@ pub struct TensorFile {
 /// Where the words of a tensor are.
 #[derive(Clone, Debug)]
 pub(crate) enum Storage {
-    /// Contiguous in a part.
-    Words { part: usize, range: Range<usize> },
+    /// In a part. Of ONNX tensors the words are packed, so that the range holds nothing else.
+    Words { part: usize, range: Range<usize>, layout: Layout },
     /// Decoded beside the file.
     Encoded(Encoded),
-    /// In the main file, with a dtype that is not in the format table; such a tensor in an external file has words.
+    /// In the main file, with a dtype that is no format; such a tensor in an external file has words.
     Opaque,
 }
+
+/// A kind of file: whether the content starts as one does, and how to open it.
+type Kind = (fn(&[u8]) -> bool, fn(&Path, FileBytes) -> Result<TensorFile, TensorsError>);
+
+/// The kinds that can be told by their start, first match first. What is none of them is tried as ONNX, which cannot.
+const KINDS: &[Kind] = &[(open_safetensors::is_safetensors, open_safetensors::open)];
 
 impl TensorFile {
     /// Reads a file, and for ONNX the external data files that it names.
@@ -76,12 +81,23 @@ impl TensorFile {
     /// [`TensorsError`] if a file is missing, truncated, malformed or something else, if a tensor's size disagrees
     /// with its shape, or if external data lie outside the model's folder.
     pub fn open(path: &Path) -> Result<TensorFile, TensorsError> {
-        let bytes = fs::read(path).map_err(|source| TensorsError::Read { path: path.to_owned(), source })?;
-        if open_safetensors::is_safetensors(&bytes) {
-            open_safetensors::open(path, bytes)
-        } else {
-            open_onnx::open(path, bytes)
-        }
+        let bytes = FileBytes::open(path, MAPPED_FROM)
+            .map_err(|source| TensorsError::Read { path: path.to_owned(), source })?;
+        let kind = KINDS.iter().find(|(is_kind, _)| is_kind(&bytes));
+        kind.map_or(open_onnx::open as fn(_, _) -> _, |(_, open)| *open)(path, bytes)
+    }
+
+    /// A file whose tensors lie in `parts`, in file order.
+    pub(crate) fn assemble(
+        path: &Path,
+        kind: FileKind,
+        parts: Vec<Part>,
+        entries: Vec<(TensorInfo, Storage)>,
+    ) -> TensorFile {
+        let (tensors, storage): (Vec<TensorInfo>, Vec<Storage>) = entries.into_iter().unzip();
+        let index = tensors.iter().enumerate().map(|(index, info)| (info.name.clone(), index)).collect();
+        let (path, messages, nesting) = (path.to_owned(), Vec::new(), Nesting::new());
+        TensorFile { path, kind, parts, tensors, storage, messages, index, onnx: None, nesting }
     }
 
     /// The kind of the file.
@@ -115,7 +131,7 @@ impl TensorFile {
     /// For a file as opened these are exactly the bytes on the disk. Edits show in them; edits of a tensor that is
     /// stored as varints show as one more pair each, the tensor's name and its words.
     pub fn content_hash_parts(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        let parts = self.parts.iter().map(|part| (part.location.as_str(), part.bytes.as_slice()));
+        let parts = self.parts.iter().map(|part| (part.location.as_str(), &*part.bytes));
         let edited = self.encoded().filter(|(_, format, encoded)| encoded.is_changed(self.main(), *format));
         parts.chain(edited.map(|(info, _, encoded)| (info.name.as_str(), encoded.words.as_slice())))
     }
@@ -135,28 +151,30 @@ impl TensorFile {
 }
 
 impl WordStore for TensorFile {
-    fn words(&self, tensor: &str) -> Option<(Format, &[u8])> {
+    fn words(&self, tensor: &str) -> Option<Words<'_>> {
         let &index = self.index.get(tensor)?;
-        let format = self.tensors[index].dtype.format()?;
+        let info = &self.tensors[index];
+        let (format, elements) = (info.dtype.format()?, info.elements());
         match &self.storage[index] {
-            Storage::Words { part, range } => {
-                Some((format, self.parts.get(*part)?.bytes.get(range.clone())?))
+            Storage::Words { part, range, layout } => {
+                Words::new(format, elements, layout, self.parts.get(*part)?.bytes.get(range.clone())?).ok()
             }
-            Storage::Encoded(encoded) => Some((format, &encoded.words)),
+            Storage::Encoded(encoded) => Words::packed(format, &encoded.words).first(elements).ok(),
             Storage::Opaque => None,
         }
     }
 
-    fn words_mut(&mut self, tensor: &str) -> Option<(Format, &mut [u8])> {
+    fn words_mut(&mut self, tensor: &str) -> Option<WordsMut<'_>> {
         let &index = self.index.get(tensor)?;
-        let format = self.tensors[index].dtype.format()?;
+        let info = &self.tensors[index];
+        let (format, elements) = (info.dtype.format()?, info.elements());
         match &mut self.storage[index] {
-            Storage::Words { part, range } => {
+            Storage::Words { part, range, layout } => {
                 let part = self.parts.get_mut(*part)?;
                 part.touched = true;
-                Some((format, part.bytes.get_mut(range.clone())?))
+                WordsMut::new(format, elements, layout, part.bytes.get_mut(range.clone())?).ok()
             }
-            Storage::Encoded(encoded) => Some((format, &mut encoded.words)),
+            Storage::Encoded(encoded) => WordsMut::packed(format, &mut encoded.words).first(elements).ok(),
             Storage::Opaque => None,
         }
     }

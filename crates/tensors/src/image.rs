@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bitquake_bits::{Format, WordStore};
+use bitquake_bits::{Format, WordStore, Words, WordsMut};
 
 use crate::AlignedBytes;
 
@@ -30,9 +30,11 @@ pub struct ImagePart {
 pub struct WordRange {
     /// The format of the words.
     pub format: Format,
+    /// How many words there are.
+    pub elements: u64,
     /// The index of the part.
     pub part: usize,
-    /// The bytes of the part: contiguous little-endian words, in the model itself at any alignment.
+    /// The bytes of the part: packed little-endian words, in the model itself at any alignment.
     pub range: Range<usize>,
 }
 
@@ -106,13 +108,15 @@ impl EngineImage {
 }
 
 impl WordStore for EngineImage {
-    fn words(&self, tensor: &str) -> Option<(Format, &[u8])> {
+    fn words(&self, tensor: &str) -> Option<Words<'_>> {
         let place = self.words.get(tensor)?;
-        Some((place.format, self.parts.get(place.part)?.bytes.get(place.range.clone())?))
+        let bytes = self.parts.get(place.part)?.bytes.get(place.range.clone())?;
+        Words::packed(place.format, bytes).first(place.elements).ok()
     }
 
-    fn words_mut(&mut self, tensor: &str) -> Option<(Format, &mut [u8])> {
+    fn words_mut(&mut self, tensor: &str) -> Option<WordsMut<'_>> {
         let place = self.words.get(tensor)?;
-        Some((place.format, self.parts.get_mut(place.part)?.bytes.get_mut(place.range.clone())?))
+        let bytes = self.parts.get_mut(place.part)?.bytes.get_mut(place.range.clone())?;
+        WordsMut::packed(place.format, bytes).first(place.elements).ok()
     }
 }

@@ -11,6 +11,18 @@ pub enum FileKind {
     Onnx,
     /// A safetensors file.
     Safetensors,
+    /// A PyTorch checkpoint, `.pt` or `.pth`, zip or legacy.
+    Pytorch,
+    /// A NumPy array.
+    Npy,
+    /// A zip archive of NumPy arrays.
+    Npz,
+    /// An HDF5 file, such as Keras writes.
+    Hdf5,
+    /// A Keras 3 archive.
+    Keras,
+    /// A GGUF file.
+    Gguf,
 }
 
 impl fmt::Display for FileKind {
@@ -18,6 +30,12 @@ impl fmt::Display for FileKind {
         f.pad(match self {
             FileKind::Onnx => "onnx",
             FileKind::Safetensors => "safetensors",
+            FileKind::Pytorch => "pytorch",
+            FileKind::Npy => "npy",
+            FileKind::Npz => "npz",
+            FileKind::Hdf5 => "hdf5",
+            FileKind::Keras => "keras",
+            FileKind::Gguf => "gguf",
         })
     }
 }
@@ -25,7 +43,7 @@ impl fmt::Display for FileKind {
 /// The type of a tensor's elements. `Display` gives the short name: `f32`, `i8`, `i64`, `bool` ...
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Dtype {
-    /// A format of the table [`FORMATS`](bitquake_bits::FORMATS): its words can be read and flipped.
+    /// A number format: its words can be read and flipped.
     Known(Format),
     /// Anything else, by name; its words are never touched.
     Other(String),
@@ -44,7 +62,7 @@ impl Dtype {
 impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Dtype::Known(format) => f.pad(format.name()),
+            Dtype::Known(format) => f.pad(&format.name()),
             Dtype::Other(name) => f.pad(name),
         }
     }
@@ -55,8 +73,8 @@ impl fmt::Display for Dtype {
 pub enum Role {
     /// A stored parameter: weights, biases, scales, zero points. In the fault space.
     Weight,
-    /// A setting that happens to be stored as a tensor: shapes, axes, bounds, and every dtype outside the format
-    /// table. Outside the fault space unless selected by its exact name.
+    /// A setting that happens to be stored as a tensor: shapes, axes, bounds, and every dtype that is no number
+    /// format. Outside the fault space unless selected by its exact name.
     Attribute,
 }
 
@@ -80,7 +98,7 @@ pub enum Place {
     Constant,
     /// A tensor in an attribute of another ONNX node.
     NodeAttribute,
-    /// An entry of a safetensors file.
+    /// An entry of any other file.
     Entry,
 }
 
@@ -189,7 +207,7 @@ mod tests {
         let tensor = info(&[1], Dtype::Other("i64".into()));
         assert_eq!(tensor.origin.to_string(), "initializer, external w.bin");
         assert_eq!(
-            format!("{} {} {}", tensor.dtype, Dtype::Known(Format::Bf16), tensor.role),
+            format!("{} {} {}", tensor.dtype, Dtype::Known(Format::BF16), tensor.role),
             "i64 bf16 weight"
         );
         assert_eq!(format!("[{:>6}] {}", FileKind::Onnx, FileKind::Safetensors), "[  onnx] safetensors");

@@ -43,14 +43,14 @@ impl TensorFile {
             let lend = |length| length > 0 && lendable[index] && (length >= from || shared[index]);
             let message = self.messages.get(index).copied().unwrap_or(Nesting::ROOT);
             let parted = match storage {
-                Storage::Words { part, range } if lend(range.len()) => {
+                Storage::Words { part, range, .. } if lend(range.len()) => {
                     parting.lend(info, message, (*part, range.start, range.end))
                 }
-                Storage::Words { part: 0, range } => {
+                Storage::Words { part: 0, range, .. } => {
                     parting.stay(info, range.start, 0, range.len());
                     Ok(())
                 }
-                Storage::Words { part, range } => {
+                Storage::Words { part, range, .. } => {
                     parting.bring_in(info, message, &self.parts[*part].bytes[range.clone()])
                 }
                 Storage::Encoded(encoded) if lend(encoded.words.len()) => {
@@ -80,25 +80,25 @@ impl TensorFile {
     }
 
     /// Of each tensor, whether it shares its external data with another: those must stay one, because a fault in one
-    /// is a fault in the other. Bytes outside the format table cannot be faulty and may be shared in any way, as long
-    /// as bringing them in does not make the model larger than its files.
+    /// is a fault in the other. Settings, which no glob selects, may be shared in any way, as long as bringing them in does
+    /// not make the model larger than its files; each gets bytes of its own.
     fn shared(&self, lendable: &[bool]) -> Result<Vec<bool>, TensorsError> {
         let mut shared = vec![false; self.tensors.len()];
         let size: usize = self.parts.iter().map(|part| part.bytes.len()).sum();
-        let is_opaque = |index: usize| self.tensors[index].dtype.format().is_none();
-        let mut opaque = 0_usize;
+        let is_setting = |index: usize| self.tensors[index].role == Role::Attribute;
+        let mut settings = 0_usize;
         // The range that reaches furthest so far: what overlaps any range before, overlaps this one.
         let mut furthest: Option<(Source, usize)> = None;
         for (next, index) in self.external_ranges() {
             let (part, start, end) = next;
-            opaque = opaque.saturating_add(if is_opaque(index) { end - start } else { 0 });
+            settings = settings.saturating_add(if is_setting(index) { end - start } else { 0 });
             let Some((before, other)) = furthest.filter(|(before, _)| before.0 == part && before.2 > start)
             else {
                 furthest = Some((next, index));
                 continue;
             };
             let is_same = before == next && lendable[index] && lendable[other];
-            if !(is_same || is_opaque(index) && is_opaque(other) && opaque <= size) {
+            if !(is_same || is_setting(index) && is_setting(other) && settings <= size) {
                 return Err(self.bad_sharing(index, other));
             }
             shared[index] |= is_same;
@@ -111,7 +111,7 @@ impl TensorFile {
     /// Where external tensors are, in the order of the files, and which tensors they are; empty ones are left out.
     fn external_ranges(&self) -> Vec<(Source, usize)> {
         let range = |(index, storage): (usize, &Storage)| match storage {
-            Storage::Words { part: part @ 1.., range } if !range.is_empty() => {
+            Storage::Words { part: part @ 1.., range, .. } if !range.is_empty() => {
                 Some(((*part, range.start, range.end), index))
             }
             _ => None,
@@ -141,6 +141,7 @@ type Source = (usize, usize, usize);
 struct Stay {
     name: String,
     format: Format,
+    elements: u64,
     /// A position in the old file that moves with them.
     position: usize,
     /// How far after it they start.
@@ -152,7 +153,7 @@ struct Stay {
 struct Loan {
     location: String,
     /// All tensors that have them.
-    tensors: Vec<(String, Format)>,
+    tensors: Vec<(String, Format, u64)>,
     /// The words, where they are not a range of a file.
     words: Option<AlignedBytes>,
 }
@@ -177,7 +178,8 @@ impl<'a> Parting<'a> {
     /// The words stay in the model, `distance` bytes after what now stands at `position`.
     fn stay(&mut self, info: &TensorInfo, position: usize, distance: usize, length: usize) {
         if let Some(format) = info.dtype.format() {
-            self.stay.push(Stay { name: info.name.clone(), format, position, distance, length });
+            let (name, elements) = (info.name.clone(), info.elements());
+            self.stay.push(Stay { name, format, elements, position, distance, length });
         }
     }
 
@@ -226,7 +228,8 @@ impl<'a> Parting<'a> {
         length: usize,
     ) -> Result<(), WireError> {
         let loan = &mut self.loans[loan];
-        loan.tensors.extend(info.dtype.format().map(|format| (info.name.clone(), format)));
+        let named = |format| (info.name.clone(), format, info.elements());
+        loan.tensors.extend(info.dtype.format().map(named));
         let mut fields = Writer::new();
         let length = length.to_string();
         for (key, value) in [("location", loan.location.as_str()), ("offset", "0"), ("length", &length)] {
@@ -287,21 +290,22 @@ impl Parted {
         });
         let mut done = 0;
         for ((file, start, end), loan) in sources {
-            files[done..file].iter_mut().for_each(|file| file.bytes = Vec::new());
+            files[done..file].iter_mut().for_each(|file| file.bytes = Vec::new().into());
             done = file;
             loans[loan].words = Some(AlignedBytes::copy_of(&files[file].bytes[start..end]));
         }
         drop(files);
-        let stay = stay.into_iter().map(|Stay { name, format, position, distance, length }| {
+        let stay = stay.into_iter().map(|Stay { name, format, elements, position, distance, length }| {
             let start = splice.moved(position) + distance;
-            (name, WordRange { format, part: 0, range: start..start + length })
+            (name, WordRange { format, elements, part: 0, range: start..start + length })
         });
         let mut words: BTreeMap<String, WordRange> = stay.collect();
         let mut parts = vec![ImagePart { location: String::new(), bytes: model }];
         for Loan { location, tensors, words: bytes } in loans {
             let Some(bytes) = bytes else { continue }; // every loan has got its words by now
-            let place = |format| WordRange { format, part: parts.len(), range: 0..bytes.len() };
-            words.extend(tensors.into_iter().map(|(name, format)| (name, place(format))));
+            let (part, length) = (parts.len(), bytes.len());
+            let place = |format, elements| WordRange { format, elements, part, range: 0..length };
+            words.extend(tensors.into_iter().map(|(name, format, elements)| (name, place(format, elements))));
             parts.push(ImagePart { location, bytes });
         }
         EngineImage { parts, words: Arc::new(words) }

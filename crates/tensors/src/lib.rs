@@ -7,13 +7,14 @@
 //! the bytes that a runtime gets, with every weight in place. [`onnx`] holds the thin graph.
 //!
 //! Files are not trusted: nothing is allocated on a header's word alone, nesting is limited, and every length, offset
-//! and location is checked. Files are read whole; memory is about the size of the file.
+//! and location is checked. Small files are read whole, large ones are mapped: only pages that are changed take memory.
 
 mod aligned;
 mod edits;
 mod error;
 mod external;
 mod file;
+mod file_bytes;
 mod image;
 mod info;
 mod lend;

@@ -1,19 +1,21 @@
 //! Opening an ONNX model: the walk's findings become tensors with checked places.
 
+use std::ops::Range;
 use std::path::Path;
 
-use bitquake_bits::Format;
+use bitquake_bits::{Format, Layout};
 
 use crate::external::{Part, Request, locate};
 use crate::file::Storage;
+use crate::file_bytes::FileBytes;
 use crate::info::{Origin, StorageForm, element_count};
 use crate::onnx::{Data, ExternalRecord, Found, Parsed, Problem, assign_roles, opaque_size, parse};
 use crate::sniff::looks_like;
 use crate::words::{DecodeProblem, Encoded};
-use crate::{FileKind, Role, TensorFile, TensorInfo, TensorsError, open_safetensors};
+use crate::{Dtype, FileKind, Role, TensorFile, TensorInfo, TensorsError, open_safetensors};
 
 /// Makes a file of the model in `bytes`, read from `path`.
-pub(crate) fn open(path: &Path, bytes: Vec<u8>) -> Result<TensorFile, TensorsError> {
+pub(crate) fn open(path: &Path, bytes: FileBytes) -> Result<TensorFile, TensorsError> {
     let Parsed { model, tensors: found, nesting } = match parse(&bytes) {
         Ok(parsed) if parsed.model.ir_version == 0 && looks_like(&bytes).is_some() => {
             return Err(not_onnx(path, &bytes, Problem::NoGraph));
@@ -23,26 +25,11 @@ pub(crate) fn open(path: &Path, bytes: Vec<u8>) -> Result<TensorFile, TensorsErr
     };
     let roles = assign_roles(&model, &found);
     let mut opening = Opening { path, parts: vec![Part::main(path, bytes)] };
-    let (mut tensors, mut storage) = (Vec::new(), Vec::new());
     let messages = found.iter().map(|found| found.message).collect();
-    for (found, role) in found.into_iter().zip(roles) {
-        let (info, place) = opening.tensor(found, role)?;
-        tensors.push(info);
-        storage.push(place);
-    }
-    let index = tensors.iter().enumerate().map(|(index, info)| (info.name.clone(), index)).collect();
-    let (path, parts) = (path.to_owned(), opening.parts);
-    Ok(TensorFile {
-        path,
-        kind: FileKind::Onnx,
-        parts,
-        tensors,
-        storage,
-        messages,
-        index,
-        onnx: Some(model),
-        nesting,
-    })
+    let entries = found.into_iter().zip(roles).map(|(found, role)| opening.tensor(found, role));
+    let entries = entries.collect::<Result<_, _>>()?;
+    let file = TensorFile::assemble(path, FileKind::Onnx, opening.parts, entries);
+    Ok(TensorFile { messages, onnx: Some(model), nesting, ..file })
 }
 
 /// The most helpful error for bytes that do not parse: what they look like, if that is known.
@@ -62,22 +49,33 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    fn tensor(&mut self, found: Found, role: Role) -> Result<(TensorInfo, Storage), TensorsError> {
+    fn tensor(&mut self, mut found: Found, mut role: Role) -> Result<(TensorInfo, Storage), TensorsError> {
+        if let (Data::Numbers(..), Dtype::Known(format)) = (&found.data, &found.dtype)
+            && format.width() < 8
+        {
+            // Writers disagree on how many narrow words go into one number.
+            (found.dtype, role) = (Dtype::Other(format.name()), Role::Attribute);
+        }
         let Some(elements) = element_count(&found.shape) else {
             return Err(self.bad(&found, format!("the product of its shape {:?} overflows", found.shape)));
         };
         let format = found.dtype.format();
-        let expected = match format.map(|format| elements.checked_mul(format.bytes() as u64)) {
+        let expected = match format.map(|format| Layout::packed(format).bytes_needed(elements)) {
             Some(None) => return Err(self.bad(&found, format!("its shape {:?} overflows", found.shape))),
             Some(size) => size,
             None => None,
         };
+        let words = |range: &Range<usize>, format| Storage::Words {
+            part: 0,
+            range: range.clone(),
+            layout: Layout::packed(format),
+        };
         let (storage, form) = match (&found.data, format, expected) {
             (Data::Bad(what), ..) => return Err(self.bad(&found, what.clone())),
             (Data::External(record), ..) => self.external(&found, record, expected)?,
-            (Data::Words(range), Some(_), Some(size)) => {
+            (Data::Words(range), Some(format), Some(size)) => {
                 self.check_size(&found, size, range.len() as u64)?;
-                (Storage::Words { part: 0, range: range.clone() }, StorageForm::Words)
+                (words(range, format), StorageForm::Words)
             }
             (Data::Numbers(..), Some(format), Some(size)) => {
                 (Storage::Encoded(self.decode(&found, format, size)?), StorageForm::Encoded)
@@ -101,7 +99,8 @@ impl Opening<'_> {
         if let Some(size) = expected {
             self.check_size(found, size, range.len() as u64)?;
         }
-        Ok((Storage::Words { part, range }, form))
+        let layout = Layout::packed(found.dtype.format().unwrap_or(Format::U8));
+        Ok((Storage::Words { part, range, layout }, form))
     }
 
     fn decode(&self, found: &Found, format: Format, expected: u64) -> Result<Encoded, TensorsError> {

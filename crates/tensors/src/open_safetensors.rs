@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use bitquake_bits::Format;
+use bitquake_bits::{Format, Layout};
 use safetensors::tensor::{Dtype as SafeDtype, Metadata, TensorInfo as SafeInfo};
 
-use crate::edits::Nesting;
 use crate::external::Part;
 use crate::file::Storage;
+use crate::file_bytes::FileBytes;
 use crate::info::{Origin, Place, StorageForm};
 use crate::{Dtype, FileKind, Role, TensorFile, TensorInfo, TensorsError};
 
@@ -27,30 +27,20 @@ fn header_length(bytes: &[u8]) -> Option<u64> {
 }
 
 /// Makes a file of `bytes`, read from `path`.
-pub(crate) fn open(path: &Path, bytes: Vec<u8>) -> Result<TensorFile, TensorsError> {
+pub(crate) fn open(path: &Path, bytes: FileBytes) -> Result<TensorFile, TensorsError> {
     let (data, metadata) = read_header(path, &bytes)?;
-    let (mut tensors, mut storage) = (Vec::new(), Vec::new());
-    for (name, entry) in in_file_order(&metadata) {
+    let entry = |(name, entry): (String, &SafeInfo)| {
         let dtype = dtype(entry.dtype);
         let (start, end) = entry.data_offsets;
-        storage.push(match dtype {
-            Dtype::Known(_) => Storage::Words { part: 0, range: data + start..data + end },
-            Dtype::Other(_) => Storage::Opaque,
+        let storage = dtype.format().map_or(Storage::Opaque, |format| Storage::Words {
+            part: 0,
+            range: data + start..data + end,
+            layout: Layout::packed(format),
         });
-        tensors.push(tensor(name, dtype, entry));
-    }
-    let index = tensors.iter().enumerate().map(|(index, info)| (info.name.clone(), index)).collect();
-    Ok(TensorFile {
-        path: path.to_owned(),
-        kind: FileKind::Safetensors,
-        parts: vec![Part::main(path, bytes)],
-        tensors,
-        storage,
-        messages: Vec::new(),
-        index,
-        onnx: None,
-        nesting: Nesting::new(),
-    })
+        (tensor(name, dtype, entry), storage)
+    };
+    let entries = in_file_order(&metadata).into_iter().map(entry).collect();
+    Ok(TensorFile::assemble(path, FileKind::Safetensors, vec![Part::main(path, bytes)], entries))
 }
 
 /// The error for bytes that are named `.safetensors` and do not start as one.
@@ -107,7 +97,7 @@ fn dtype(entry: SafeDtype) -> Dtype {
         SafeDtype::F64 => Format::F64,
         SafeDtype::F32 => Format::F32,
         SafeDtype::F16 => Format::F16,
-        SafeDtype::BF16 => Format::Bf16,
+        SafeDtype::BF16 => Format::BF16,
         SafeDtype::I32 => Format::I32,
         SafeDtype::U32 => Format::U32,
         SafeDtype::I16 => Format::I16,

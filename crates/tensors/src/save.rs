@@ -67,7 +67,7 @@ impl Part {
         let read = |source| TensorsError::Read { path: self.source.clone(), source };
         let mut file = File::open(&self.source).map_err(read)?;
         let mut buffer = vec![0; 1 << 16];
-        let mut rest = self.bytes.as_slice();
+        let mut rest = &*self.bytes;
         loop {
             let count = file.read(&mut buffer).map_err(read)?;
             if count == 0 {

@@ -45,6 +45,7 @@ impl Encoded {
         expected: u64,
         (numbers, rewrite, message): (Numbers, Rewrite, usize),
     ) -> Result<Encoded, DecodeProblem> {
+        // Words of less than a byte come packed in bytes, never as numbers.
         let size = format.bytes();
         let actual = numbers.count(bytes)?.saturating_mul(size as u64);
         if actual != expected {
@@ -138,6 +139,7 @@ fn word_of(format: Format, element: Element, value: u64) -> Option<u64> {
     let width = format.width();
     let fits = match element {
         Element::Fixed32 | Element::Fixed64 => return Some(value),
+        Element::Varint if format.width() == 64 => return Some(value),
         Element::Varint if format == Format::U32 => value <= format.mask(),
         Element::Varint => {
             let value = i64::from(value as i32);
@@ -162,9 +164,9 @@ fn encode(format: Format, element: Element, word: u64) -> Vec<u8> {
 
 /// Signed words extended to 64 bits.
 fn extend(format: Format, word: u64) -> u64 {
-    let shift = 64 - format.width();
-    match format.row().class {
-        Class::Integer { signed: true } => (((word << shift) as i64) >> shift) as u64,
+    let shift = u64::BITS - format.width();
+    match format.class() {
+        Class::Code { signed: true, .. } => (((word << shift) as i64) >> shift) as u64,
         _ => word,
     }
 }
@@ -186,11 +188,13 @@ mod tests {
             (Format::U8, 255, Some(0xff)),
             (Format::U8, negative(-1), Some(0xff)),
             (Format::F16, 0x3c00, Some(0x3c00)),
-            (Format::Bf16, 0x1_0000, None),
+            (Format::BF16, 0x1_0000, None),
             (Format::I32, negative(-1), Some(0xffff_ffff)),
             (Format::I32, 0xffff_ffff, Some(0xffff_ffff)),
             (Format::U32, 0xffff_ffff, Some(0xffff_ffff)),
             (Format::U32, 0x1_0000_0000, None),
+            (Format::I64, negative(-1), Some(u64::MAX)),
+            (Format::U64, u64::MAX, Some(u64::MAX)),
         ];
         for (format, value, word) in cases {
             assert_eq!(word_of(format, Element::Varint, value), word, "{format} {value}");
@@ -199,7 +203,7 @@ mod tests {
 
     #[test]
     fn every_short_word_survives_encoding() {
-        for format in [Format::I8, Format::U8, Format::I16, Format::U16, Format::F16, Format::Bf16] {
+        for format in [Format::I8, Format::U8, Format::I16, Format::U16, Format::F16, Format::BF16] {
             for word in 0..=format.mask() {
                 let bytes = [&[0x28][..], &encode(format, Element::Varint, word)].concat();
                 let value = Fields::new(&bytes, 0..bytes.len()).next().unwrap().unwrap().varint().unwrap();

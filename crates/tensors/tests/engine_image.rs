@@ -2,7 +2,7 @@
 
 mod common;
 
-use bitquake_bits::{Format, WordStore, flip};
+use bitquake_bits::{Format, WordStore, Words};
 use bitquake_tensors::wire::Writer;
 use bitquake_tensors::{EngineImage, LENT_FROM, StorageForm};
 use common::*;
@@ -55,8 +55,8 @@ fn a_clone_is_apart_and_shares_nothing_that_changes() {
     let tensors = [floats("a", &[1.0]), floats("b", &[2.0])];
     let mut image = open(&model(&graph(&[], &tensors))).unwrap().into_engine_image_lending(1).unwrap();
     let before = image.clone();
-    flip(image.words_mut("b").unwrap().1, 0).unwrap();
-    assert_eq!(before.words("b").unwrap(), (Format::F32, &2.0_f32.to_le_bytes()[..]));
+    image.words_mut("b").unwrap().flip(0).unwrap();
+    assert_eq!(before.words("b").unwrap(), Words::packed(Format::F32, &2.0_f32.to_le_bytes()));
     assert_eq!(before.words("a"), image.words("a"));
     assert_ne!(before.words("b"), image.words("b"));
 }
@@ -72,12 +72,12 @@ fn small_external_data_are_brought_in() {
     let saved = beside_bytes(&[], &tensors, 1000);
     let mut image = saved.open().unwrap().into_engine_image().unwrap();
     assert!(image.externals().is_empty());
-    assert_eq!(image.words("w").unwrap().1, (4..20).collect::<Vec<u8>>());
-    flip(image.words_mut("w").unwrap().1, 0).unwrap();
+    assert_eq!(image.words("w").unwrap().bytes(), (4..20).collect::<Vec<u8>>());
+    image.words_mut("w").unwrap().flip(0).unwrap();
     // The image stands on its own, and an i64 of one element has 8 of the 976 bytes that follow its offset.
     let alone = open(image.main()).unwrap();
-    assert_eq!(alone.words("w").unwrap().1[..2], [5, 5]);
-    assert_eq!(alone.words("q").unwrap().1, [0, 1]);
+    assert_eq!(alone.words("w").unwrap().bytes()[..2], [5, 5]);
+    assert_eq!(alone.words("q").unwrap().bytes(), [0, 1]);
     let forms = alone.tensors().iter().map(|info| &info.origin.storage);
     assert!(forms.clone().all(|form| *form == StorageForm::Words), "{:?}", forms.collect::<Vec<_>>());
     let expected = raw("sizes", I64, &[1], &(24..32).collect::<Vec<u8>>()).into_bytes();
@@ -97,8 +97,8 @@ fn only_weights_of_the_main_graph_are_lent() {
     let image = saved.open().unwrap().into_engine_image_lending(1).unwrap();
     let parts = ["constant", "if/then_branch/then", "low", "w", "big"].map(|name| part(&image, name));
     assert_eq!(parts, [0, 0, 0, 1, 2]);
-    assert_eq!(image.words("if/then_branch/then").unwrap().1, [0, 1, 2, 3, 4, 5, 6, 7]);
-    assert_eq!(image.words("big").unwrap().1, [8, 9, 10, 11, 12, 13, 14, 15]);
+    assert_eq!(image.words("if/then_branch/then").unwrap().bytes(), [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(image.words("big").unwrap().bytes(), [8, 9, 10, 11, 12, 13, 14, 15]);
 }
 
 #[test]
@@ -113,8 +113,8 @@ fn tensors_that_share_external_data_go_on_sharing() {
     let saved = beside_bytes(&[], &tensors, 32);
     let mut image = saved.open().unwrap().into_engine_image().unwrap();
     assert_eq!(["a", "b", "other"].map(|name| part(&image, name)), [1, 1, 0]);
-    flip(image.words_mut("a").unwrap().1, 1).unwrap();
-    assert_eq!(image.words("b").unwrap().1, [10, 9, 10, 11, 12, 13, 14, 15]);
+    image.words_mut("a").unwrap().flip(1).unwrap();
+    assert_eq!(image.words("b").unwrap().bytes(), [10, 9, 10, 11, 12, 13, 14, 15]);
 }
 
 #[test]

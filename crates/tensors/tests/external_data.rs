@@ -2,7 +2,7 @@
 
 mod common;
 
-use bitquake_bits::{WordStore, flip};
+use bitquake_bits::WordStore;
 use bitquake_tensors::{StorageForm, TensorsError};
 use common::*;
 
@@ -26,9 +26,9 @@ fn with_external() -> Saved {
 fn words_come_from_the_external_file() {
     let saved = with_external();
     let file = saved.open().unwrap();
-    assert_eq!(file.words("w").unwrap().1, (4..20).collect::<Vec<u8>>());
-    assert_eq!(file.words("q").unwrap().1, [0, 1]);
-    assert!(file.words("axes").is_none());
+    assert_eq!(file.words("w").unwrap().bytes(), (4..20).collect::<Vec<u8>>());
+    assert_eq!(file.words("q").unwrap().bytes(), [0, 1]);
+    assert_eq!(file.words("axes").map(|words| words.format()), Some(bitquake_bits::Format::I64));
     let storage = &file.tensor("w").unwrap().origin.storage;
     assert_eq!(storage, &StorageForm::External("data/w.bin".to_owned()));
     let labels: Vec<_> =
@@ -41,7 +41,7 @@ fn words_come_from_the_external_file() {
 fn saving_elsewhere_takes_the_external_files_along() {
     let saved = with_external();
     let mut file = saved.open().unwrap();
-    flip(file.words_mut("w").unwrap().1, 9).unwrap();
+    file.words_mut("w").unwrap().flip(9).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let out = elsewhere.path().join("m.onnx");
     file.save(&out).unwrap();
@@ -61,12 +61,12 @@ fn changed_external_data_are_not_written_over_the_source() {
     let saved = with_external();
     let mut file = saved.open().unwrap();
     let out = saved.beside("faulty.onnx");
-    flip(file.words_mut("inside").unwrap().1, 0).unwrap();
+    file.words_mut("inside").unwrap().flip(0).unwrap();
     file.save(&out).unwrap();
     assert_ne!(read(&out), read(&saved.path));
     std::fs::remove_file(&out).unwrap();
 
-    flip(file.words_mut("q").unwrap().1, 0).unwrap();
+    file.words_mut("q").unwrap().flip(0).unwrap();
     let error = file.save(&out).unwrap_err();
     assert!(matches!(error, TensorsError::WouldOverwriteExternal { .. }), "{error:?}");
     assert!(error.to_string().contains("choose another folder"), "{error}");
@@ -74,7 +74,7 @@ fn changed_external_data_are_not_written_over_the_source() {
     assert_eq!(read(&saved.beside("data/w.bin")), (0..24).collect::<Vec<u8>>());
 
     // Undone, nothing would be overwritten.
-    flip(file.words_mut("q").unwrap().1, 0).unwrap();
+    file.words_mut("q").unwrap().flip(0).unwrap();
     file.save(&out).unwrap();
     // The model itself never lands on external data.
     for target in ["data/w.bin", "./data/../data/w.bin"] {

@@ -101,7 +101,7 @@ fn constants_of_every_kind() {
         ("c7/indices", "i64", vec![2], Role::Attribute),
     ];
     assert_eq!(listed, expected.map(|(name, dtype, shape, role)| (name, dtype.to_owned(), shape, role)));
-    assert_eq!(file.words("c3").unwrap().1, 1.0_f32.to_le_bytes());
+    assert_eq!(file.words("c3").unwrap().bytes(), 1.0_f32.to_le_bytes());
     assert_eq!(
         file.onnx().unwrap().graph.nodes[1].attribute("value_ints"),
         Some(&AttributeValue::Ints(vec![5, -6]))

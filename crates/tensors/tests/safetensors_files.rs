@@ -2,7 +2,7 @@
 
 mod common;
 
-use bitquake_bits::{Format, WordStore, flip};
+use bitquake_bits::{Format, WordStore, Words};
 use bitquake_tensors::{Dtype, FileKind, Role, TensorFile, TensorsError};
 use common::*;
 use proptest::prelude::*;
@@ -28,11 +28,11 @@ fn tensors_are_listed_in_file_order() {
     let names: Vec<_> = file.tensors().iter().map(|info| info.name.as_str()).collect();
     assert_eq!(names, ["a", "b", "also_empty", "empty", "long", "f8"]);
     let b = file.tensor("b").unwrap();
-    assert_eq!((&b.dtype, &b.shape[..], b.role), (&Dtype::Known(Format::Bf16), &[1, 2][..], Role::Weight));
+    assert_eq!((&b.dtype, &b.shape[..], b.role), (&Dtype::Known(Format::BF16), &[1, 2][..], Role::Weight));
     assert_eq!(file.tensor("f8").unwrap().dtype.to_string(), "f8e4m3");
     assert_eq!(file.tensor("long").unwrap().role, Role::Attribute);
-    assert_eq!(file.words("b"), Some((Format::Bf16, &[3; 4][..])));
-    assert_eq!(file.words("empty"), Some((Format::U8, &[][..])));
+    assert_eq!(file.words("b"), Some(Words::packed(Format::BF16, &[3; 4])));
+    assert_eq!(file.words("empty"), Some(Words::packed(Format::U8, &[])));
     assert_eq!(file.words("long"), None);
     let error = file.into_engine_image().unwrap_err();
     assert!(matches!(error, TensorsError::NotOnnx { kind: FileKind::Safetensors, .. }), "{error}");
@@ -66,9 +66,9 @@ fn errors() {
 fn saving_over_the_source_and_failing_to_save() {
     let saved = Saved::named("w.safetensors", &safetensors(HEADER, &[3; 21]));
     let mut file = saved.open().unwrap();
-    flip(file.words_mut("a").unwrap().1, 0).unwrap();
+    file.words_mut("a").unwrap().flip(0).unwrap();
     file.save(&saved.path).unwrap();
-    assert_eq!(saved.open().unwrap().words("a").unwrap().1[0], 2);
+    assert_eq!(saved.open().unwrap().words("a").unwrap().bytes()[0], 2);
     for bad in [saved.beside("no/such/folder.bin"), saved.folder.path().to_owned(), "/".into()] {
         let error = file.save(&bad).unwrap_err();
         assert!(matches!(error, TensorsError::Write { .. }), "{error:?}");
@@ -96,7 +96,7 @@ proptest! {
         let data = bytes.len() - 21;
         for &address in &addresses {
             let (name, local) = if address < 64 { ("a", address) } else { ("b", address - 64) };
-            flip(file.words_mut(name).unwrap().1, local).unwrap();
+            file.words_mut(name).unwrap().flip(local).unwrap();
             expected[data + address as usize / 8] ^= 1 << (address % 8);
         }
         let out = saved.beside("out");

@@ -53,12 +53,12 @@ fn role(found: &Found, uses: &Uses) -> Role {
     let Dtype::Known(format) = found.dtype else { return Role::Attribute };
     let is_weight = if found.is_setting || found.place == Place::NodeAttribute {
         false
-    } else if matches!(format.row().class, Class::Float { .. }) {
+    } else if matches!(format.class(), Class::Float { .. } | Class::Exponent) {
         !uses.any || uses.beyond_float_setting
     } else if format.width() <= Format::I16.width() {
         !uses.any || uses.beyond_integer_setting
     } else {
-        uses.weight32
+        uses.weight32 && format.width() <= Format::I32.width()
     };
     if is_weight { Role::Weight } else { Role::Attribute }
 }

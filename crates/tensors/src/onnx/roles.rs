@@ -2,9 +2,9 @@
 //!
 //! A tensor can be a parameter or a setting (a shape, an axis, a bound) and the file does not say which. The rule:
 //!
-//! - Dtypes outside the format table are settings.
+//! - Dtypes that are no number format are settings, and so are 64-bit integers.
 //! - Floats are weights, unless everything that takes them takes them as a setting (column `floats`).
-//! - 8- and 16-bit integers are weights, unless everything that takes them takes them as a setting (`integers`).
+//! - Integers of up to 16 bits are weights, unless everything that takes them takes them as a setting (`integers`).
 //! - 32-bit integers are settings, unless something takes them as a weight (`words32`): exporters write shapes and
 //!   axes with 32 bits, and quantized biases too.
 //! - Tensors in attributes of nodes other than `Constant`, and indices of sparse tensors, are settings.
