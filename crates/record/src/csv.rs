@@ -5,15 +5,15 @@
 
 use crate::metric::METRICS;
 use crate::summary::{MetricSummary, PointSummary};
-use crate::trial::{Amount, TrialRecord};
+use crate::trial::{Amount, ProtectionRecord, TrialRecord};
 
-/// One row a point. After `point`, `rate`, `count`, `trials`, `images`, `ci_method` and `ci_confidence`, each metric has
+/// One row a point. After `point`, `rate`, `count`, `fraction`, `voltage` (of which one is filled), `trials`, `images`, `ci_method` and `ci_confidence`, each metric has
 /// `_mean`, `_std`, `_min`, `_max`, `_ci_lo` and `_ci_hi`; `dropped` is the share of trials whose accuracy fell by more than
 /// `dropped_margin`, with the interval `dropped_ci_lo` to `dropped_ci_hi` by `dropped_ci_method`.
 #[must_use]
 pub fn summary(points: &[PointSummary], margin: f64) -> String {
     let mut header: Vec<String> =
-        ["point", "rate", "count", "trials", "images", "ci_method", "ci_confidence"]
+        ["point", "rate", "count", "fraction", "voltage", "trials", "images", "ci_method", "ci_confidence"]
             .map(String::from)
             .to_vec();
     for metric in METRICS {
@@ -28,13 +28,15 @@ pub fn summary(points: &[PointSummary], margin: f64) -> String {
 }
 
 fn summary_row(point: &PointSummary, margin: f64) -> Vec<String> {
-    let [rate, count] = amount_cells(point.amount);
+    let [rate, count, fraction, voltage] = amount_cells(point.amount);
     let first = point.metrics.iter().find_map(|metric| metric.interval);
     let dropped = point.dropped.and_then(|share| share.interval);
     let mut row = vec![
         point.point.to_string(),
         rate,
         count,
+        fraction,
+        voltage,
         point.trials.to_string(),
         point.images.to_string(),
         optional(first.map(|interval| interval.method)),
@@ -72,8 +74,15 @@ pub fn trials(trials: &[TrialRecord]) -> String {
         "trial",
         "rate",
         "count",
+        "fraction",
+        "voltage",
         "faults",
         "dormant",
+        "corrected",
+        "detected",
+        "miscorrected",
+        "silent",
+        "residual",
         "images",
         "correct",
         "top5_correct",
@@ -92,14 +101,22 @@ pub fn trials(trials: &[TrialRecord]) -> String {
 }
 
 fn trial_row(trial: &TrialRecord) -> Vec<String> {
-    let [rate, count] = amount_cells(trial.amount());
+    let [rate, count, fraction, voltage] = amount_cells(trial.amount());
+    let protection = |get: fn(&ProtectionRecord) -> u64| optional(trial.protection.as_ref().map(get));
     vec![
         trial.point.to_string(),
         trial.trial.to_string(),
         rate,
         count,
+        fraction,
+        voltage,
         trial.faults.to_string(),
         trial.dormant.to_string(),
+        protection(|p| p.corrected),
+        protection(|p| p.detected),
+        protection(|p| p.miscorrected),
+        protection(|p| p.silent),
+        protection(|p| p.residual),
         trial.images.to_string(),
         trial.correct.to_string(),
         trial.top5_correct.to_string(),
@@ -144,16 +161,15 @@ fn compat_header() -> Vec<String> {
 
 fn amount_cell(amount: Amount) -> String {
     match amount {
-        Amount::Rate(rate) => rate.to_string(),
         Amount::Count(count) => count.to_string(),
+        _ => amount.value().to_string(),
     }
 }
 
-fn amount_cells(amount: Amount) -> [String; 2] {
-    match amount {
-        Amount::Rate(_) => [amount_cell(amount), String::new()],
-        Amount::Count(_) => [String::new(), amount_cell(amount)],
-    }
+/// The cells of `rate`, `count`, `fraction` and `voltage`, of which one is filled.
+fn amount_cells(amount: Amount) -> [String; 4] {
+    ["rate", "count", "fraction", "voltage"]
+        .map(|kind| if amount.kind() == kind { amount_cell(amount) } else { String::new() })
 }
 
 fn optional(value: Option<impl ToString>) -> String {

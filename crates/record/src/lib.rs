@@ -19,7 +19,7 @@ pub use golden::{Counts, Engine, Golden, Machine, PointPlan, SpaceTensorRecord, 
 pub use metric::{METRICS, Metric};
 pub use parquet_export::trials_to_parquet;
 pub use summary::{MetricSummary, PointSummary, SummaryOptions, summarise, to_json};
-pub use trial::{Amount, TrialRecord};
+pub use trial::{Amount, ProtectionRecord, TrialRecord};
 
 /// Version of the files. Readers refuse newer ones.
 pub const SCHEMA: u32 = 1;

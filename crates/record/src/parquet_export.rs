@@ -38,8 +38,15 @@ const COLUMNS: &[Column] = &[
     column("trial", Cell::U64(|t| t.trial)),
     column("rate", Cell::OptionalF64(|t| t.rate)),
     column("count", Cell::OptionalU64(|t| if t.rate.is_none() { t.count } else { None })),
+    column("fraction", Cell::OptionalF64(|t| t.fraction)),
+    column("voltage", Cell::OptionalF64(|t| t.voltage)),
     column("faults", Cell::U64(|t| t.faults)),
     column("dormant", Cell::U64(|t| t.dormant)),
+    column("corrected", Cell::OptionalU64(|t| t.protection.map(|p| p.corrected))),
+    column("detected", Cell::OptionalU64(|t| t.protection.map(|p| p.detected))),
+    column("miscorrected", Cell::OptionalU64(|t| t.protection.map(|p| p.miscorrected))),
+    column("silent", Cell::OptionalU64(|t| t.protection.map(|p| p.silent))),
+    column("residual", Cell::OptionalU64(|t| t.protection.map(|p| p.residual))),
     column("images", Cell::U64(|t| t.images)),
     column("correct", Cell::U64(|t| t.correct)),
     column("top5_correct", Cell::U64(|t| t.top5_correct)),
@@ -57,8 +64,8 @@ const COLUMNS: &[Column] = &[
 
 /// The trials as one Parquet file: a row a trial in the order given, the columns of [`csv::trials`](crate::csv::trials).
 ///
-/// `point` is an unsigned 32-bit and every count an unsigned 64-bit integer, `rate`, `loss` and `seconds` are doubles,
-/// `pattern` is a string. `rate`, `count` and `loss` are null where the trial has none. Uncompressed, because every
+/// `point` is an unsigned 32-bit and every count an unsigned 64-bit integer, `rate`, `fraction`, `voltage`, `loss` and
+/// `seconds` are doubles, `pattern` is a string. What a trial does not have is null. Uncompressed, because every
 /// reader can read that.
 ///
 /// ```
@@ -160,6 +167,7 @@ fn present<T>(cells: impl Iterator<Item = Option<T>>) -> (Vec<T>, Vec<i16>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trial::ProtectionRecord;
     use crate::trial::tests::record;
     use parquet::file::reader::{FileReader, SerializedFileReader};
     use parquet::record::Field;
@@ -179,9 +187,11 @@ mod tests {
         let mut cells = vec![Field::UInt(trial.point), Field::ULong(trial.trial)];
         cells.push(optional(trial.rate.map(Field::Double)));
         cells.push(optional(count.map(Field::ULong)));
+        cells.extend([trial.fraction, trial.voltage].map(|value| optional(value.map(Field::Double))));
+        cells.extend([trial.faults, trial.dormant].map(Field::ULong));
+        let words = trial.protection.map(|p| [p.corrected, p.detected, p.miscorrected, p.silent, p.residual]);
+        cells.extend((0..5).map(|place| optional(words.map(|words| Field::ULong(words[place])))));
         let counts = [
-            trial.faults,
-            trial.dormant,
             trial.images,
             trial.correct,
             trial.top5_correct,
@@ -205,6 +215,10 @@ mod tests {
         trials[1].loss = None;
         trials[2] = TrialRecord { rate: None, count: Some(u64::MAX), ..record(u32::MAX, u64::MAX, 0) };
         trials[3].pattern = "näh".into();
+        let protection =
+            ProtectionRecord { corrected: 5, detected: 4, miscorrected: 3, silent: 2, residual: 1 };
+        trials[4] =
+            TrialRecord { rate: None, voltage: Some(0.8), protection: Some(protection), ..record(0, 4, 9) };
         let rows = read(trials_to_parquet(&trials).unwrap());
         assert_eq!(rows.len(), trials.len());
         for (row, trial) in rows.into_iter().zip(&trials) {

@@ -11,29 +11,57 @@ use serde::{Deserialize, Serialize};
 pub enum Amount {
     /// A bit error rate: a probability for each bit, in `[0, 1]`.
     Rate(f64),
-    /// An exact number of distinct bits.
+    /// An exact number of events: distinct bits, bursts, words.
     Count(u64),
+    /// A share of the elements, in `[0, 1]`.
+    Fraction(f64),
+    /// The supply voltage of a memory, in the unit of its map.
+    Voltage(f64),
 }
 
 impl fmt::Display for Amount {
     /// A rate as `1e-5`, a count as `3`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rate(rate) if *rate == 0.0 || *rate >= 0.01 => write!(f, "{rate}"),
-            Self::Rate(rate) => write!(f, "{rate:e}"),
             Self::Count(count) => write!(f, "{count}"),
+            Self::Rate(value) | Self::Fraction(value) | Self::Voltage(value) => {
+                if *value == 0.0 || *value >= 0.01 { write!(f, "{value}") } else { write!(f, "{value:e}") }
+            }
         }
     }
 }
 
 impl Amount {
-    /// `rate` or `count`.
+    /// `rate`, `count`, `fraction` or `voltage`: the column that holds it.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Rate(_) => "rate",
             Self::Count(_) => "count",
+            Self::Fraction(_) => "fraction",
+            Self::Voltage(_) => "voltage",
         }
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub fn value(&self) -> f64 {
+        match self {
+            Self::Count(count) => *count as f64,
+            Self::Rate(value) | Self::Fraction(value) | Self::Voltage(value) => *value,
+        }
+    }
+
+    /// A number that rises with the faults to expect: a lower voltage brings more.
+    #[must_use]
+    pub fn severity(&self) -> f64 {
+        if let Self::Voltage(volts) = self { -volts } else { self.value() }
+    }
+
+    /// Whether no fault can occur.
+    #[must_use]
+    pub fn is_fault_free(&self) -> bool {
+        !matches!(self, Self::Voltage(_)) && self.value() == 0.0
     }
 }
 
@@ -47,13 +75,22 @@ pub struct TrialRecord {
     /// The point's bit error rate, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
-    /// The point's exact number of flips, if it has one.
+    /// The point's exact number of events, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
-    /// Bits changed.
+    /// The point's share of the elements, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<f64>,
+    /// The point's supply voltage, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voltage: Option<f64>,
+    /// Bits changed in the memory, check bits included.
     pub faults: u64,
-    /// Faults present that change nothing; always 0 for bit flips.
+    /// Faults present that change nothing, such as a bit stuck at the value it has; always 0 for bit flips.
     pub dormant: u64,
+    /// What became of the faults in protected memory, if any is protected.
+    #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<ProtectionRecord>,
     /// Images evaluated.
     pub images: u64,
     /// Images whose label is the best class. A row with a NaN has no best class.
@@ -86,14 +123,30 @@ pub struct TrialRecord {
     pub pattern: String,
 }
 
+/// What the protections of a memory did in one trial. Words are the code words of a protection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtectionRecord {
+    /// Words whose faults were corrected.
+    pub corrected: u64,
+    /// Words whose faults were detected and not corrected.
+    pub detected: u64,
+    /// Words whose faults were mistaken for others, so that the correction made new ones.
+    pub miscorrected: u64,
+    /// Words whose faults went unnoticed.
+    pub silent: u64,
+    /// Bits of the network's own words that are wrong after the protections did their work.
+    pub residual: u64,
+}
+
 impl TrialRecord {
-    /// The point's rate or count.
+    /// The point's amount of faults.
     #[must_use]
     pub fn amount(&self) -> Amount {
-        match (self.rate, self.count) {
-            (Some(rate), _) => Amount::Rate(rate),
-            (None, count) => Amount::Count(count.unwrap_or(0)),
-        }
+        let count = || Amount::Count(self.count.unwrap_or(0));
+        let rate = self.rate.map(Amount::Rate);
+        rate.or(self.fraction.map(Amount::Fraction))
+            .or(self.voltage.map(Amount::Voltage))
+            .unwrap_or_else(count)
     }
 
     /// Share of images whose label is the best class.
@@ -123,8 +176,11 @@ pub(crate) mod tests {
             trial,
             rate: Some(1e-5),
             count: None,
+            fraction: None,
+            voltage: None,
             faults: 3,
             dormant: 0,
+            protection: None,
             images: 100,
             correct,
             top5_correct: 99,
@@ -151,6 +207,37 @@ pub(crate) mod tests {
             r#"{"point":1,"trial":2,"rate":0.00001,"faults":3,"dormant":0,"images":100,"correct":90,"top5_correct":99,"golden_mismatch":2,"nonfinite":0,"err_union":10,"due":0,"loss":0.25,"seconds":0.5,"to_one":1,"became_nan":0,"became_inf":0,"by_bit":{"3":1,"30":2},"by_tensor":{"conv1.weight":3},"pattern":"0123456789abcdef"}"#
         );
         assert_eq!(serde_json::from_str::<TrialRecord>(&line).unwrap(), record(1, 2, 90));
+    }
+
+    #[test]
+    fn what_protections_did_stands_in_the_same_line() {
+        let protection =
+            ProtectionRecord { corrected: 4, detected: 3, miscorrected: 2, silent: 1, residual: 9 };
+        let trial = TrialRecord { protection: Some(protection), ..record(0, 0, 90) };
+        let line = serde_json::to_string(&trial).unwrap();
+        assert!(
+            line.contains(
+                r#""dormant":0,"corrected":4,"detected":3,"miscorrected":2,"silent":1,"residual":9,"#
+            ),
+            "{line}"
+        );
+        assert_eq!(serde_json::from_str::<TrialRecord>(&line).unwrap(), trial);
+    }
+
+    #[test]
+    fn the_amount_is_the_one_that_the_trial_has() {
+        let none = TrialRecord { rate: None, ..record(0, 0, 90) };
+        let cases = [
+            (record(0, 0, 90), Amount::Rate(1e-5)),
+            (TrialRecord { count: Some(3), ..none.clone() }, Amount::Count(3)),
+            (TrialRecord { fraction: Some(0.05), ..none.clone() }, Amount::Fraction(0.05)),
+            (TrialRecord { voltage: Some(0.8), ..none }, Amount::Voltage(0.8)),
+        ];
+        for (trial, amount) in cases {
+            assert_eq!(trial.amount(), amount);
+        }
+        assert!(Amount::Voltage(0.7).severity() > Amount::Voltage(0.8).severity());
+        assert!(!Amount::Voltage(0.0).is_fault_free() && Amount::Fraction(0.0).is_fault_free());
     }
 
     #[test]

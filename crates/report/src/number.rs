@@ -70,8 +70,8 @@ pub(crate) fn trimmed(text: &str) -> &str {
 /// A rate or count for a page: `10⁻⁵`, `2.5×10⁻⁶`, `0.25`, `1,000`.
 pub(crate) fn amount(amount: Amount) -> String {
     match amount {
-        Amount::Rate(_) => scientific(&amount.to_string()),
         Amount::Count(count) => grouped(count),
+        _ => scientific(&amount.to_string()),
     }
 }
 

@@ -42,10 +42,7 @@ struct Reach<'a> {
 }
 
 fn reach<'a>(view: &View<'a>) -> Reach<'a> {
-    let size = |point: &PointSummary| match point.amount {
-        Amount::Rate(rate) => rate,
-        Amount::Count(count) => count as f64,
-    };
+    let size = |point: &PointSummary| point.amount.severity();
     let mut tried: Vec<(&PointSummary, bool)> =
         view.points.iter().filter_map(|point| Some((point, view.is_within_margin(point)?))).collect();
     tried.sort_by(|a, b| size(a.0).total_cmp(&size(b.0)));

@@ -81,11 +81,13 @@ impl<'a> View<'a> {
         format!("{text} percentage point{plural}")
     }
 
-    /// `bit error rate` or `flip count`.
+    /// `bit error rate`, `flip count` and so on.
     pub(crate) fn amount_name(&self) -> &'static str {
         match self.points.first().map(|point| point.amount) {
             Some(Amount::Count(_)) => "flip count",
-            _ => "bit error rate",
+            Some(Amount::Fraction(_)) => "share of elements",
+            Some(Amount::Voltage(_)) => "supply voltage",
+            Some(Amount::Rate(_)) | None => "bit error rate",
         }
     }
 
@@ -128,8 +130,8 @@ pub(crate) fn interval(point: &PointSummary, metric: &str) -> Option<Interval> {
 /// Whether several trials all have the same accuracy although faults could have told them apart: then the t interval has no
 /// width and says nothing.
 pub(crate) fn is_degenerate(point: &PointSummary) -> bool {
-    let is_fault_free = matches!(point.amount, Amount::Rate(0.0) | Amount::Count(0));
-    !is_fault_free && interval(point, "accuracy").is_some_and(|interval| interval.is_degenerate())
+    !point.amount.is_fault_free()
+        && interval(point, "accuracy").is_some_and(|interval| interval.is_degenerate())
 }
 
 /// `[90.8, 91.5]`, shares in percent.

@@ -218,7 +218,7 @@ prop_compose! {
             became_inf,
         ] = numbers;
         TrialRecord {
-            point, trial, rate, count, faults, dormant: 0, images, correct, top5_correct, golden_mismatch, nonfinite,
+            point, trial, rate, count, fraction: None, voltage: None, faults, dormant: 0, protection: None, images, correct, top5_correct, golden_mismatch, nonfinite,
             err_union, due, loss: loss.map(f64::from), seconds: 0.0, to_one, became_nan, became_inf, by_bit,
             by_tensor, pattern,
         }
@@ -232,6 +232,8 @@ fn any_amount() -> impl Strategy<Value = Amount> {
         Just(Amount::Rate(0.0)),
         any::<u64>().prop_map(Amount::Count),
         (0..100_u64).prop_map(Amount::Count),
+        any::<f64>().prop_map(Amount::Fraction),
+        any::<f64>().prop_map(Amount::Voltage),
     ]
 }
 

@@ -39,25 +39,27 @@ impl AmountAxis {
     /// An axis on which all these amounts have a place.
     pub(crate) fn covering(amounts: &[Amount], golden: bool, frame: Frame) -> Self {
         let powers: Vec<f64> =
-            amounts.iter().map(|amount| number(*amount).log10()).filter(|power| power.is_finite()).collect();
-        let has_zero = amounts.iter().any(|amount| number(*amount) == 0.0);
+            amounts.iter().map(|amount| amount.value().log10()).filter(|power| power.is_finite()).collect();
+        let has_zero = amounts.iter().any(|amount| amount.value() == 0.0);
         let slots = usize::from(golden) + usize::from(has_zero);
         // Without a log part the places share the whole width.
         let slot = if powers.is_empty() { (frame.right - frame.left) / slots.max(1) as f64 } else { SLOT };
         let middle = |place: usize| frame.left + (place as f64 + 0.5) * slot;
         let start = if slots == 0 { frame.left } else { frame.left + slots as f64 * slot + BREAK };
         let counts = !amounts.is_empty() && amounts.iter().all(|amount| matches!(amount, Amount::Count(_)));
-        let rates = amounts.iter().all(|amount| matches!(amount, Amount::Rate(_)));
+        let all = |kind| amounts.iter().all(|amount| amount.kind() == kind);
         Self {
             frame,
             golden: golden.then(|| middle(0)),
             zero: has_zero.then(|| middle(usize::from(golden))),
             log: domain(&powers).map(|values| Linear { values, pixels: (start, frame.right) }),
             counts,
-            title: match (counts, rates) {
-                (true, _) => "flipped bits per trial",
-                (_, true) => "bit error rate",
-                _ => "bit error rate, or flipped bits per trial",
+            title: match amounts.first().map_or("rate", Amount::kind) {
+                "count" if counts => "flipped bits per trial",
+                "rate" if all("rate") => "bit error rate",
+                "fraction" if all("fraction") => "share of elements hit",
+                "voltage" if all("voltage") => "supply voltage",
+                _ => "amount of faults per trial",
             },
         }
     }
@@ -66,9 +68,9 @@ impl AmountAxis {
     pub(crate) fn x(&self, place: Place) -> Option<f64> {
         match place {
             Place::Golden => self.golden,
-            Place::At(amount) if number(amount) == 0.0 => self.zero,
+            Place::At(amount) if amount.value() == 0.0 => self.zero,
             Place::At(amount) => {
-                let power = number(amount).log10();
+                let power = amount.value().log10();
                 self.log.filter(|_| power.is_finite()).map(|log| log.at(power))
             }
         }
@@ -76,7 +78,7 @@ impl AmountAxis {
 
     /// Whether a value lies on the log part.
     pub(crate) fn is_on_log(&self, amount: Amount) -> bool {
-        number(amount) > 0.0 && self.x(Place::At(amount)).is_some()
+        amount.value() > 0.0 && self.x(Place::At(amount)).is_some()
     }
 
     /// Draws the axis with its ticks, labels, break and title.
@@ -194,13 +196,6 @@ struct Tick {
     digit: u32,
     exponent: i32,
     label: Option<String>,
-}
-
-fn number(amount: Amount) -> f64 {
-    match amount {
-        Amount::Rate(rate) => rate,
-        Amount::Count(count) => count as f64,
-    }
 }
 
 /// The powers of ten at both ends: the data with some air, a whole decade at least.

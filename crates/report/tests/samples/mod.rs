@@ -106,7 +106,7 @@ fn golden(name: &str, amounts: &[Amount]) -> Golden {
         amount: *amount,
         expected_faults: match amount {
             Amount::Rate(rate) => rate * bits as f64,
-            Amount::Count(count) => *count as f64,
+            other => other.value(),
         },
     };
     Golden {
@@ -145,7 +145,7 @@ fn golden(name: &str, amounts: &[Amount]) -> Golden {
 fn record(golden: &Golden, random: &mut Random, point: u32, amount: Amount, trial: u64) -> TrialRecord {
     let faults = match amount {
         Amount::Rate(rate) => random.about(rate * golden.storage.bits as f64),
-        Amount::Count(count) => count,
+        other => other.value() as u64,
     };
     let (mut by_bit, mut by_tensor) = (BTreeMap::new(), BTreeMap::new());
     let mut harm = 0.0_f64;
@@ -166,6 +166,9 @@ fn record(golden: &Golden, random: &mut Random, point: u32, amount: Amount, tria
         trial,
         rate: if let Amount::Rate(rate) = amount { Some(rate) } else { None },
         count: if let Amount::Count(count) = amount { Some(count) } else { None },
+        fraction: if let Amount::Fraction(share) = amount { Some(share) } else { None },
+        voltage: if let Amount::Voltage(volts) = amount { Some(volts) } else { None },
+        protection: None,
         faults,
         dormant: 0,
         images: counts.images,
