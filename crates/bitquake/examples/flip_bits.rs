@@ -6,7 +6,7 @@ use std::error::Error;
 use std::path::Path;
 
 use bitquake::campaign::candidates;
-use bitquake::fault::{FaultModel, FaultSpace, Flips, Selector};
+use bitquake::fault::{FaultSpace, Hits, Selector};
 use bitquake::sample::{Rate, StreamKey};
 use bitquake::tensors::TensorFile;
 
@@ -16,7 +16,7 @@ pub fn flip(model: &Path, out: &Path) -> Result<u64, Box<dyn Error>> {
     let conv = Selector::new(&["conv*"])?;
     let space = FaultSpace::select(candidates(file.tensors()), &conv, "exponent".parse()?)?;
     let key = StreamKey { seed: 42, point: 0, trial: 0 };
-    let pattern = FaultModel::BitFlip(Flips::Rate(Rate::new(1e-4)?)).draw(&space, &key)?;
+    let pattern = Hits::Rate(Rate::new(1e-4)?).flips(&space, &key)?;
     pattern.apply(&mut file)?; // the faulty model
     file.save(out)?;
     pattern.apply(&mut file)?; // and every byte as it was

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bitquake_bits::BitSelection;
 use bitquake_campaign::candidates;
-use bitquake_fault::{Explanation, FaultModel, FaultPattern, FaultSpace, Flips, Selector};
+use bitquake_fault::{Explanation, FaultModel, FaultPattern, FaultSpace, Selector};
 use bitquake_record::write_atomically;
 use bitquake_sample::StreamKey;
 use bitquake_tensors::TensorFile;
@@ -16,8 +16,8 @@ use crate::error::Error;
 pub enum Source {
     /// Drawn from a fault model.
     Draw {
-        /// How many flips, or which.
-        flips: Flips,
+        /// Which faults occur. A stuck bit is made to read its value: of a file, that is a flip, or nothing.
+        model: FaultModel,
         /// Globs over tensor names; empty selects all.
         select: Vec<String>,
         /// Which bits of a word.
@@ -34,6 +34,8 @@ pub enum Source {
 pub struct Injected {
     /// The flips.
     pub pattern: FaultPattern,
+    /// Faults that changed nothing, such as bits stuck at the value that they have.
+    pub dormant: u64,
     /// What they did to the words.
     pub explanation: Explanation,
     /// Bits that could have been hit; none for a saved pattern.
@@ -46,18 +48,18 @@ pub struct Injected {
 /// [`Error`] for the file, the selection, the pattern or the output; then nothing is written.
 pub fn inject(file: &Path, source: &Source, out: &Path) -> Result<Injected, Error> {
     let mut tensors = TensorFile::open(file)?;
-    let (pattern, space_bits) = match source {
-        Source::Draw { flips, select, bits, key } => {
+    let (pattern, dormant, space_bits) = match source {
+        Source::Draw { model, select, bits, key } => {
             let space = FaultSpace::select(candidates(tensors.tensors()), &Selector::new(select)?, *bits)?;
-            let pattern = FaultModel::BitFlip(flips.clone()).draw(&space, key)?;
-            (pattern, Some(space.bits()))
+            let resolved = model.draw(&space, key)?.resolve(&tensors)?;
+            (resolved.pattern, resolved.dormant, Some(space.bits()))
         }
-        Source::Pattern(path) => (read_pattern(path)?, None),
+        Source::Pattern(path) => (read_pattern(path)?, 0, None),
     };
     let explanation = pattern.explain(&tensors)?;
     pattern.apply(&mut tensors)?;
     tensors.save(out)?;
-    Ok(Injected { pattern, explanation, space_bits })
+    Ok(Injected { pattern, dormant, explanation, space_bits })
 }
 
 /// Reads a saved pattern.

@@ -37,8 +37,8 @@ pub struct InspectedTensor {
     pub shape: Vec<u64>,
     /// Its number of elements.
     pub elements: u64,
-    /// `weight`, or `attribute` for shapes, axes and bounds that only their own name selects.
-    pub role: &'static str,
+    /// `weight`, `statistic` for running means and variances, or `attribute` for shapes, axes and bounds that only their own name selects.
+    pub role: String,
     /// Where in the file it is.
     pub origin: String,
     /// Whether the selection takes it.
@@ -63,10 +63,7 @@ pub fn inspect(path: &Path, select: &[String], bits: BitSelection) -> Result<Ins
             format: tensor.dtype.to_string(),
             shape: tensor.shape.clone(),
             elements: tensor.elements(),
-            role: match (tensor.role, &tensor.dtype) {
-                (Role::Weight, Dtype::Known(_)) => "weight",
-                _ => "attribute",
-            },
+            role: if matches!(tensor.dtype, Dtype::Known(_)) { tensor.role } else { Role::Attribute }.to_string(),
             origin: tensor.origin.to_string(),
             selected: hit.is_some(),
             bits: hit.map_or(0, bitquake_fault::SpaceTensor::bits),

@@ -9,7 +9,8 @@ use bitquake_tensors::TensorFile;
 
 use crate::error::Error;
 
-/// Writes the model of a result directory with exactly the faults of one trial to `out`; returns the faults.
+/// Writes the model of a result directory with exactly the faults of one trial to `out`; returns the faults of the memory.
+/// Where the memory held codes, the file's floats are what the faulty codes stand for.
 ///
 /// The model must be the one that the results are of, byte for byte, and the faults must be the ones recorded if the trial
 /// has been recorded. `settings` override the configuration, such as `model.path=...` for a model that has been moved.
@@ -28,16 +29,17 @@ pub fn replay(
     let config = read_config(&[dir.path().join(CAMPAIGN_FILE)], settings)?;
     let (campaign, _) = Campaign::prepare(config)?;
     campaign.check_same(&results.golden, dir)?;
-    let pattern = campaign.pattern(point, trial)?;
-    let drawn = pattern_digest(&pattern);
+    let mut model = TensorFile::open(&campaign.config().model.path)?;
+    campaign.memory().write_levels(&mut model).map_err(CampaignError::from)?;
+    let faults = campaign.trial(point, trial, &model)?;
+    let drawn = pattern_digest(&faults.stored);
     if let Some(record) = results.trials.iter().find(|record| (record.point, record.trial) == (point, trial))
         && record.pattern != drawn
     {
         let recorded = record.pattern.clone();
         return Err(CampaignError::ReplayDiffers { point, trial, recorded, drawn }.into());
     }
-    let mut model = TensorFile::open(&campaign.config().model.path)?;
-    pattern.apply(&mut model)?;
+    faults.seen.apply(&mut model)?;
     model.save(out)?;
-    Ok(pattern)
+    Ok(faults.stored)
 }

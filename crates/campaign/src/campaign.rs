@@ -1,10 +1,12 @@
 //! A campaign, read and checked, before anything runs.
 
+use bitquake_bits::WordStore;
 use bitquake_data::{Dataset, load};
-use bitquake_engine::Model;
-use bitquake_fault::{Candidate, FaultModel, FaultPattern, FaultSpace, Flips, Selector};
+use bitquake_engine::{EngineError, Model};
+use bitquake_fault::{Candidate, Elements, FaultModel, FaultPattern, FaultSpace, Faults, Hits, Selector};
 use bitquake_record::{Amount, PointPlan, SpaceTensorRecord, StorageRecord};
-use bitquake_sample::{Rate, StreamKey};
+use bitquake_sample::StreamKey;
+use bitquake_storage::Memory;
 use bitquake_tensors::{Dtype, Role, TensorFile, TensorInfo};
 use sha2::{Digest, Sha256};
 
@@ -12,42 +14,55 @@ use crate::config::Config;
 use crate::error::CampaignError;
 use crate::identity::{Identity, hex};
 
-/// A campaign with its data and fault space. Its model is apart, so that a large one need not be held twice.
+/// A campaign with its data, its memory and its fault space. Its model is apart, so that a large one need not be held twice.
 pub struct Campaign {
     config: Config,
     data: Dataset,
+    memory: Memory,
     space: FaultSpace,
     identity: Identity,
 }
 
+/// The faults of one trial.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// Bits that change in the memory.
+    pub stored: FaultPattern,
+    /// Bits that change in the floats that the network computes with: what makes the faulty model.
+    pub seen: FaultPattern,
+    /// Faults that are present and change nothing.
+    pub dormant: u64,
+}
+
 impl Campaign {
-    /// Reads the model and the data, selects the fault space and fixes the identity. The model is for
-    /// [`run`](Self::run).
+    /// Reads the model and the data, quantizes what is to be stored as codes, selects the fault space and fixes the identity.
+    /// The model, which is for [`run`](Self::run), computes with the decoded codes.
     ///
     /// # Errors
     /// [`CampaignError`] for a file that is bad or missing, or a selection that matches nothing.
     pub fn prepare(config: Config) -> Result<(Self, Model), CampaignError> {
         let file = TensorFile::open(&config.model.path)?;
         let identity = Identity::new(&config, file.content_hash_parts())?;
-        let space = fault_space(&config, file.tensors())?;
-        let model = Model::new(file)?;
+        let mut model = Model::new(file)?;
+        let key = StreamKey { seed: config.seed, point: 0, trial: 0 };
+        let memory = Memory::new(&config.storage, model.tensors(), model.image(), key)?;
+        memory.write_levels(model.image_mut())?;
+        let space = fault_space(&config, &memory)?;
         let data = load(&config.data, std::path::Path::new(""))?;
         model.check_shape(data.image_shape())?;
-        let campaign = Self { config, data, space, identity };
+        let campaign = Self { config, data, memory, space, identity };
         campaign.check_counts()?;
         Ok((campaign, model))
     }
 
+    /// That every point can be drawn: sites that do not exist and counts beyond the space are told before the first trial.
     fn check_counts(&self) -> Result<(), CampaignError> {
-        let population = self.space.bits();
-        let too_many = self.config.fault.counts.iter().flatten().find(|&&count| count > population);
-        match too_many {
-            Some(&count) => {
-                let error = bitquake_sample::SubsetError { count, population };
-                Err(bitquake_fault::DrawError::TooMany(error).into())
-            }
-            None => Ok(()),
-        }
+        let certain = |amount: &Amount| matches!(amount, Amount::Count(_) | Amount::Fraction(_));
+        let points = self.config.fault.amounts();
+        (0..)
+            .zip(&points)
+            .filter(|(_, amount)| certain(amount))
+            .try_for_each(|(point, _)| self.draw(point, 0).map(|_| ()))
     }
 
     /// The configuration.
@@ -74,24 +89,66 @@ impl Campaign {
         &self.identity
     }
 
+    /// What the memory holds.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
     /// The points, in order.
     #[must_use]
     pub fn points(&self) -> Vec<PointPlan> {
-        let expected = |amount| match amount {
-            Amount::Rate(rate) => rate * self.space.bits() as f64,
-            Amount::Count(count) => count as f64,
+        let plan = |(point, amount)| PointPlan {
+            point: point as u32,
+            amount,
+            expected_faults: self.expected_faults(amount),
+            weight: None,
         };
-        let plan =
-            |(point, amount)| PointPlan { point: point as u32, amount, expected_faults: expected(amount) };
-        self.config.amounts().into_iter().enumerate().map(plan).collect()
+        self.config.fault.amounts().into_iter().enumerate().map(plan).collect()
     }
 
-    /// The faults of one trial: the same whenever, wherever and in whatever order it is drawn.
+    /// Bits expected to change, where that does not hang on what they hold or on how bursts overlap.
+    fn expected_faults(&self, amount: Amount) -> Option<f64> {
+        match (self.config.fault.model(amount).ok()?, amount) {
+            (FaultModel::BitFlip(Hits::Rate(_)), Amount::Rate(rate)) => Some(rate * self.space.bits() as f64),
+            (FaultModel::BitFlip(Hits::Count(count)), _) => Some(count as f64),
+            (FaultModel::BitFlip(Hits::OneBit(Elements::Share(share))), _) => {
+                let elements = self.space.tensors().iter().map(|tensor| tensor.elements).sum();
+                Some(Elements::share_of(share, elements) as f64)
+            }
+            _ => None,
+        }
+    }
+
+    /// The faults of one trial: the same whenever, wherever and in whatever order it is drawn. `native` is the model that
+    /// [`prepare`](Self::prepare) gave, or the file of it with [`Memory::write_levels`] applied.
     ///
     /// # Errors
     /// [`CampaignError::Config`] when there is no such point.
-    pub fn pattern(&self, point: u32, trial: u64) -> Result<FaultPattern, CampaignError> {
-        draw_trial(&self.config, &self.space, point, trial)
+    pub fn trial(&self, point: u32, trial: u64, native: &impl WordStore) -> Result<Trial, CampaignError> {
+        let resolved =
+            self.draw(point, trial)?.resolve(&self.memory.view(native)).map_err(EngineError::from)?;
+        let seen = self.memory.translate(&resolved.pattern, native)?;
+        Ok(Trial { stored: resolved.pattern, seen, dormant: resolved.dormant })
+    }
+
+    fn draw(&self, point: u32, trial: u64) -> Result<Faults, CampaignError> {
+        let model = self.fault_model(point)?;
+        // All points of a campaign differ in nothing but their amount, so they share a stream and are nested.
+        let key = StreamKey { seed: self.config.seed, point: 0, trial };
+        if self.config.fault.at_least.is_some() {
+            return Ok(model.draw_at_least_one(&self.space, &key)?.faults);
+        }
+        Ok(model.draw(&self.space, &key)?)
+    }
+
+    fn fault_model(&self, point: u32) -> Result<FaultModel, CampaignError> {
+        let amounts = self.config.fault.amounts();
+        let amount = amounts.get(point as usize).ok_or_else(|| {
+            let points = amounts.len() - 1;
+            CampaignError::config("campaign", format!("there is no point {point}; points are 0 to {points}"))
+        })?;
+        self.config.fault.model(*amount).map_err(|reason| CampaignError::config("campaign", reason))
     }
 
     pub(crate) fn storage_record(&self) -> StorageRecord {
@@ -110,11 +167,11 @@ impl Campaign {
     }
 }
 
-/// The bits that a configuration selects in a model.
-pub(crate) fn fault_space(config: &Config, tensors: &[TensorInfo]) -> Result<FaultSpace, CampaignError> {
-    let selector = Selector::new(&config.fault.select)?;
-    let bits = config.bits().map_err(|reason| CampaignError::config("campaign", reason))?;
-    Ok(FaultSpace::select(candidates(tensors), &selector, bits)?)
+/// The bits of the memory that a configuration selects.
+fn fault_space(config: &Config, memory: &Memory) -> Result<FaultSpace, CampaignError> {
+    let selector = Selector::new(config.fault.select())?;
+    let bits = config.fault.bits().map_err(|reason| CampaignError::config("campaign", reason))?;
+    Ok(FaultSpace::select(memory.candidates(), &selector, bits)?)
 }
 
 /// The tensors of a file that may belong to a fault space: those with a format of the table.
@@ -132,30 +189,6 @@ fn candidate(tensor: &TensorInfo) -> Option<Candidate<'_>> {
         }),
         Dtype::Other(_) => None,
     }
-}
-
-fn draw_trial(
-    config: &Config,
-    space: &FaultSpace,
-    point: u32,
-    trial: u64,
-) -> Result<FaultPattern, CampaignError> {
-    let amounts = config.amounts();
-    let amount = amounts.get(point as usize).ok_or_else(|| {
-        CampaignError::config(
-            "campaign",
-            format!("there is no point {point}; points are 0 to {}", amounts.len() - 1),
-        )
-    })?;
-    let flips = match *amount {
-        Amount::Rate(rate) => Flips::Rate(
-            Rate::new(rate).map_err(|error| CampaignError::config("[fault] rates", error.to_string()))?,
-        ),
-        Amount::Count(count) => Flips::Count(count),
-    };
-    // All points of a campaign differ in nothing but their amount, so they share a stream and are nested.
-    let key = StreamKey { seed: config.seed, point: 0, trial };
-    Ok(FaultModel::BitFlip(flips).draw(space, &key)?)
 }
 
 /// The first 16 hex digits of a SHA-256 over a pattern: tensors, formats, sizes and bit addresses.

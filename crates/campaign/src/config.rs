@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf, absolute};
 
-use bitquake_bits::BitSelection;
 use bitquake_data::DataConfig;
-use bitquake_record::Amount;
+use bitquake_quant::{Family, Quantizer};
+use bitquake_storage::StorageSpec;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::error::CampaignError;
-use crate::merge_toml::{assignment, explain, merge};
+use crate::fault_config::FaultConfig;
+use crate::merge_toml::{assignment, explain, merge_campaign};
 
 /// A campaign file, every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,7 +30,7 @@ pub struct Config {
     pub data: DataConfig,
     /// What the memory holds.
     #[serde(default)]
-    pub storage: StorageConfig,
+    pub storage: StorageSpec,
     /// The faults.
     pub fault: FaultConfig,
     /// How to run.
@@ -46,38 +47,6 @@ pub struct Config {
 pub struct ModelConfig {
     /// The ONNX file, relative to the campaign file.
     pub path: PathBuf,
-}
-
-/// `[storage]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct StorageConfig {
-    /// `native`: the words of the model file.
-    pub family: String,
-}
-
-/// `[fault]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FaultConfig {
-    /// `bit-flip`.
-    #[serde(default = "default_fault_model")]
-    pub model: String,
-    /// `weights`.
-    #[serde(default = "default_target")]
-    pub target: String,
-    /// Bit error rates, one point each.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rates: Option<Vec<f64>>,
-    /// Exact numbers of flips, one point each.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub counts: Option<Vec<u64>>,
-    /// Globs over tensor names; `!glob` leaves out.
-    #[serde(default = "default_select")]
-    pub select: Vec<String>,
-    /// Which bits of a word: `all`, `30`, `23..30`, `sign`, `exponent`, `mantissa`, `msb`.
-    #[serde(default = "default_bits")]
-    pub bits: String,
 }
 
 /// `[run]`.
@@ -128,24 +97,6 @@ const MOST_THREADS: u64 = 1024;
 fn default_name() -> String {
     "campaign".into()
 }
-fn default_fault_model() -> String {
-    "bit-flip".into()
-}
-fn default_target() -> String {
-    "weights".into()
-}
-fn default_select() -> Vec<String> {
-    vec!["*".into()]
-}
-fn default_bits() -> String {
-    "all".into()
-}
-
-impl Default for StorageConfig {
-    fn default() -> Self {
-        Self { family: "native".into() }
-    }
-}
 
 impl Default for RunConfig {
     fn default() -> Self {
@@ -172,17 +123,18 @@ impl Default for OutputConfig {
 pub fn read_config(files: &[PathBuf], settings: &[String]) -> Result<Config, CampaignError> {
     let mut all = Table::new();
     for file in files {
-        merge(&mut all, read_layer(file)?);
+        merge_campaign(&mut all, read_layer(file)?);
     }
     for text in settings {
         let mut table = assignment(text)?;
         resolve_paths(&mut table, Path::new("."));
-        merge(&mut all, table);
+        merge_campaign(&mut all, table);
     }
     let place = files.last().map_or_else(|| "--set".into(), |file| file.display().to_string());
     let mut config: Config =
         all.try_into().map_err(|error: toml::de::Error| CampaignError::config(&place, explain(&error)))?;
     config.check().map_err(|reason| CampaignError::config(&place, reason))?;
+    fill_defaults(&mut config);
     if config.output.dir.is_none() {
         let base = files.first().and_then(|file| file.parent()).unwrap_or(Path::new("."));
         config.output.dir = Some(resolved(base, &Path::new("results").join(&config.name)));
@@ -228,28 +180,13 @@ pub fn resolved_toml(config: &Config) -> Result<String, CampaignError> {
 }
 
 impl Config {
-    /// The points, in order.
-    #[must_use]
-    pub fn amounts(&self) -> Vec<Amount> {
-        let rates = self.fault.rates.iter().flatten().map(|&rate| Amount::Rate(rate));
-        rates.chain(self.fault.counts.iter().flatten().map(|&count| Amount::Count(count))).collect()
-    }
-
-    /// Which bits of a word.
-    pub(crate) fn bits(&self) -> Result<BitSelection, String> {
-        self.fault.bits.parse().map_err(|error| format!("[fault] bits: {error}"))
-    }
-
     fn check(&self) -> Result<(), String> {
         if self.schema != SCHEMA {
             return Err(format!("schema {} is not known, this version reads schema {SCHEMA}", self.schema));
         }
-        supported("[storage] family", &self.storage.family, &["native"])?;
-        supported("[fault] model", &self.fault.model, &["bit-flip"])?;
-        supported("[fault] target", &self.fault.target, &["weights"])?;
         self.check_name()?;
-        self.check_amounts()?;
-        self.bits()?;
+        check_storage(&self.storage)?;
+        self.fault.check()?;
         self.data.validate().map_err(|error| format!("[data] {error}"))?;
         self.run.check()
     }
@@ -258,27 +195,6 @@ impl Config {
         let is_plain = |c: char| c.is_alphanumeric() || "-_. ".contains(c);
         if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(is_plain) {
             return Err(format!("name `{}` is not made of letters, digits, spaces and -_.", self.name));
-        }
-        Ok(())
-    }
-
-    fn check_amounts(&self) -> Result<(), String> {
-        match (&self.fault.rates, &self.fault.counts) {
-            (None, None) => return Err("[fault] needs rates = [...] or counts = [...]".into()),
-            (Some(_), Some(_)) => return Err("[fault] has both rates and counts: give one of them".into()),
-            _ => {}
-        }
-        let amounts = self.amounts();
-        if amounts.is_empty() {
-            return Err("[fault] rates or counts is empty: there is nothing to run".into());
-        }
-        for (place, amount) in amounts.iter().enumerate() {
-            if let Amount::Rate(rate) = amount {
-                bitquake_sample::Rate::new(*rate).map_err(|error| format!("[fault] rates: {error}"))?;
-            }
-            if amounts[..place].contains(amount) {
-                return Err(format!("[fault] {}s: {amount} is listed twice", amount.kind()));
-            }
         }
         Ok(())
     }
@@ -314,10 +230,27 @@ impl RunConfig {
     }
 }
 
-fn supported(key: &str, value: &str, known: &[&str]) -> Result<(), String> {
-    if known.contains(&value) {
-        Ok(())
-    } else {
-        Err(format!("{key} = \"{value}\" is not supported; supported: {}", known.join(", ")))
+/// That the fields make quantizers, before any model is read. Those of an override go on top of others that only the model
+/// tells; on top of `[storage]` they must make sense all the same.
+fn check_storage(storage: &StorageSpec) -> Result<(), String> {
+    let quantizer = |place: &str, spec| match Quantizer::from_spec(&spec) {
+        Ok(_) => Ok(()),
+        Err(error) if !spec.is_native() => Err(format!("{place}: {error}")),
+        Err(_) => Ok(()),
+    };
+    quantizer("[storage]", storage.base.clone())?;
+    for over in &storage.overrides {
+        quantizer("[[storage.override]]", storage.base.overridden_by(&over.spec))?;
+    }
+    Ok(())
+}
+
+/// Every default in its place, so that the file saved with the results shows them.
+fn fill_defaults(config: &mut Config) {
+    config.fault.fill_defaults();
+    let base = &mut config.storage.base;
+    base.family.get_or_insert(Family::Native);
+    if let Ok(quantizer) = Quantizer::from_spec(base) {
+        *base = quantizer.spec().clone();
     }
 }

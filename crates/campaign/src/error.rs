@@ -6,6 +6,7 @@ use bitquake_data::DataError;
 use bitquake_engine::{EngineError, SelfCheckError};
 use bitquake_fault::{DrawError, SelectorError, SpaceError};
 use bitquake_record::RecordError;
+use bitquake_storage::StorageError;
 use bitquake_tensors::TensorsError;
 
 /// Why a campaign cannot be run, or had to end.
@@ -40,6 +41,9 @@ pub enum CampaignError {
     /// The model file.
     #[error(transparent)]
     Tensors(#[from] TensorsError),
+    /// What the memory is to hold.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// The data set.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -41,12 +41,10 @@ impl Identity {
         put("data limit", data.limit.map_or("all".into(), |limit| limit.to_string()));
         put("data preprocess", format!("{:?}", data.preprocess));
         put("seed", config.seed.to_string());
-        put("storage", config.storage.family.clone());
-        put("fault model", config.fault.model.clone());
-        put("fault target", config.fault.target.clone());
-        put("fault points", config.amounts().iter().map(|a| format!("{} {a:?};", a.kind())).collect());
-        put("fault select", config.fault.select.join(" "));
-        put("fault bits", config.fault.bits.clone());
+        for (section, table) in [("storage", as_table(&config.storage)?), ("fault", as_table(&config.fault)?)]
+        {
+            table.iter().for_each(|(key, value)| drop(put(&format!("{section} {key}"), value.to_string())));
+        }
         put("batch", config.run.batch.to_string());
         put("streams", STREAM_VERSION.to_string());
         put("metrics", METRICS_VERSION.to_string());
@@ -87,6 +85,10 @@ impl Identity {
             .collect();
         told.join("; ")
     }
+}
+
+fn as_table(section: &impl serde::Serialize) -> Result<toml::Table, CampaignError> {
+    toml::Table::try_from(section).map_err(|error| CampaignError::config("campaign", error.to_string()))
 }
 
 fn hash_file(path: &Path) -> Result<String, CampaignError> {

@@ -2,20 +2,21 @@
 //!
 //! [`Config`] is what a campaign file says; [`Campaign::prepare`] reads the model and the data it names and fixes the
 //! campaign's identity; [`Campaign::run`] proves the set-up, runs the trials that are missing and records each as it
-//! finishes. [`Campaign::pattern`] gives the faults of any trial again.
+//! finishes. [`Campaign::trial`] gives the faults of any trial again.
 
 mod campaign;
 mod config;
 mod error;
+mod fault_config;
 mod identity;
 mod merge_toml;
 mod run;
 
-pub use campaign::{Campaign, candidates, pattern_digest};
-pub use config::{
-    Compat, Config, FaultConfig, ModelConfig, OutputConfig, RunConfig, StorageConfig, read_config,
-    resolved_toml,
-};
+pub use campaign::{Campaign, Trial, candidates, pattern_digest};
+pub use config::{Compat, Config, ModelConfig, OutputConfig, RunConfig, read_config, resolved_toml};
 pub use error::CampaignError;
+pub use fault_config::{
+    EffectConfig, FaultConfig, LengthConfig, NeighboursConfig, RegionConfig, ValueConfig,
+};
 pub use identity::Identity;
 pub use run::{End, Event, RunOptions, Shard, ShardError};

@@ -4,8 +4,20 @@ use toml::{Table, Value};
 
 use crate::error::CampaignError;
 
-/// Puts `over` on top of `base`: tables are merged, anything else is replaced.
-pub(crate) fn merge(base: &mut Table, over: Table) {
+/// Keys of `[fault]` that say how many faults there are: one of them takes the place of the others.
+const AMOUNTS: [&str; 6] = ["rates", "counts", "fractions", "sites", "position_rates", "regions"];
+
+/// Puts `over` on top of `base`: tables are merged, anything else is replaced. An amount of faults replaces any other.
+pub(crate) fn merge_campaign(base: &mut Table, over: Table) {
+    let fault = over.get("fault").and_then(Value::as_table);
+    let has_amount = fault.is_some_and(|fault| AMOUNTS.iter().any(|key| fault.contains_key(*key)));
+    if let Some(Value::Table(below)) = base.get_mut("fault").filter(|_| has_amount) {
+        AMOUNTS.iter().for_each(|key| drop(below.remove(*key)));
+    }
+    merge(base, over);
+}
+
+fn merge(base: &mut Table, over: Table) {
     for (key, value) in over {
         match (base.get_mut(&key), value) {
             (Some(Value::Table(below)), Value::Table(above)) => merge(below, above),
@@ -64,6 +76,15 @@ mod tests {
         let mut base: Table = toml::from_str("a = 1\n[t]\nx = 1\ny = [1, 2]").unwrap();
         merge(&mut base, toml::from_str("[t]\ny = [3]\nz = 4").unwrap());
         assert_eq!(base, toml::from_str("a = 1\n[t]\nx = 1\ny = [3]\nz = 4").unwrap());
+    }
+
+    #[test]
+    fn an_amount_takes_the_place_of_another() {
+        let mut base: Table = toml::from_str("[fault]\nrates = [0.1]\nbits = 'sign'").unwrap();
+        merge_campaign(&mut base, toml::from_str("[fault]\ncounts = [1]").unwrap());
+        assert_eq!(base, toml::from_str("[fault]\ncounts = [1]\nbits = 'sign'").unwrap());
+        merge_campaign(&mut base, toml::from_str("[fault]\nbits = '3'").unwrap());
+        assert_eq!(base, toml::from_str("[fault]\ncounts = [1]\nbits = '3'").unwrap());
     }
 
     #[test]

@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
-use bitquake_engine::{EngineError, Evaluator, Golden, Model, Outcome, Runtime, Threads, self_check};
-use bitquake_fault::Explanation;
+use bitquake_engine::{
+    EngineError, Evaluator, Golden, Model, Outcome, Runtime, SelfCheckError, Threads, self_check,
+};
+use bitquake_fault::{Explanation, FaultPattern};
 use bitquake_record as record;
 use bitquake_record::{Amount, Appender, ResultDir, TrialRecord};
 use sha2::{Digest, Sha256};
 
-use crate::campaign::{Campaign, pattern_digest};
+use crate::campaign::{Campaign, Trial, pattern_digest};
 use crate::config::resolved_toml;
 use crate::error::CampaignError;
 use crate::identity::hex;
@@ -170,7 +172,7 @@ impl Campaign {
     fn jobs(&self, shard: Shard) -> Vec<Job> {
         let (index, count) = (u64::from(shard.index), u64::from(shard.count));
         let trials: Vec<u64> = (0..self.config().run.trials).filter(|trial| trial % count == index).collect();
-        let points = 0..self.config().amounts().len() as u32;
+        let points = 0..self.config().fault.amounts().len() as u32;
         points.flat_map(|point| trials.iter().map(move |&trial| (point, trial))).collect()
     }
 
@@ -209,7 +211,11 @@ impl Campaign {
         let start = Instant::now();
         let golden = evaluator.golden()?;
         let seconds = start.elapsed().as_secs_f64();
-        self_check(evaluator, &golden, self.space(), self.config().run.batch as usize)?;
+        let seen = |pattern: FaultPattern, model: &Model| {
+            let translated = self.memory().translate(&pattern, model.image());
+            translated.map_err(|error| SelfCheckError::Probe { reason: error.to_string() })
+        };
+        self_check(evaluator, &golden, self.space(), self.config().run.batch as usize, seen)?;
         let outputs = output_digest(&golden);
         if before.as_ref().is_some_and(|before| before.outputs != outputs) {
             return Err(CampaignError::GoldenDiffers { dir: dir.path().to_owned() });
@@ -314,26 +320,23 @@ impl Campaign {
         trial: u64,
     ) -> Result<TrialRecord, CampaignError> {
         let start = Instant::now();
-        let pattern = self.pattern(point, trial)?;
-        let told = pattern.explain(evaluator.model().image()).map_err(EngineError::from)?;
-        let outcome = evaluator.trial(&pattern, golden)?;
-        let pattern = pattern_digest(&pattern);
-        Ok(self.record(point, trial, told, &outcome, pattern, start.elapsed().as_secs_f64()))
+        let native = evaluator.model().image();
+        let faults = self.trial(point, trial, native)?;
+        let told = faults.stored.explain(&self.memory().view(native)).map_err(EngineError::from)?;
+        let outcome = evaluator.trial(&faults.seen, golden)?;
+        Ok(self.record((point, trial), &faults, told, &outcome, start.elapsed().as_secs_f64()))
     }
 
     fn record(
         &self,
-        point: u32,
-        trial: u64,
+        (point, trial): Job,
+        faults: &Trial,
         told: Explanation,
         outcome: &Outcome,
-        pattern: String,
         seconds: f64,
     ) -> TrialRecord {
-        let (rate, count) = match self.config().amounts()[point as usize] {
-            Amount::Rate(rate) => (Some(rate), None),
-            Amount::Count(count) => (None, Some(count)),
-        };
+        let amount = self.config().fault.amounts()[point as usize];
+        let of_kind = |kind| (amount.kind() == kind).then(|| amount.value());
         let by_bit: BTreeMap<u32, u64> = told
             .total
             .by_bit
@@ -345,10 +348,13 @@ impl Campaign {
         TrialRecord {
             point,
             trial,
-            rate,
-            count,
+            rate: of_kind("rate"),
+            count: if let Amount::Count(count) = amount { Some(count) } else { None },
+            fraction: of_kind("fraction"),
+            voltage: of_kind("voltage"),
             faults: told.total.flips,
-            dormant: 0,
+            dormant: faults.dormant,
+            protection: None,
             images: outcome.images,
             correct: outcome.correct,
             top5_correct: outcome.top5_correct,
@@ -363,7 +369,7 @@ impl Campaign {
             became_inf: told.total.became_inf,
             by_bit,
             by_tensor: told.tensors.into_iter().map(|tensor| (tensor.tensor, tensor.counts.flips)).collect(),
-            pattern,
+            pattern: pattern_digest(&faults.stored),
         }
     }
 }

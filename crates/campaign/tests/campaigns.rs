@@ -93,15 +93,15 @@ fn patterns_do_not_depend_on_the_batch() {
 
 #[test]
 fn patterns_are_nested_over_the_rates_of_a_campaign_and_do_not_depend_on_the_others() {
-    let (campaign, _) = Campaign::prepare(config(&[])).expect("a campaign");
+    let (campaign, model) = Campaign::prepare(config(&[])).expect("a campaign");
     let (alone, _) = Campaign::prepare(config(&["fault.rates=[1e-4]"])).expect("a campaign");
     for trial in 0..6 {
-        let of = |point| campaign.pattern(point, trial).expect("a pattern");
+        let of = |point| campaign.trial(point, trial, model.image()).expect("a trial").stored;
         let (few, some, many) = (of(0), of(1), of(2));
         for (less, more) in [(&few, &some), (&some, &many)] {
             assert_eq!(more.compose(less).expect("same model").flips(), more.flips() - less.flips());
         }
-        assert_eq!(alone.pattern(0, trial).expect("a pattern"), some);
+        assert_eq!(alone.trial(0, trial, model.image()).expect("a trial").stored, some);
     }
 }
 
@@ -132,8 +132,8 @@ fn exact_counts_are_exact() {
     let mut with_counts = config(&[]);
     with_counts.fault.rates = None;
     with_counts.fault.counts = Some(vec![1, 17]);
-    with_counts.fault.select = vec!["conv*".into()];
-    with_counts.fault.bits = "30".into();
+    with_counts.fault.select = Some(vec!["conv*".into()]);
+    with_counts.fault.bits = Some("30".into());
     for trial in records(with_counts) {
         assert_eq!(trial.faults, trial.count.expect("a count"));
         assert!(trial.by_tensor.keys().all(|tensor| tensor.starts_with("conv")));

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use bitquake::bits::BitSelection;
-use bitquake::fault::{Flips, Site};
+use bitquake::campaign::FaultConfig;
+use bitquake::fault::{FaultModel, Hits, SiteRange};
 use bitquake::inject::{Injected, Source, inject, write_pattern};
 use bitquake::sample::{Rate, StreamKey};
 use serde::Serialize;
@@ -18,7 +19,7 @@ use crate::output::{Output, grouped};
 /// The same seed and trial give the same flips; applying a saved pattern again undoes it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// ONNX or safetensors file
+    /// Tensor file: ONNX, safetensors, .pt, .npz, .h5, .keras, GGUF ...
     file: PathBuf,
     /// File to write
     #[arg(long, short, value_name = "OUT")]
@@ -54,9 +55,12 @@ struct Amount {
     /// Flip exactly this many of the selected bits
     #[arg(long, value_name = "K")]
     count: Option<u64>,
-    /// Flip this bit; repeat for more
+    /// Flip this bit, or these (TENSOR@lbi:A..B); repeat for more
     #[arg(long, value_name = "TENSOR:INDEX:BIT")]
-    site: Vec<Site>,
+    site: Vec<SiteRange>,
+    /// Draw from another fault model, with the keys of a campaign's [fault] and one amount: '{ model = "burst", length = 3, counts = [2] }'
+    #[arg(long, value_name = "TABLE", value_parser = parse_fault)]
+    fault: Option<FaultModel>,
     /// Apply a saved pattern
     #[arg(long, value_name = "F", conflicts_with_all = ["select", "bits", "seed", "trial"])]
     pattern: Option<PathBuf>,
@@ -67,8 +71,13 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
     Rate::new(number).map_err(|error| error.to_string())
 }
 
+fn parse_fault(text: &str) -> Result<FaultModel, String> {
+    FaultConfig::from_inline(text)?.only_model()
+}
+
 #[derive(Serialize)]
 struct Told<'a> {
+    dormant: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     space_bits: Option<u64>,
     #[serde(flatten)]
@@ -81,7 +90,8 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         write_pattern(path, &injected.pattern)?;
     }
     if args.json {
-        return output.json(&Told { space_bits: injected.space_bits, explanation: &injected.explanation });
+        let (dormant, space_bits) = (injected.dormant, injected.space_bits);
+        return output.json(&Told { dormant, space_bits, explanation: &injected.explanation });
     }
     output.data(&as_text(args, &injected))?;
     output.note(format!("wrote {}", args.output.display()));
@@ -89,14 +99,16 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
 }
 
 fn source(args: &Args) -> Source {
-    let flips = match (&args.amount.pattern, args.amount.rate, args.amount.count) {
+    let amount = &args.amount;
+    let model = match (&amount.pattern, &amount.fault, amount.rate, amount.count) {
         (Some(path), ..) => return Source::Pattern(path.clone()),
-        (None, Some(rate), _) => Flips::Rate(rate),
-        (None, None, Some(count)) => Flips::Count(count),
-        (None, None, None) => Flips::Sites(args.amount.site.clone()),
+        (None, Some(model), ..) => model.clone(),
+        (None, None, Some(rate), _) => FaultModel::BitFlip(Hits::Rate(rate)),
+        (None, None, None, Some(count)) => FaultModel::BitFlip(Hits::Count(count)),
+        (None, None, None, None) => FaultModel::BitFlip(Hits::Sites(amount.site.clone())),
     };
     let key = StreamKey { seed: args.seed, point: 0, trial: args.trial };
-    Source::Draw { flips, select: args.select.clone(), bits: args.bits, key }
+    Source::Draw { model, select: args.select.clone(), bits: args.bits, key }
 }
 
 fn as_text(args: &Args, injected: &Injected) -> String {
@@ -107,6 +119,9 @@ fn as_text(args: &Args, injected: &Injected) -> String {
         if let Some(rate) = args.amount.rate {
             text.push_str(&format!(" ({:.1} expected)", rate.fraction() * bits as f64));
         }
+    }
+    if injected.dormant > 0 {
+        text.push_str(&format!("; {} dormant faults changed nothing", grouped(injected.dormant)));
     }
     if told.flips > 0 {
         text.push_str(&format!("\n\n{}\n\n{}", explanation_table(&injected.explanation), by_bit_text(told)));

@@ -54,7 +54,7 @@ fn as_text(seen: &Inspection) -> String {
 
 fn row(tensor: &InspectedTensor) -> Vec<String> {
     let shape: Vec<String> = tensor.shape.iter().map(u64::to_string).collect();
-    let bits = match (tensor.selected, tensor.role) {
+    let bits = match (tensor.selected, tensor.role.as_str()) {
         (true, _) => grouped(tensor.bits),
         (false, "attribute") => "- (attribute)".into(),
         (false, _) => "-".into(),

@@ -16,7 +16,7 @@ use std::time::Instant;
 use bitquake_bits::BitSelection;
 use bitquake_data::Dataset;
 use bitquake_engine::{Evaluator, Golden, Model, Runtime, Threads};
-use bitquake_fault::{Candidate, FaultModel, FaultSpace, Flips, Selector};
+use bitquake_fault::{Candidate, FaultSpace, Hits, Selector};
 use bitquake_graph::build::resnet20;
 use bitquake_sample::{Rate, StreamKey};
 use bitquake_tensors::{Role, TensorFile};
@@ -81,8 +81,8 @@ fn trial(
     golden: &Golden,
     trial: u64,
 ) -> Result<(), Box<dyn Error>> {
-    let model = FaultModel::BitFlip(Flips::Rate(Rate::new(1e-5)?));
-    let pattern = model.draw(space, &StreamKey { seed: 1, point: 0, trial })?;
+    let model = Hits::Rate(Rate::new(1e-5)?);
+    let pattern = model.flips(space, &StreamKey { seed: 1, point: 0, trial })?;
     evaluator.trial(&pattern, golden)?;
     Ok(())
 }

@@ -96,6 +96,11 @@ impl Model {
         &self.image
     }
 
+    /// The stored bytes, to be changed for good: what every run takes as the model without faults.
+    pub fn image_mut(&mut self) -> &mut EngineImage {
+        &mut self.image
+    }
+
     /// Whether the first output comes out of a softmax.
     #[must_use]
     pub fn output_kind(&self) -> OutputKind {

@@ -4,6 +4,7 @@ use bitquake_fault::{FaultPattern, FaultSpace, PatternError, SpaceTensor, Tensor
 
 use crate::error::EngineError;
 use crate::evaluator::Evaluator;
+use crate::model::Model;
 use crate::outcome::Golden;
 
 /// Why a campaign must not run.
@@ -31,13 +32,20 @@ pub enum SelfCheckError {
         /// How many tensors were tried.
         tensors: usize,
     },
+    /// A probe could not be made.
+    #[error("self-check failed: {reason}")]
+    Probe {
+        /// Why.
+        reason: String,
+    },
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
 
 /// Runs a trial with the empty pattern, which must reproduce the golden outputs bit for bit, and probe flips, which must
-/// change outputs. Returns the name of the tensor whose probe did.
+/// change outputs. Returns the name of the tensor whose probe did. `seen` turns flips of what is stored into those that the
+/// engine sees.
 ///
 /// # Errors
 /// [`SelfCheckError`]; the campaign must then refuse to run.
@@ -46,6 +54,7 @@ pub fn self_check(
     golden: &Golden,
     space: &FaultSpace,
     probe_images: usize,
+    seen: impl Fn(FaultPattern, &Model) -> Result<FaultPattern, SelfCheckError>,
 ) -> Result<String, SelfCheckError> {
     let images = golden.predictions.len();
     let classes = golden.outputs.len() / images.max(1);
@@ -61,7 +70,7 @@ pub fn self_check(
         });
     }
     for tensor in space.tensors() {
-        let probe = highest_bits(tensor).map_err(EngineError::from)?;
+        let probe = seen(highest_bits(tensor).map_err(EngineError::from)?, evaluator.model())?;
         let outputs = match evaluator.outputs(&probe, probe_images) {
             // The engine saw the fault and refused it.
             Err(EngineError::Load { .. } | EngineError::Run { .. }) => return Ok(tensor.name.clone()),

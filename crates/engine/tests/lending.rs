@@ -6,7 +6,7 @@ use std::path::Path;
 use bitquake_bits::{BitSelection, WordStore};
 use bitquake_data::Dataset;
 use bitquake_engine::{EngineError, Evaluator, Model, Threads, self_check};
-use bitquake_fault::{Candidate, FaultModel, FaultPattern, FaultSpace, Flips, Selector};
+use bitquake_fault::{Candidate, FaultPattern, FaultSpace, Hits, Selector};
 use bitquake_graph::build::{AttrValue, BuildDim, ElemType, ModelBuilder, TensorSpec, resnet20};
 use bitquake_sample::{Rate, StreamKey};
 use bitquake_tensors::{Role, TensorFile};
@@ -58,16 +58,16 @@ fn compare(name: &str, bytes: &[u8], shape: &[usize], rate: f64, trials: u64) ->
     let golden = lent.golden()?;
     let golden_bits = outputs(&mut lent, &FaultPattern::empty(), data.len())?;
     assert_eq!(golden_bits, outputs(&mut inline, &FaultPattern::empty(), data.len())?, "{name}");
-    let faults = FaultModel::BitFlip(Flips::Rate(Rate::new(rate)?));
+    let faults = Hits::Rate(Rate::new(rate)?);
     let mut changed = 0;
     for trial in 0..trials {
-        let pattern = faults.draw(&space, &StreamKey { seed: 1, point: 0, trial })?;
+        let pattern = faults.flips(&space, &StreamKey { seed: 1, point: 0, trial })?;
         let found = outputs(&mut lent, &pattern, data.len());
         assert_eq!(found, outputs(&mut inline, &pattern, data.len()), "{name}, trial {trial}");
         changed += u64::from(found.as_ref() != Ok(&golden_bits));
     }
     assert!(changed * 2 > trials, "{name}: only {changed} of {trials} patterns changed an output");
-    self_check(&mut lent, &golden, &space, data.len())?;
+    self_check(&mut lent, &golden, &space, data.len(), |pattern, _| Ok(pattern))?;
     for (after, before) in lent.model().image().parts().iter().zip(before.parts()) {
         assert_eq!(*after.bytes, *before.bytes, "{name}: {} is not as it was", after.location);
     }
@@ -178,8 +178,8 @@ fn errors_leave_no_trace() -> Tested {
     let data = Dataset::new(pixels, vec![16], vec![0, 9])?; // no such class
     let space = space(&model)?;
     let mut evaluator = Evaluator::new(model, &data, 1, Threads::Caller)?;
-    let faults = FaultModel::BitFlip(Flips::Rate(Rate::new(0.5)?));
-    let pattern = faults.draw(&space, &StreamKey { seed: 1, point: 0, trial: 0 })?;
+    let faults = Hits::Rate(Rate::new(0.5)?);
+    let pattern = faults.flips(&space, &StreamKey { seed: 1, point: 0, trial: 0 })?;
     let error = evaluator.outputs(&pattern, 2);
     assert!(matches!(error, Err(EngineError::Labels { .. })), "{error:?}");
     assert_eq!(evaluator.model().image().words("matrix").map(|words| words.bytes().to_vec()), before);

@@ -90,8 +90,12 @@ pub struct PointPlan {
     pub point: u32,
     /// Its rate or count.
     pub amount: Amount,
-    /// Flips expected in a trial.
-    pub expected_faults: f64,
+    /// Bits expected to change in a trial; none where that depends on what is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_faults: Option<f64>,
+    /// With `at_least = 1`, the probability that a trial has a fault at all: what means over trials are weighted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
 }
 
 /// How the golden run did, in images.

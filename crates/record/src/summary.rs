@@ -147,7 +147,12 @@ pub(crate) mod tests {
 
     /// A golden run with 90 of 100 images right, and one point for each amount.
     pub(crate) fn golden(amounts: &[Amount]) -> Golden {
-        let plan = |(point, &amount)| PointPlan { point: point as u32, amount, expected_faults: 3.0 };
+        let plan = |(point, &amount)| PointPlan {
+            point: point as u32,
+            amount,
+            expected_faults: Some(3.0),
+            weight: None,
+        };
         Golden {
             schema: crate::SCHEMA,
             bitquake: "0.1.0".into(),

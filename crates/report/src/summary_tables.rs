@@ -85,7 +85,7 @@ fn share_text(view: &View<'_>, point: &PointSummary, metric: &str) -> String {
 
 fn expected_faults(view: &View<'_>, point: &PointSummary) -> String {
     let plan = view.results.golden.points.iter().find(|plan| plan.point == point.point);
-    plan.map_or(NONE.into(), |plan| plain(plan.expected_faults))
+    plan.and_then(|plan| plan.expected_faults).map_or(NONE.into(), plain)
 }
 
 /// One text a point, their decimal points below each other.

@@ -250,7 +250,7 @@ prop_compose! {
         results.campaign = campaign;
         let golden = &mut results.golden;
         (golden.metrics.images, golden.metrics.correct) = (images, correct);
-        golden.points.iter_mut().for_each(|plan| plan.expected_faults = expected);
+        golden.points.iter_mut().for_each(|plan| plan.expected_faults = Some(expected));
         golden.storage.bits = bits;
         golden.storage.tensors[0].bits = bits;
         golden.storage.tensors[1].format = format;

@@ -16,7 +16,7 @@ pub(crate) struct Part {
     /// Where it was read.
     pub(crate) source: PathBuf,
     /// The same without links; for the main file, which may be anything readable, as given.
-    canonical: PathBuf,
+    pub(crate) canonical: PathBuf,
     /// The content.
     pub(crate) bytes: FileBytes,
     /// Whether the content was handed out to be changed.

@@ -104,10 +104,11 @@ fn golden(name: &str, amounts: &[Amount]) -> Golden {
     let plan = |(point, amount): (usize, &Amount)| PointPlan {
         point: point as u32,
         amount: *amount,
-        expected_faults: match amount {
+        expected_faults: Some(match amount {
             Amount::Rate(rate) => rate * bits as f64,
             other => other.value(),
-        },
+        }),
+        weight: None,
     };
     Golden {
         schema: SCHEMA,

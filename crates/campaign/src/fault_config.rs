@@ -1,0 +1,523 @@
+//! `[fault]`: which faults occur.
+
+use bitquake_bits::{BitSelection, Format};
+use bitquake_fault::{
+    Amount as BurstAmount, Burst, Effect, ElementSite, Elements, FaultModel, FaultyRegion, Hits, MODELS,
+    ModelRow, Neighbours, SiteRange, Value,
+};
+use bitquake_record::Amount;
+use bitquake_sample::Rate;
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use crate::merge_toml::explain;
+
+/// `[fault]`. Which keys a model takes stands in [`MODELS`]; one that it does not take is an error.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FaultConfig {
+    /// One of [`MODELS`]; `bit-flip` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// What is exposed: `weights`, the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Globs over tensor names; `!glob` leaves out. Default: everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub select: Option<Vec<String>>,
+    /// Which bits of a word: `all` (the default), `30`, `23..30`, `sign`, `exponent`, `mantissa`, `msb`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits: Option<String>,
+    /// 1: each trial is drawn given that it has a fault, and the means are weighted with how likely that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<u64>,
+    /// Probabilities, one point each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rates: Option<Vec<f64>>,
+    /// Exact numbers, one point each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Vec<u64>>,
+    /// Shares of the elements, one point each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fractions: Option<Vec<f64>>,
+    /// Factor on the rate for bits that hold 0; 1 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_one: Option<f64>,
+    /// Factor on the rate for bits that hold 1; 1 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_zero: Option<f64>,
+    /// Bits or elements by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sites: Option<Vec<String>>,
+    /// A rate for each bit of the word, bit 0 first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position_rates: Option<Vec<f64>>,
+    /// A number, or the word as `"0x..."`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<ValueConfig>,
+    /// Bits in a burst, or `[[length, weight], ...]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<LengthConfig>,
+    /// `word` or `memory`: which bits of a burst are neighbours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub neighbours: Option<NeighboursConfig>,
+    /// Probability that a bit of a burst is hit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub each: Option<f64>,
+    /// What happens to a bit of a burst: `flip`, `set-0`, `set-1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effect: Option<EffectConfig>,
+    /// Bits with rates of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regions: Option<Vec<RegionConfig>>,
+    /// The models of a mixture. The points are those of the first; every other part has one amount.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Vec<FaultConfig>>,
+}
+
+/// One of `regions`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegionConfig {
+    /// The bits, in a notation of [`SiteRange`].
+    pub sites: String,
+    /// Their rate.
+    pub rate: f64,
+}
+
+/// What a word is set to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ValueConfig {
+    /// A number that every format hit has exactly.
+    Number(f64),
+    /// The bits, as `0x...` or `0b...`.
+    Word(String),
+}
+
+/// How long bursts are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum LengthConfig {
+    /// All of one length.
+    One(u64),
+    /// Lengths with weights.
+    Weighted(Vec<(u64, f64)>),
+}
+
+/// Which bits are neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NeighboursConfig {
+    /// Within a word.
+    Word,
+    /// In memory order.
+    Memory,
+}
+
+/// What happens to a bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EffectConfig {
+    /// It flips.
+    Flip,
+    /// It reads 0.
+    #[serde(rename = "set-0")]
+    Set0,
+    /// It reads 1.
+    #[serde(rename = "set-1")]
+    Set1,
+}
+
+/// Keys that every model takes.
+const COMMON: [&str; 5] = ["model", "target", "select", "bits", "at_least"];
+
+impl FaultConfig {
+    /// Puts every default that all models have in its place.
+    pub(crate) fn fill_defaults(&mut self) {
+        self.model.get_or_insert_with(|| "bit-flip".into());
+        self.target.get_or_insert_with(|| "weights".into());
+        self.select.get_or_insert_with(|| vec!["*".into()]);
+        self.bits.get_or_insert_with(|| "all".into());
+    }
+
+    /// The model's name.
+    #[must_use]
+    pub fn model_name(&self) -> &str {
+        self.model.as_deref().unwrap_or("bit-flip")
+    }
+
+    /// Globs over tensor names.
+    #[must_use]
+    pub fn select(&self) -> &[String] {
+        self.select.as_deref().unwrap_or_default()
+    }
+
+    /// Which bits of a word.
+    ///
+    /// # Errors
+    /// What is wrong with `bits`.
+    pub fn bits(&self) -> Result<BitSelection, String> {
+        let text = self.bits.as_deref().unwrap_or("all");
+        text.parse().map_err(|error| format!("[fault] bits: {error}"))
+    }
+
+    /// The points, in order.
+    #[must_use]
+    pub fn amounts(&self) -> Vec<Amount> {
+        if let Some(first) = self.parts.as_ref().and_then(|parts| parts.first()) {
+            return first.amounts();
+        }
+        let rates = self.rates.iter().flatten().map(|&rate| Amount::Rate(rate));
+        let counts = self.counts.iter().flatten().map(|&count| Amount::Count(count));
+        let fractions = self.fractions.iter().flatten().map(|&share| Amount::Fraction(share));
+        let listed: Vec<Amount> = rates.chain(counts).chain(fractions).collect();
+        // What names its bits itself is one point.
+        match (&self.sites, &self.position_rates, &self.regions) {
+            (Some(sites), ..) => vec![Amount::Count(sites.len() as u64)],
+            (_, Some(rates), _) => vec![Amount::Rate(mean(rates.iter().copied()))],
+            (_, _, Some(regions)) => vec![Amount::Rate(mean(regions.iter().map(|region| region.rate)))],
+            _ => listed,
+        }
+    }
+
+    /// Reads an inline table, such as `{ model = "burst", length = 3, counts = [2] }`; the braces may be left out.
+    ///
+    /// # Errors
+    /// What is wrong with the text or the table.
+    pub fn from_inline(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let table = if text.starts_with('{') { text.to_owned() } else { format!("{{ {text} }}") };
+        #[derive(Deserialize)]
+        struct Line {
+            fault: FaultConfig,
+        }
+        let line: Line = toml::from_str(&format!("fault = {table}")).map_err(|error| explain(&error))?;
+        line.fault.check()?;
+        Ok(line.fault)
+    }
+
+    /// The model of a table with one amount.
+    ///
+    /// # Errors
+    /// How many amounts there are instead, or that selections do not belong here.
+    pub fn only_model(&self) -> Result<FaultModel, String> {
+        if self.select.is_some() || self.bits.is_some() || self.at_least.is_some() {
+            return Err("select, bits and at_least are not part of the model here".into());
+        }
+        match self.amounts().as_slice() {
+            [amount] => self.model(*amount),
+            amounts => Err(format!("one amount is needed here, not {}", amounts.len())),
+        }
+    }
+
+    /// Checks everything that can be checked without a model.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub fn check(&self) -> Result<(), String> {
+        self.check_keys()?;
+        if let Some(target) = self.target.as_deref().filter(|target| *target != "weights") {
+            return Err(format!("[fault] target = \"{target}\" is not supported; supported: weights"));
+        }
+        self.bits()?;
+        if self.at_least.is_some_and(|least| least != 1) {
+            return Err("[fault] at_least is 1, or left out".into());
+        }
+        self.check_points()?;
+        self.amounts().into_iter().try_for_each(|amount| self.model(amount).map(|_| ()))
+    }
+
+    /// That every key is one that the model takes.
+    fn check_keys(&self) -> Result<(), String> {
+        let row = self.row()?;
+        let table = Table::try_from(self).map_err(|error| format!("[fault]: {error}"))?;
+        let takes = |key: &str| COMMON.contains(&key) || row.keys.iter().any(|known| known.name == key);
+        match table.keys().find(|key| !takes(key)) {
+            None => Ok(()),
+            Some(key) => {
+                let known: Vec<&str> = row.keys.iter().map(|key| key.name).collect();
+                Err(format!(
+                    "[fault] {key}: model `{}` does not take it; it takes {}",
+                    row.name,
+                    known.join(", ")
+                ))
+            }
+        }
+    }
+
+    fn row(&self) -> Result<&'static ModelRow, String> {
+        let name = self.model_name();
+        MODELS.iter().find(|row| row.name == name).ok_or_else(|| {
+            let known: Vec<&str> = MODELS.iter().map(|row| row.name).collect();
+            format!("[fault] model = \"{name}\" is not known; known: {}", known.join(", "))
+        })
+    }
+
+    fn check_points(&self) -> Result<(), String> {
+        let given = [
+            ("rates", self.rates.is_some()),
+            ("counts", self.counts.is_some()),
+            ("fractions", self.fractions.is_some()),
+            ("sites", self.sites.is_some()),
+            ("position_rates", self.position_rates.is_some()),
+            ("regions", self.regions.is_some()),
+            ("parts", self.parts.is_some()),
+        ];
+        let row = self.row()?;
+        let named = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
+        let taken = given.iter().filter(|(key, _)| row.keys.iter().any(|known| known.name == *key));
+        let present: Vec<&str> =
+            given.iter().filter(|(_, is_given)| *is_given).map(|(key, _)| *key).collect();
+        match present.as_slice() {
+            [] => return Err(format!("[fault] needs one of {}", named(&mut taken.map(|(key, _)| *key)))),
+            [_] => {}
+            _ => return Err(format!("[fault] has {}: give one of them", present.join(" and "))),
+        }
+        self.check_parts()?;
+        let amounts = self.amounts();
+        if amounts.is_empty() {
+            return Err(format!("[fault] {} is empty: there is nothing to run", present[0]));
+        }
+        for (place, amount) in amounts.iter().enumerate() {
+            if amounts[..place].contains(amount) {
+                return Err(format!("[fault] {}s: {amount} is listed twice", amount.kind()));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_parts(&self) -> Result<(), String> {
+        for (place, part) in self.parts.iter().flatten().enumerate() {
+            let wrong = |what: &str| Err(format!("[[fault.parts]] {}: {what}", place + 1));
+            if part.select.is_some()
+                || part.target.is_some()
+                || part.bits.is_some()
+                || part.at_least.is_some()
+            {
+                return wrong("select, target, bits and at_least stand in [fault], for all parts");
+            }
+            part.check().map_err(|reason| format!("[[fault.parts]] {}: {reason}", place + 1))?;
+            if place > 0 && part.amounts().len() != 1 {
+                return wrong("the points are those of the first part; the others have one amount each");
+            }
+        }
+        Ok(())
+    }
+
+    /// The fault model at a point.
+    ///
+    /// # Errors
+    /// What is wrong with a number or a notation.
+    pub fn model(&self, amount: Amount) -> Result<FaultModel, String> {
+        match self.row()?.name {
+            "bit-flip" => self.bit_flip(amount),
+            "stuck-at-0" => Ok(FaultModel::StuckAt { value: false, at: self.hits(amount)? }),
+            "stuck-at-1" => Ok(FaultModel::StuckAt { value: true, at: self.hits(amount)? }),
+            "set-value" => Ok(FaultModel::SetValue { value: self.value()?, at: self.elements(amount)? }),
+            "random-value" => Ok(FaultModel::SetValue { value: Value::Random, at: self.elements(amount)? }),
+            "burst" => self.burst(amount),
+            "mixture" => self.mixture(amount),
+            other => Err(format!("[fault] model = \"{other}\" cannot be used in a campaign yet")),
+        }
+    }
+
+    fn bit_flip(&self, amount: Amount) -> Result<FaultModel, String> {
+        let Amount::Rate(rate) = amount else { return Ok(FaultModel::BitFlip(self.hits(amount)?)) };
+        if self.to_one.is_none() && self.to_zero.is_none() {
+            return Ok(FaultModel::BitFlip(self.hits(amount)?));
+        }
+        if self.rates.is_none() {
+            return Err("[fault] to_one and to_zero go with rates".into());
+        }
+        let scaled = |key, factor: Option<f64>| {
+            let factor = factor.unwrap_or(1.0);
+            checked_rate(key, rate * factor)
+        };
+        Ok(FaultModel::Asymmetric {
+            to_one: scaled("rates times to_one", self.to_one)?,
+            to_zero: scaled("rates times to_zero", self.to_zero)?,
+        })
+    }
+
+    fn hits(&self, amount: Amount) -> Result<Hits, String> {
+        if let Some(sites) = &self.sites {
+            return Ok(Hits::Sites(sites.iter().map(|text| site_range(text)).collect::<Result<_, _>>()?));
+        }
+        if let Some(rates) = &self.position_rates {
+            let rate = |&rate: &f64| checked_rate("position_rates", rate);
+            return Ok(Hits::Positions(rates.iter().map(rate).collect::<Result<_, _>>()?));
+        }
+        if let Some(regions) = &self.regions {
+            let region = |region: &RegionConfig| {
+                Ok(FaultyRegion {
+                    sites: site_range(&region.sites)?,
+                    rate: checked_rate("regions", region.rate)?,
+                })
+            };
+            return Ok(Hits::Regions(regions.iter().map(region).collect::<Result<_, String>>()?));
+        }
+        match amount {
+            Amount::Rate(rate) => Ok(Hits::Rate(checked_rate("rates", rate)?)),
+            Amount::Count(count) => Ok(Hits::Count(count)),
+            Amount::Fraction(share) => Ok(Hits::OneBit(Elements::Share(checked_rate("fractions", share)?))),
+            Amount::Voltage(_) => Err("[fault] voltages go with model = \"map\"".into()),
+        }
+    }
+
+    fn elements(&self, amount: Amount) -> Result<Elements, String> {
+        if let Some(sites) = &self.sites {
+            let site = |text: &String| {
+                text.parse::<ElementSite>()
+                    .map_err(|_| format!("[fault] sites: `{text}` is not TENSOR:INDEX"))
+            };
+            return Ok(Elements::Sites(sites.iter().map(site).collect::<Result<_, _>>()?));
+        }
+        match amount {
+            Amount::Rate(rate) => Ok(Elements::Rate(checked_rate("rates", rate)?)),
+            Amount::Count(count) => Ok(Elements::Count(count)),
+            Amount::Fraction(share) => Ok(Elements::Share(checked_rate("fractions", share)?)),
+            Amount::Voltage(_) => Err("[fault] voltages go with model = \"map\"".into()),
+        }
+    }
+
+    fn value(&self) -> Result<Value, String> {
+        match &self.value {
+            None => Err("[fault] model = \"set-value\" needs value = NUMBER or \"0x...\"".into()),
+            Some(ValueConfig::Number(number)) => Ok(Value::Number(*number)),
+            // The widest integer format takes any raw word; the tensors' own widths are checked when drawing.
+            Some(ValueConfig::Word(text)) => match Format::U64.parse_word(text) {
+                Ok(word) if text.starts_with("0x") || text.starts_with("0b") => Ok(Value::Word(word)),
+                _ => {
+                    Err(format!("[fault] value: `{text}` is no raw word; write 0x... or 0b..., or a number"))
+                }
+            },
+        }
+    }
+
+    fn burst(&self, amount: Amount) -> Result<FaultModel, String> {
+        let amount = match amount {
+            Amount::Rate(rate) => BurstAmount::Rate(checked_rate("rates", rate)?),
+            other => BurstAmount::Count(other.value() as u64),
+        };
+        let lengths = match &self.length {
+            None => {
+                return Err("[fault] model = \"burst\" needs length = BITS or [[length, weight], ...]".into());
+            }
+            Some(LengthConfig::One(length)) => vec![(*length, 1.0)],
+            Some(LengthConfig::Weighted(lengths)) => lengths.clone(),
+        };
+        let neighbours = match self.neighbours {
+            Some(NeighboursConfig::Memory) => Neighbours::Memory,
+            Some(NeighboursConfig::Word) | None => Neighbours::Word,
+        };
+        let effect = match self.effect {
+            Some(EffectConfig::Set0) => Effect::Set0,
+            Some(EffectConfig::Set1) => Effect::Set1,
+            Some(EffectConfig::Flip) | None => Effect::Flip,
+        };
+        let each = checked_rate("each", self.each.unwrap_or(1.0))?;
+        Ok(FaultModel::Burst(Burst { amount, lengths, neighbours, each, effect }))
+    }
+
+    fn mixture(&self, amount: Amount) -> Result<FaultModel, String> {
+        let model = |(place, part): (usize, &Self)| {
+            let own = part.amounts();
+            part.model(if place == 0 { amount } else { own[0] })
+        };
+        let parts = self.parts.iter().flatten().enumerate();
+        Ok(FaultModel::Mixture(parts.map(model).collect::<Result<_, _>>()?))
+    }
+}
+
+fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = numbers.len().max(1) as f64;
+    numbers.sum::<f64>() / count
+}
+
+fn checked_rate(key: &str, rate: f64) -> Result<Rate, String> {
+    Rate::new(rate).map_err(|error| format!("[fault] {key}: {error}"))
+}
+
+fn site_range(text: &str) -> Result<SiteRange, String> {
+    text.parse().map_err(|error| format!("[fault] sites: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str) -> Result<FaultConfig, String> {
+        let config: FaultConfig = toml::from_str(text).map_err(|error| error.to_string())?;
+        config.check().map(|()| config)
+    }
+
+    fn models(text: &str) -> Vec<FaultModel> {
+        let config = fault(text).unwrap();
+        config.amounts().into_iter().map(|amount| config.model(amount).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_model_of_the_table_can_be_asked_for() {
+        let examples = [
+            ("bit-flip", "rates = [1e-3]"),
+            ("stuck-at-0", "counts = [3]"),
+            ("stuck-at-1", "sites = [\"w:0:1\"]"),
+            ("set-value", "value = 0.0\ncounts = [1]"),
+            ("random-value", "fractions = [0.05]"),
+            ("burst", "length = 3\ncounts = [2]"),
+            (
+                "mixture",
+                "[[parts]]\nrates = [1e-3, 1e-2]\n[[parts]]\nmodel = \"burst\"\nlength = 2\ncounts = [1]",
+            ),
+        ];
+        for (name, keys) in examples {
+            let drawn = models(&format!("model = \"{name}\"\n{keys}"));
+            assert!(!drawn.is_empty() && drawn.iter().all(|model| model.name() == name), "{name}");
+        }
+        let known: Vec<&str> = MODELS.iter().map(|row| row.name).collect();
+        assert_eq!(known, examples.map(|(name, _)| name));
+    }
+
+    #[test]
+    fn asymmetric_rates_are_factors_on_the_points() {
+        let rate = |p| Rate::new(p).unwrap();
+        assert_eq!(
+            models("rates = [0.5, 0.25]\nto_zero = 0.5"),
+            [
+                FaultModel::Asymmetric { to_one: rate(0.5), to_zero: rate(0.25) },
+                FaultModel::Asymmetric { to_one: rate(0.25), to_zero: rate(0.125) },
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        for (text, want) in [
+            ("", "[fault] needs one of rates, counts"),
+            ("rates = []", "rates is empty"),
+            ("rates = [0.1]\ncounts = [1]", "rates and counts: give one of them"),
+            ("rates = [1.5]", "[fault] rates: "),
+            ("rates = [0.1, 0.1]", "0.1 is listed twice"),
+            ("rates = [0.6]\nto_one = 2", "rates times to_one"),
+            ("counts = [1]\nto_one = 2.0", "go with rates"),
+            ("model = \"flip\"\nrates = [0.1]", "\"flip\" is not known; known: bit-flip, "),
+            ("model = \"stuck-at-0\"\nrates = [0.1]\nlength = 3", "`stuck-at-0` does not take it"),
+            ("model = \"burst\"\ncounts = [1]", "needs length"),
+            ("model = \"set-value\"\ncounts = [1]", "needs value"),
+            ("model = \"set-value\"\ncounts = [1]\nvalue = \"12\"", "`12` is no raw word"),
+            ("sites = [\"w\"]", "`w` is not a site"),
+            ("rates = [0.1]\nat_least = 2", "at_least is 1"),
+            ("rates = [0.1]\ntarget = \"inputs\"", "supported: weights"),
+            ("rates = [0.1]\nbits = \"top\"", "`top` selects no bits"),
+            ("model = \"mixture\"\n[[parts]]\nrates = [0.1]\nselect = [\"a\"]", "stand in [fault]"),
+            (
+                "model = \"mixture\"\n[[parts]]\nrates = [0.1]\n[[parts]]\nrates = [0.1, 0.2]",
+                "one amount each",
+            ),
+        ] {
+            let error = fault(text).unwrap_err();
+            assert!(error.contains(want), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! One tensor as codes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bitquake_bits::{Format, Words, WordsMut};
+use bitquake_fault::TensorFlips;
+use bitquake_quant::{Grid, Part, QuantError, Quantizer};
+use bitquake_sample::Stream;
+
+/// A tensor that the memory holds as codes, with the scales and zero points that go with them.
+#[derive(Clone, Debug)]
+pub struct Coded {
+    /// The format of the file's floats, which the network computes with.
+    native: Format,
+    grid: Grid,
+    words: Vec<u8>,
+    parts: Vec<StoredPart>,
+}
+
+/// Scales, zero points or range ends as the memory holds them.
+#[derive(Clone, Debug)]
+struct StoredPart {
+    part: Part,
+    bytes: Vec<u8>,
+}
+
+impl Coded {
+    /// Quantizes the words of a float tensor. `stream` decides stochastic rounding.
+    pub(crate) fn new(
+        quantizer: &Quantizer,
+        words: &Words<'_>,
+        shape: &[u64],
+        stream: &Stream,
+    ) -> Result<Self, QuantError> {
+        let native = words.format();
+        // f32, f16 and bf16 are all exact in f32; a NaN is the quantizer's to refuse.
+        let values: Vec<f32> = words.iter().map(|word| native.decode(word) as f32).collect();
+        let grid = quantizer.fit(&values, shape)?;
+        let mut uniforms = stream.words(0);
+        let uniform = |_| (uniforms.u64() >> 11) as f64 * 2.0_f64.powi(-53);
+        let words = grid.quantize_with(&values, uniform)?;
+        let stored = |part: Part| StoredPart { bytes: part.packed_bytes(), part };
+        let parts = grid.parts().into_iter().map(stored).collect();
+        Ok(Self { native, grid, words, parts })
+    }
+
+    /// The levels that the codes can stand for.
+    #[must_use]
+    pub fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    /// The stored codes.
+    #[must_use]
+    pub fn words(&self) -> Words<'_> {
+        first(Words::packed(self.grid.format(), &self.words), self.grid.elements())
+    }
+
+    /// The names, after the `@`, and the words of what is stored beside the codes.
+    pub fn parts(&self) -> impl Iterator<Item = (&'static str, Words<'_>)> {
+        self.parts.iter().map(|stored| {
+            let words = Words::packed(stored.part.format, &stored.bytes);
+            (stored.part.kind.name(), first(words, stored.part.words.len() as u64))
+        })
+    }
+
+    /// Writes what the codes stand for into the tensor that the network computes with, and returns the largest change of a
+    /// value.
+    pub(crate) fn write_levels(&self, target: &mut WordsMut<'_>) -> Result<(), QuantError> {
+        for (element, level) in (0..).zip(self.grid.dequantize(&self.words)?) {
+            // The store was checked to have this tensor; a level always has a nearest float.
+            let _ = target.set(element, self.native_word(level));
+        }
+        Ok(())
+    }
+
+    /// The word of the network's float that is nearest to a level. The bits of a NaN level stay in f32.
+    fn native_word(&self, level: f32) -> u64 {
+        if self.native == Format::F32 {
+            return level.to_bits().into();
+        }
+        self.native.nearest(level.into()).unwrap_or_default() // floats with infinities have a word for everything
+    }
+
+    /// The flips of the network's floats that flips of the codes and of their parts amount to. `parts` are by the part's
+    /// name; `target` is the tensor as [`write_levels`](Self::write_levels) left it.
+    pub(crate) fn translate(
+        &self,
+        codes: &[u64],
+        parts: &BTreeMap<&str, &TensorFlips>,
+        target: &Words<'_>,
+    ) -> Result<Vec<u64>, QuantError> {
+        let (grid, units) = self.faulted_grid(parts)?;
+        let masks = self.masks(codes);
+        let in_units: BTreeSet<u64> =
+            units.iter().flat_map(|&unit| self.grid.elements_of(unit)).flatten().collect();
+        let only_coded = masks.keys().copied().filter(|element| !in_units.contains(element));
+        let mut elements: Vec<u64> = in_units.iter().copied().chain(only_coded).collect();
+        elements.sort_unstable();
+        let stored = self.words();
+        let width = u64::from(self.native.width());
+        let mut flips = Vec::new();
+        for element in elements {
+            let (Some(word), Some(before)) = (stored.get(element), target.get(element)) else { continue };
+            let word = word ^ masks.get(&element).copied().unwrap_or(0);
+            let changed = before ^ self.native_word(grid.decode(element, word)?);
+            flips.extend((0..width).filter(|bit| changed >> bit & 1 == 1).map(|bit| element * width + bit));
+        }
+        Ok(flips)
+    }
+
+    /// The grid with flipped scales and zero points, and the units whose levels that may change.
+    fn faulted_grid(
+        &self,
+        flips: &BTreeMap<&str, &TensorFlips>,
+    ) -> Result<(Grid, BTreeSet<u64>), QuantError> {
+        let mut units = BTreeSet::new();
+        if flips.is_empty() {
+            return Ok((self.grid.clone(), units));
+        }
+        let mut parts: Vec<Part> = self.parts.iter().map(|stored| stored.part.clone()).collect();
+        for part in &mut parts {
+            let width = u64::from(part.format.width());
+            for &address in flips.get(part.kind.name()).iter().flat_map(|flips| &flips.addresses) {
+                if let Some(word) = part.words.get_mut((address / width) as usize) {
+                    *word ^= 1 << (address % width);
+                    units.insert(address / width);
+                }
+            }
+        }
+        Ok((self.grid.with_parts(&parts)?, units))
+    }
+
+    /// The flips of each code that has any.
+    fn masks(&self, addresses: &[u64]) -> BTreeMap<u64, u64> {
+        let width = u64::from(self.grid.format().width());
+        let mut masks = BTreeMap::new();
+        for address in addresses {
+            *masks.entry(address / width).or_insert(0) |= 1 << (address % width);
+        }
+        masks
+    }
+}
+
+fn first(words: Words<'_>, elements: u64) -> Words<'_> {
+    let held = words.elements();
+    // Packing made room for at least as many; where it made room for more, the rest is no word.
+    words.clone().first(elements.min(held)).unwrap_or(words)
+}

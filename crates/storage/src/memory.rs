@@ -1,0 +1,240 @@
+//! All tensors of a model as a memory holds them.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bitquake_bits::{Format, WordStore, Words};
+use bitquake_fault::{Candidate, FaultPattern, Name, PatternError, Selector, TensorFlips};
+use bitquake_quant::{Quantizer, QuantizerSpec};
+use bitquake_sample::StreamKey;
+use bitquake_tensors::{Dtype, Role, TensorInfo};
+
+use crate::coded::Coded;
+use crate::error::StorageError;
+use crate::spec::StorageSpec;
+use crate::view::View;
+
+/// Separates a tensor's name from that of a part stored beside it.
+pub(crate) const PART: char = '@';
+
+/// What a memory holds of a model: some tensors as codes, the others as the file has them.
+///
+/// Only what differs from the file is kept here; the other words stay in the store that the network computes with, which
+/// methods take as `native`. It must be the one that [`write_levels`](Self::write_levels) wrote to, without faults.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    coded: HashMap<String, Coded>,
+    entries: Vec<Entry>,
+}
+
+/// A tensor of words in the memory.
+#[derive(Clone, Debug)]
+struct Entry {
+    name: String,
+    format: Format,
+    elements: u64,
+    by_name_only: bool,
+}
+
+impl Memory {
+    /// Quantizes the float weights of a model as the specification says. Tensors that are no floats, statistics, and
+    /// settings stay as they are unless an override selects them. Where weights are quantized, faults reach statistics by
+    /// name alone: a memory of codes does not hold them (SPEC 2.2.5). `key` decides stochastic rounding.
+    ///
+    /// # Errors
+    /// [`StorageError`] for fields that make no quantizer, globs that match nothing, and tensors whose type or values the
+    /// quantizer does not take.
+    pub fn new(
+        spec: &StorageSpec,
+        tensors: &[TensorInfo],
+        native: &impl WordStore,
+        key: StreamKey,
+    ) -> Result<Self, StorageError> {
+        let mut memory = Self { coded: HashMap::new(), entries: Vec::new() };
+        let specs = specs(spec, tensors)?;
+        for (tensor, of_tensor) in tensors.iter().zip(specs) {
+            match of_tensor {
+                Some((place, spec)) if !spec.is_native() => {
+                    let quantizer =
+                        Quantizer::from_spec(&spec).map_err(|source| StorageError::Spec { place, source })?;
+                    memory.add_coded(tensor, &quantizer, native, key)?;
+                }
+                _ => memory.add_native(tensor, !spec.base.is_native() && tensor.role == Role::Statistic),
+            }
+        }
+        Ok(memory)
+    }
+
+    fn add_native(&mut self, tensor: &TensorInfo, is_elsewhere: bool) {
+        if let Some(format) = tensor.dtype.format() {
+            let (name, elements) = (tensor.name.clone(), tensor.elements());
+            let by_name_only = is_elsewhere || tensor.role == Role::Attribute;
+            self.entries.push(Entry { name, format, elements, by_name_only });
+        }
+    }
+
+    fn add_coded(
+        &mut self,
+        tensor: &TensorInfo,
+        quantizer: &Quantizer,
+        native: &impl WordStore,
+        key: StreamKey,
+    ) -> Result<(), StorageError> {
+        let name = || tensor.name.clone();
+        let words = native.words(&tensor.name).ok_or_else(|| PatternError::NoTensor { tensor: name() })?;
+        let stream = key.part("rounding").tensor(&tensor.name);
+        let coded = Coded::new(quantizer, &words, &tensor.shape, &stream)
+            .map_err(|source| StorageError::Quantize { tensor: name(), source })?;
+        let entry = |name, words: &Words<'_>, by_name_only| Entry {
+            name,
+            format: words.format(),
+            elements: words.elements(),
+            by_name_only,
+        };
+        self.entries.push(entry(name(), &coded.words(), false));
+        let parts =
+            coded.parts().map(|(part, words)| entry(format!("{}{PART}{part}", tensor.name), &words, true));
+        self.entries.extend(parts);
+        self.coded.insert(name(), coded);
+        Ok(())
+    }
+
+    /// What may belong to a fault space: every tensor, and after each that is coded its parts, named `TENSOR@scale` and so
+    /// on, which are selected by name alone.
+    pub fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
+        self.entries.iter().map(|entry| Candidate {
+            name: &entry.name,
+            format: entry.format,
+            elements: entry.elements,
+            by_name_only: entry.by_name_only,
+        })
+    }
+
+    /// A tensor that is held as codes; `None` for one that is not.
+    #[must_use]
+    pub fn coded(&self, tensor: &str) -> Option<&Coded> {
+        self.coded.get(tensor)
+    }
+
+    /// Whether every tensor is as the file has it.
+    #[must_use]
+    pub fn is_native(&self) -> bool {
+        self.coded.is_empty()
+    }
+
+    /// The words that the memory holds, to be read: codes where there are codes, else those of `native`.
+    pub fn view<'a, S: WordStore>(&'a self, native: &'a S) -> View<'a, S> {
+        View { memory: self, native }
+    }
+
+    /// Writes what the codes stand for into the network's floats: the network without faults.
+    ///
+    /// # Errors
+    /// [`StorageError`] if `native` is another model than the one that was quantized.
+    pub fn write_levels(&self, native: &mut impl WordStore) -> Result<(), StorageError> {
+        for (tensor, coded) in &sorted(&self.coded) {
+            let mut target = native
+                .words_mut(tensor)
+                .ok_or_else(|| PatternError::NoTensor { tensor: (*tensor).to_owned() })?;
+            let wrong = |source| StorageError::Quantize { tensor: (*tensor).to_owned(), source };
+            coded.write_levels(&mut target).map_err(wrong)?;
+        }
+        Ok(())
+    }
+
+    /// The flips of the network's floats that a pattern over the memory amounts to. Applying them to `native` gives what
+    /// the network sees; applying them again undoes it.
+    ///
+    /// # Errors
+    /// [`StorageError`] if the pattern was made for another memory, or `native` is another model.
+    pub fn translate(
+        &self,
+        pattern: &FaultPattern,
+        native: &impl WordStore,
+    ) -> Result<FaultPattern, StorageError> {
+        pattern.check_fits(&self.view(native))?;
+        let mut flips = Vec::new();
+        let mut by_tensor: BTreeMap<&str, Hits<'_>> = BTreeMap::new();
+        for hit in pattern.tensors() {
+            match self.split(&hit.tensor) {
+                None => flips.push(hit.clone()),
+                Some((tensor, None)) => by_tensor.entry(tensor).or_default().codes = Some(hit),
+                Some((tensor, Some(part))) => {
+                    by_tensor.entry(tensor).or_default().parts.insert(part, hit);
+                }
+            }
+        }
+        for (tensor, hits) in by_tensor {
+            let coded = &self.coded[tensor];
+            let target =
+                native.words(tensor).ok_or_else(|| PatternError::NoTensor { tensor: tensor.to_owned() })?;
+            let codes = hits.codes.map_or(&[][..], |hit| &hit.addresses);
+            let addresses = coded
+                .translate(codes, &hits.parts, &target)
+                .map_err(|source| StorageError::Quantize { tensor: tensor.to_owned(), source })?;
+            let (format, elements) = (target.format(), target.elements());
+            flips.push(TensorFlips { tensor: tensor.to_owned(), format, elements, addresses });
+        }
+        Ok(FaultPattern::new(flips)?)
+    }
+
+    /// The coded tensor of a name, and the part if it names one; `None` for native words.
+    pub(crate) fn split<'n>(&self, name: &'n str) -> Option<(&'n str, Option<&'n str>)> {
+        if self.coded.contains_key(name) {
+            return Some((name, None));
+        }
+        let (tensor, part) = name.rsplit_once(PART)?;
+        self.coded.contains_key(tensor).then_some((tensor, Some(part)))
+    }
+}
+
+/// The flips of a coded tensor.
+#[derive(Default)]
+struct Hits<'a> {
+    codes: Option<&'a TensorFlips>,
+    parts: BTreeMap<&'a str, &'a TensorFlips>,
+}
+
+fn sorted(coded: &HashMap<String, Coded>) -> BTreeMap<&str, &Coded> {
+    coded.iter().map(|(name, coded)| (name.as_str(), coded)).collect()
+}
+
+/// Of each tensor, the fields that apply to it and where they come from; none where nothing asks for codes.
+fn specs(
+    spec: &StorageSpec,
+    tensors: &[TensorInfo],
+) -> Result<Vec<Option<(String, QuantizerSpec)>>, StorageError> {
+    let of_base = |tensor: &TensorInfo| {
+        let is_float = tensor.dtype.format().is_some_and(Format::is_float);
+        (is_float && tensor.role == Role::Weight).then(|| ("[storage]".to_owned(), spec.base.clone()))
+    };
+    let mut all: Vec<_> = tensors.iter().map(of_base).collect();
+    let known: Vec<&TensorInfo> =
+        tensors.iter().filter(|tensor| matches!(tensor.dtype, Dtype::Known(_))).collect();
+    let names: Vec<Name<'_>> = known
+        .iter()
+        .map(|tensor| Name { text: &tensor.name, by_name_only: tensor.role == Role::Attribute })
+        .collect();
+    for (place, over) in spec.overrides.iter().enumerate() {
+        let chosen = Selector::new(&over.select)?.matches(&names)?;
+        let chosen: HashSet<&str> = known
+            .iter()
+            .zip(chosen)
+            .filter(|(_, chosen)| *chosen)
+            .map(|(tensor, _)| tensor.name.as_str())
+            .collect();
+        for (_, slot) in
+            tensors.iter().zip(&mut all).filter(|(tensor, _)| chosen.contains(tensor.name.as_str()))
+        {
+            let below = slot.as_ref().map_or(&spec.base, |(_, spec)| spec);
+            *slot = Some((format!("[[storage.override]] {}", place + 1), below.overridden_by(&over.spec)));
+        }
+    }
+    for (tensor, slot) in tensors.iter().zip(&all) {
+        let takes = matches!(tensor.dtype.format(), Some(Format::F32 | Format::F16 | Format::BF16));
+        if slot.as_ref().is_some_and(|(_, spec)| !spec.is_native()) && !takes {
+            let (tensor, dtype) = (tensor.name.clone(), tensor.dtype.to_string());
+            return Err(StorageError::NotFloat { tensor, dtype });
+        }
+    }
+    Ok(all)
+}

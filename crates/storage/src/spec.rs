@@ -1,0 +1,103 @@
+//! The table `[storage]`.
+
+use bitquake_quant::QuantizerSpec;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+/// What the memory is to hold: `[storage]` of a campaign.
+///
+/// The fields of a quantizer stand in the table itself; `[[storage.override]]` has, beside `select`, fields that replace them
+/// for some tensors.
+///
+/// ```
+/// use bitquake_storage::StorageSpec;
+/// let spec: StorageSpec = toml::from_str(r#"
+///     family = "symmetric"
+///     bits = 4
+///     [[override]]
+///     select = ["conv1.*"]
+///     bits = 8
+/// "#)?;
+/// assert_eq!(spec.overrides[0].select, ["conv1.*"]);
+/// assert_eq!(spec.base.overridden_by(&spec.overrides[0].spec).bits, Some(8));
+/// # Ok::<(), toml::de::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct StorageSpec {
+    /// The quantizer of every float weight; `native` by default.
+    #[serde(flatten)]
+    pub base: QuantizerSpec,
+    /// Other fields for some tensors. Where several select a tensor, later ones go on top of earlier ones.
+    #[serde(rename = "override", skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<Override>,
+}
+
+/// One `[[storage.override]]`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Override {
+    /// Globs over tensor names; `!glob` leaves out.
+    pub select: Vec<String>,
+    /// The fields that differ.
+    #[serde(flatten)]
+    pub spec: QuantizerSpec,
+}
+
+// By hand, because serde's `flatten` does not go together with refusing unknown keys.
+impl<'de> Deserialize<'de> for StorageSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut table = Map::deserialize(deserializer)?;
+        let overrides = take(&mut table, "override")?.unwrap_or_default();
+        Ok(Self { base: rest(table)?, overrides })
+    }
+}
+
+impl<'de> Deserialize<'de> for Override {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut table = Map::deserialize(deserializer)?;
+        let select = take(&mut table, "select")?.ok_or_else(|| D::Error::missing_field("select"))?;
+        Ok(Self { select, spec: rest(table)? })
+    }
+}
+
+fn take<T: serde::de::DeserializeOwned, E: serde::de::Error>(
+    table: &mut Map<String, Value>,
+    key: &str,
+) -> Result<Option<T>, E> {
+    let value = table.remove(key).map(serde_json::from_value).transpose();
+    value.map_err(|error| E::custom(format!("{key}: {error}")))
+}
+
+fn rest<E: serde::de::Error>(table: Map<String, Value>) -> Result<QuantizerSpec, E> {
+    serde_json::from_value(Value::Object(table)).map_err(E::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use bitquake_quant::Family;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let text =
+            "family = \"symmetric\"\nbits = 8\nclip = 0.1\n\n[[override]]\nselect = [\"fc*\"]\nbits = 4\n";
+        let spec: StorageSpec = toml::from_str(text).unwrap();
+        assert_eq!(spec.base.family, Some(Family::Symmetric));
+        assert_eq!(toml::to_string(&spec).unwrap(), text);
+        assert_eq!(toml::from_str::<StorageSpec>("").unwrap(), StorageSpec::default());
+    }
+
+    #[test]
+    fn unknown_keys_are_errors() {
+        for (text, want) in [
+            ("familly = \"native\"", "unknown field `familly`"),
+            ("[[override]]\nselect = [\"a\"]\nbitz = 3", "override: unknown field `bitz`"),
+            ("[[override]]\nbits = 3", "override: missing field `select`"),
+            ("family = \"best\"", "unknown variant `best`"),
+        ] {
+            let error = toml::from_str::<StorageSpec>(text).unwrap_err().to_string();
+            assert!(error.contains(want), "{text}: {error}");
+        }
+    }
+}
