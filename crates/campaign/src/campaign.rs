@@ -20,6 +20,8 @@ pub struct Campaign {
     data: Dataset,
     memory: Memory,
     space: FaultSpace,
+    /// Of each point.
+    models: Vec<FaultModel>,
     identity: Identity,
 }
 
@@ -50,7 +52,10 @@ impl Campaign {
         let space = fault_space(&config, &memory)?;
         let data = load(&config.data, std::path::Path::new(""))?;
         model.check_shape(data.image_shape())?;
-        let campaign = Self { config, data, memory, space, identity };
+        let of_point =
+            |amount| config.fault.model(amount).map_err(|reason| CampaignError::config("campaign", reason));
+        let models = config.fault.amounts().into_iter().map(of_point).collect::<Result<_, _>>()?;
+        let campaign = Self { config, data, memory, space, models, identity };
         campaign.check_counts()?;
         Ok((campaign, model))
     }
@@ -98,26 +103,35 @@ impl Campaign {
     /// The points, in order.
     #[must_use]
     pub fn points(&self) -> Vec<PointPlan> {
-        let plan = |(point, amount)| PointPlan {
-            point: point as u32,
+        let plan = |((point, amount), model)| PointPlan {
+            point,
             amount,
-            expected_faults: self.expected_faults(amount),
-            weight: None,
+            expected_faults: self.expected_faults(model),
+            weight: self.weight(point),
         };
-        self.config.fault.amounts().into_iter().enumerate().map(plan).collect()
+        (0..).zip(self.config.fault.amounts()).zip(&self.models).map(plan).collect()
     }
 
     /// Bits expected to change, where that does not hang on what they hold or on how bursts overlap.
-    fn expected_faults(&self, amount: Amount) -> Option<f64> {
-        match (self.config.fault.model(amount).ok()?, amount) {
-            (FaultModel::BitFlip(Hits::Rate(_)), Amount::Rate(rate)) => Some(rate * self.space.bits() as f64),
-            (FaultModel::BitFlip(Hits::Count(count)), _) => Some(count as f64),
-            (FaultModel::BitFlip(Hits::OneBit(Elements::Share(share))), _) => {
+    fn expected_faults(&self, model: &FaultModel) -> Option<f64> {
+        match model {
+            _ if self.config.fault.at_least.is_some() => None,
+            FaultModel::BitFlip(Hits::Rate(rate)) => Some(rate.fraction() * self.space.bits() as f64),
+            FaultModel::BitFlip(Hits::Count(count)) => Some(*count as f64),
+            FaultModel::BitFlip(Hits::OneBit(Elements::Share(share))) => {
                 let elements = self.space.tensors().iter().map(|tensor| tensor.elements).sum();
-                Some(Elements::share_of(share, elements) as f64)
+                Some(Elements::share_of(*share, elements) as f64)
             }
             _ => None,
         }
+    }
+
+    /// With `at_least`, the probability that a trial has a fault: the same for every trial of a point.
+    fn weight(&self, point: u32) -> Option<f64> {
+        self.config.fault.at_least?;
+        let key = StreamKey { seed: self.config.seed, point: 0, trial: 0 };
+        let drawn = self.models.get(point as usize)?.draw_at_least_one(&self.space, &key);
+        drawn.ok().map(|drawn| drawn.weight) // whether it can be drawn was checked before
     }
 
     /// The faults of one trial: the same whenever, wherever and in whatever order it is drawn. `native` is the model that
@@ -142,13 +156,11 @@ impl Campaign {
         Ok(model.draw(&self.space, &key)?)
     }
 
-    fn fault_model(&self, point: u32) -> Result<FaultModel, CampaignError> {
-        let amounts = self.config.fault.amounts();
-        let amount = amounts.get(point as usize).ok_or_else(|| {
-            let points = amounts.len() - 1;
+    fn fault_model(&self, point: u32) -> Result<&FaultModel, CampaignError> {
+        self.models.get(point as usize).ok_or_else(|| {
+            let points = self.models.len() - 1;
             CampaignError::config("campaign", format!("there is no point {point}; points are 0 to {points}"))
-        })?;
-        self.config.fault.model(*amount).map_err(|reason| CampaignError::config("campaign", reason))
+        })
     }
 
     pub(crate) fn storage_record(&self) -> StorageRecord {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf, absolute};
 
 use bitquake_data::DataConfig;
-use bitquake_quant::{Family, Quantizer};
+use bitquake_quant::{Family, Quantizer, QuantizerSpec};
 use bitquake_storage::StorageSpec;
 use serde::{Deserialize, Serialize};
 use toml::Table;
@@ -152,8 +152,8 @@ fn read_layer(file: &Path) -> Result<Table, CampaignError> {
     Ok(table)
 }
 
-const PATHS: [(&str, &str); 4] =
-    [("model", "path"), ("data", "images"), ("data", "labels"), ("output", "dir")];
+const PATHS: [(&str, &str); 5] =
+    [("model", "path"), ("data", "images"), ("data", "labels"), ("fault", "chip"), ("output", "dir")];
 
 fn resolve_paths(table: &mut Table, base: &Path) {
     for (section, key) in PATHS {
@@ -233,10 +233,14 @@ impl RunConfig {
 /// That the fields make quantizers, before any model is read. Those of an override go on top of others that only the model
 /// tells; on top of `[storage]` they must make sense all the same.
 fn check_storage(storage: &StorageSpec) -> Result<(), String> {
-    let quantizer = |place: &str, spec| match Quantizer::from_spec(&spec) {
-        Ok(_) => Ok(()),
+    let quantizer = |place: &str, spec: QuantizerSpec| match Quantizer::from_spec(&spec) {
         Err(error) if !spec.is_native() => Err(format!("{place}: {error}")),
-        Err(_) => Ok(()),
+        _ if spec.is_native()
+            && spec != (QuantizerSpec { family: spec.family, ..QuantizerSpec::default() }) =>
+        {
+            Err(format!("{place}: native words take no other fields; name a family, such as \"symmetric\""))
+        }
+        _ => Ok(()),
     };
     quantizer("[storage]", storage.base.clone())?;
     for over in &storage.overrides {

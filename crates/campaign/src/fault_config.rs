@@ -2,14 +2,15 @@
 
 use bitquake_bits::{BitSelection, Format};
 use bitquake_fault::{
-    Amount as BurstAmount, Burst, Effect, ElementSite, Elements, FaultModel, FaultyRegion, Hits, MODELS,
-    ModelRow, Neighbours, SiteRange, Value,
+    Amount as EventAmount, Burst, DramFault, DramGeometry, Effect, ElementSite, Elements, FaultModel,
+    FaultyRegion, Hits, MODELS, ModelRow, Neighbours, Scope, SiteRange, Structure, Value,
 };
 use bitquake_record::Amount;
 use bitquake_sample::Rate;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+use crate::chip_config::{ChipConfig, OffsetConfig};
 use crate::merge_toml::explain;
 
 /// `[fault]`. Which keys a model takes stands in [`MODELS`]; one that it does not take is an error.
@@ -60,16 +61,37 @@ pub struct FaultConfig {
     pub length: Option<LengthConfig>,
     /// `word` or `memory`: which bits of a burst are neighbours.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub neighbours: Option<NeighboursConfig>,
+    pub neighbours: Option<Neighbours>,
     /// Probability that a bit of a burst is hit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub each: Option<f64>,
     /// What happens to a bit of a burst: `flip`, `set-0`, `set-1`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub effect: Option<EffectConfig>,
+    pub effect: Option<Effect>,
     /// Bits with rates of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regions: Option<Vec<RegionConfig>>,
+    /// The chip of a map: a file, or a synthetic one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chip: Option<ChipConfig>,
+    /// Supply voltages of a map, one point each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub voltages: Option<Vec<f64>>,
+    /// The cell of a map in which the first bit lies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<OffsetConfig>,
+    /// What fails in a DRAM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub structure: Option<Structure>,
+    /// In which devices of a DRAM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+    /// How a DRAM is built.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub geometry: Option<DramGeometry>,
+    /// Tensors start at multiples of this many bytes of a DRAM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub align: Option<u64>,
     /// The models of a mixture. The points are those of the first; every other part has one amount.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parts: Option<Vec<FaultConfig>>,
@@ -103,30 +125,6 @@ pub enum LengthConfig {
     One(u64),
     /// Lengths with weights.
     Weighted(Vec<(u64, f64)>),
-}
-
-/// Which bits are neighbours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NeighboursConfig {
-    /// Within a word.
-    Word,
-    /// In memory order.
-    Memory,
-}
-
-/// What happens to a bit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EffectConfig {
-    /// It flips.
-    Flip,
-    /// It reads 0.
-    #[serde(rename = "set-0")]
-    Set0,
-    /// It reads 1.
-    #[serde(rename = "set-1")]
-    Set1,
 }
 
 /// Keys that every model takes.
@@ -171,12 +169,14 @@ impl FaultConfig {
         let rates = self.rates.iter().flatten().map(|&rate| Amount::Rate(rate));
         let counts = self.counts.iter().flatten().map(|&count| Amount::Count(count));
         let fractions = self.fractions.iter().flatten().map(|&share| Amount::Fraction(share));
-        let listed: Vec<Amount> = rates.chain(counts).chain(fractions).collect();
+        let voltages = self.voltages.iter().flatten().map(|&volts| Amount::Voltage(volts));
+        let listed: Vec<Amount> = rates.chain(counts).chain(fractions).chain(voltages).collect();
         // What names its bits itself is one point.
         match (&self.sites, &self.position_rates, &self.regions) {
             (Some(sites), ..) => vec![Amount::Count(sites.len() as u64)],
             (_, Some(rates), _) => vec![Amount::Rate(mean(rates.iter().copied()))],
             (_, _, Some(regions)) => vec![Amount::Rate(mean(regions.iter().map(|region| region.rate)))],
+            _ if self.chip.is_some() && listed.is_empty() => vec![Amount::Count(1)],
             _ => listed,
         }
     }
@@ -225,7 +225,10 @@ impl FaultConfig {
             return Err("[fault] at_least is 1, or left out".into());
         }
         self.check_points()?;
-        self.amounts().into_iter().try_for_each(|amount| self.model(amount).map(|_| ()))
+        // A map's chip is a file: it is read when the campaign is prepared.
+        let is_map = self.row()?.name == "map";
+        let amounts = self.amounts().into_iter().filter(|_| !is_map);
+        amounts.into_iter().try_for_each(|amount| self.model(amount).map(|_| ()))
     }
 
     /// That every key is one that the model takes.
@@ -262,6 +265,7 @@ impl FaultConfig {
             ("sites", self.sites.is_some()),
             ("position_rates", self.position_rates.is_some()),
             ("regions", self.regions.is_some()),
+            ("voltages", self.voltages.is_some()),
             ("parts", self.parts.is_some()),
         ];
         let row = self.row()?;
@@ -270,6 +274,8 @@ impl FaultConfig {
         let present: Vec<&str> =
             given.iter().filter(|(_, is_given)| *is_given).map(|(key, _)| *key).collect();
         match present.as_slice() {
+            // A map without voltages is one point.
+            [] if self.chip.is_some() => return Ok(()),
             [] => return Err(format!("[fault] needs one of {}", named(&mut taken.map(|(key, _)| *key)))),
             [_] => {}
             _ => return Err(format!("[fault] has {}: give one of them", present.join(" and "))),
@@ -317,19 +323,19 @@ impl FaultConfig {
             "set-value" => Ok(FaultModel::SetValue { value: self.value()?, at: self.elements(amount)? }),
             "random-value" => Ok(FaultModel::SetValue { value: Value::Random, at: self.elements(amount)? }),
             "burst" => self.burst(amount),
-            "mixture" => self.mixture(amount),
-            other => Err(format!("[fault] model = \"{other}\" cannot be used in a campaign yet")),
+            "map" => self.map(amount),
+            "dram" => self.dram(amount),
+            _ => self.mixture(amount),
         }
     }
 
     fn bit_flip(&self, amount: Amount) -> Result<FaultModel, String> {
-        let Amount::Rate(rate) = amount else { return Ok(FaultModel::BitFlip(self.hits(amount)?)) };
-        if self.to_one.is_none() && self.to_zero.is_none() {
-            return Ok(FaultModel::BitFlip(self.hits(amount)?));
-        }
-        if self.rates.is_none() {
-            return Err("[fault] to_one and to_zero go with rates".into());
-        }
+        let is_symmetric = self.to_one.is_none() && self.to_zero.is_none();
+        let rate = match (&self.rates, amount) {
+            _ if is_symmetric => return Ok(FaultModel::BitFlip(self.hits(amount)?)),
+            (Some(_), Amount::Rate(rate)) => rate,
+            _ => return Err("[fault] to_one and to_zero go with rates".into()),
+        };
         let scaled = |key, factor: Option<f64>| {
             let factor = factor.unwrap_or(1.0);
             checked_rate(key, rate * factor)
@@ -396,10 +402,7 @@ impl FaultConfig {
     }
 
     fn burst(&self, amount: Amount) -> Result<FaultModel, String> {
-        let amount = match amount {
-            Amount::Rate(rate) => BurstAmount::Rate(checked_rate("rates", rate)?),
-            other => BurstAmount::Count(other.value() as u64),
-        };
+        let amount = event_amount(amount)?;
         let lengths = match &self.length {
             None => {
                 return Err("[fault] model = \"burst\" needs length = BITS or [[length, weight], ...]".into());
@@ -407,17 +410,29 @@ impl FaultConfig {
             Some(LengthConfig::One(length)) => vec![(*length, 1.0)],
             Some(LengthConfig::Weighted(lengths)) => lengths.clone(),
         };
-        let neighbours = match self.neighbours {
-            Some(NeighboursConfig::Memory) => Neighbours::Memory,
-            Some(NeighboursConfig::Word) | None => Neighbours::Word,
-        };
-        let effect = match self.effect {
-            Some(EffectConfig::Set0) => Effect::Set0,
-            Some(EffectConfig::Set1) => Effect::Set1,
-            Some(EffectConfig::Flip) | None => Effect::Flip,
-        };
+        let neighbours = self.neighbours.unwrap_or_default();
+        let effect = self.effect.unwrap_or(Effect::Flip);
         let each = checked_rate("each", self.each.unwrap_or(1.0))?;
         Ok(FaultModel::Burst(Burst { amount, lengths, neighbours, each, effect }))
+    }
+
+    fn dram(&self, amount: Amount) -> Result<FaultModel, String> {
+        let Some(structure) = self.structure else {
+            return Err(
+                "[fault] model = \"dram\" needs structure = \"row\", \"column\", \"bank\" or \"device\""
+                    .into(),
+            );
+        };
+        let plain = DramFault::one(structure);
+        Ok(FaultModel::Dram(DramFault {
+            geometry: self.geometry.unwrap_or(plain.geometry),
+            align: self.align.unwrap_or(plain.align),
+            structure,
+            scope: self.scope.unwrap_or(plain.scope),
+            amount: event_amount(amount)?,
+            each: checked_rate("each", self.each.unwrap_or(1.0))?,
+            effect: self.effect.unwrap_or(plain.effect),
+        }))
     }
 
     fn mixture(&self, amount: Amount) -> Result<FaultModel, String> {
@@ -428,6 +443,13 @@ impl FaultConfig {
         let parts = self.parts.iter().flatten().enumerate();
         Ok(FaultModel::Mixture(parts.map(model).collect::<Result<_, _>>()?))
     }
+}
+
+fn event_amount(amount: Amount) -> Result<EventAmount, String> {
+    Ok(match amount {
+        Amount::Rate(rate) => EventAmount::Rate(checked_rate("rates", rate)?),
+        other => EventAmount::Count(other.value() as u64),
+    })
 }
 
 fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> f64 {
@@ -466,6 +488,8 @@ mod tests {
             ("set-value", "value = 0.0\ncounts = [1]"),
             ("random-value", "fractions = [0.05]"),
             ("burst", "length = 3\ncounts = [2]"),
+            ("map", "voltages = [0.8]\nchip = { synthetic = {} }"),
+            ("dram", "structure = \"row\"\ncounts = [1]"),
             (
                 "mixture",
                 "[[parts]]\nrates = [1e-3, 1e-2]\n[[parts]]\nmodel = \"burst\"\nlength = 2\ncounts = [1]",

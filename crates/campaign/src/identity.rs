@@ -45,6 +45,11 @@ impl Identity {
         {
             table.iter().for_each(|(key, value)| drop(put(&format!("{section} {key}"), value.to_string())));
         }
+        if let Some(chip) = &config.fault.chip {
+            // Its cells, not its path.
+            let chip = chip.load().map_err(|reason| CampaignError::config("campaign", reason))?;
+            put("fault chip", hex(&Sha256::digest(chip.to_csv())));
+        }
         put("batch", config.run.batch.to_string());
         put("streams", STREAM_VERSION.to_string());
         put("metrics", METRICS_VERSION.to_string());

@@ -5,6 +5,7 @@
 //! finishes. [`Campaign::trial`] gives the faults of any trial again.
 
 mod campaign;
+mod chip_config;
 mod config;
 mod error;
 mod fault_config;
@@ -13,10 +14,9 @@ mod merge_toml;
 mod run;
 
 pub use campaign::{Campaign, Trial, candidates, pattern_digest};
+pub use chip_config::{ChipConfig, OffsetConfig, RandomOffset, SyntheticConfig};
 pub use config::{Compat, Config, ModelConfig, OutputConfig, RunConfig, read_config, resolved_toml};
 pub use error::CampaignError;
-pub use fault_config::{
-    EffectConfig, FaultConfig, LengthConfig, NeighboursConfig, RegionConfig, ValueConfig,
-};
+pub use fault_config::{FaultConfig, LengthConfig, RegionConfig, ValueConfig};
 pub use identity::Identity;
 pub use run::{End, Event, RunOptions, Shard, ShardError};

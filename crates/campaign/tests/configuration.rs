@@ -34,7 +34,11 @@ fn what_is_wrong_is_named() {
         ("storage.family=symetric", "unknown variant `symetric`"),
         ("storage={ family = 'symmetric', bits = 40 }", "[storage]: "),
         ("storage.bitz=3", "unknown key `bitz`; did you mean `bits`?"),
-        ("storage.override=[{ select = ['*'], bits = 0 }]", "[[storage.override]]: "),
+        (
+            "storage.override=[{ select = ['*'], bits = 4 }]",
+            "[[storage.override]]: native words take no other",
+        ),
+        ("storage.override=[{ select = ['*'], family = 'bfa', bits = 0 }]", "[[storage.override]]: "),
         ("run.trials=0", "trials is 0"),
         ("run.trials=-1", "invalid value"),
         ("run.trials=9000000000000000000", "trials 9000000000000000000 is more than 10000000"),
@@ -80,7 +84,7 @@ fn what_only_the_files_show_is_named_too() {
     let mut too_many = with(&[]).expect("valid");
     (too_many.fault.rates, too_many.fault.counts) = (None, Some(vec![1_000_000_000]));
     let said = Campaign::prepare(too_many).err().expect("an error").to_string();
-    assert!(said.contains("1000000000 bits to flip, but the fault space has only"), "{said}");
+    assert!(said.contains("1000000000 bits to hit, but the fault space has only"), "{said}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bitquake_bits::{BitSelection, Format, WordStore, Words, WordsMut};
-use bitquake_fault::{Candidate, FaultModel, FaultSpace, Flips, Selector, flip_at_rate};
+use bitquake_fault::{Candidate, FaultSpace, Hits, Selector, flip_at_rate};
 use bitquake_sample::{Rate, StreamKey};
 
 struct Case {
@@ -71,7 +71,7 @@ fn draw_and_apply(case: &Case, rate: Rate, trial: u64, buffer: &mut Buffer) {
     let tensor = Candidate { name: "w", format: case.format, elements: case.elements, by_name_only: false };
     let space = FaultSpace::select([tensor], &Selector::all(), BitSelection::All).expect("a valid space");
     let key = StreamKey { seed: 1, point: 0, trial };
-    let pattern = FaultModel::BitFlip(Flips::Rate(rate)).draw(&space, &key).expect("a pattern");
+    let pattern = Hits::Rate(rate).flips(&space, &key).expect("a pattern");
     pattern.apply(buffer).expect("fits");
 }
 

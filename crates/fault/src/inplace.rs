@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::pattern::flip_all;
 
-/// Flips each bit of `bytes` with probability `rate`: the same flips as drawing a [`FaultModel`](crate::FaultModel) over the
+/// Hits each bit of `bytes` with probability `rate`: the same flips as drawing a [`FaultModel`](crate::FaultModel) over the
 /// whole tensor and applying it, but no list of them is kept, so memory stays flat at high rates. Doing it again undoes it.
 /// Returns the number of flips.
 ///
@@ -38,7 +38,7 @@ pub fn flip_at_rate(bytes: &mut [u8], stream: &Stream, rate: Rate) -> u64 {
     bytes.par_chunks_mut(block_bytes).enumerate().map_init(Scratch::default, one).sum()
 }
 
-/// Flips the bits of `bytes` that are set in `masks`; the last mask may reach beyond them with zeros.
+/// Hits the bits of `bytes` that are set in `masks`; the last mask may reach beyond them with zeros.
 fn xor(bytes: &mut [u8], masks: &[u64]) {
     let (words, rest) = bytes.as_chunks_mut();
     for (word, mask) in words.iter_mut().zip(masks) {
@@ -56,7 +56,7 @@ mod tests {
 
     use super::*;
     use crate::pattern::tests::One;
-    use crate::{Candidate, FaultModel, FaultSpace, Flips, Selector};
+    use crate::{Candidate, FaultSpace, Hits, Selector};
 
     #[test]
     fn same_flips_as_a_pattern() {
@@ -67,7 +67,7 @@ mod tests {
             let rate = Rate::new(p).unwrap();
             let w = Candidate { name: "w", format: Format::U8, elements, by_name_only: false };
             let space = FaultSpace::select([w], &Selector::all(), BitSelection::All).unwrap();
-            let pattern = FaultModel::BitFlip(Flips::Rate(rate)).draw(&space, &key).unwrap();
+            let pattern = Hits::Rate(rate).flips(&space, &key).unwrap();
             let mut store = One(Format::U8, vec![0; elements as usize]);
             pattern.apply(&mut store).unwrap();
             let mut bytes = vec![0; elements as usize];

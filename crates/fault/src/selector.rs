@@ -60,10 +60,11 @@ fn listed(names: &[String]) -> String {
 
 /// A name to select from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Name<'a> {
-    pub(crate) text: &'a str,
-    /// Globs do not reach it; its own name does.
-    pub(crate) by_name_only: bool,
+pub struct Name<'a> {
+    /// The name.
+    pub text: &'a str,
+    /// Globs do not reach it; its own name does, and if it is that of a part (`TENSOR@PART`), so do globs with an `@`.
+    pub by_name_only: bool,
 }
 
 impl Selector {
@@ -92,7 +93,7 @@ impl Selector {
     ///
     /// # Errors
     /// [`SelectorError`] when a pattern, or the selection as a whole, matches nothing: most likely a typing error.
-    pub(crate) fn matches(&self, names: &[Name<'_>]) -> Result<Vec<bool>, SelectorError> {
+    pub fn matches(&self, names: &[Name<'_>]) -> Result<Vec<bool>, SelectorError> {
         for pattern in self.include.iter().chain(&self.exclude) {
             if !names.iter().any(|name| pattern.matches(*name)) {
                 let names = names.iter().map(|name| name.text.to_owned()).collect();
@@ -135,7 +136,8 @@ impl Pattern {
 
     fn matches(&self, name: Name<'_>) -> bool {
         let by_glob = || self.glob.as_ref().is_some_and(|glob| glob.is_match(name.text));
-        self.text == name.text || (!name.by_name_only && by_glob())
+        let is_reached = !name.by_name_only || self.text.contains('@') && name.text.contains('@');
+        self.text == name.text || (is_reached && by_glob())
     }
 }
 

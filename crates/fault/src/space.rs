@@ -50,6 +50,39 @@ pub enum SpaceError {
         /// What its format lacks.
         source: BitSelectionError,
     },
+    /// A list of protected bits that does not fit a tensor's words.
+    #[error("{found} numbers say which bits are protected, but tensor `{tensor}` is {format} with {} bits", format.width())]
+    ProtectedLength {
+        /// The tensor.
+        tensor: String,
+        /// Its format.
+        format: Format,
+        /// How many numbers there are.
+        found: usize,
+    },
+    /// A protected bit that the tensor's words do not have.
+    #[error("the protected bits {mask:#x} do not fit tensor `{tensor}`: {format} has {} bits", format.width())]
+    ProtectedMask {
+        /// The tensor.
+        tensor: String,
+        /// Its format.
+        format: Format,
+        /// The mask.
+        mask: u64,
+    },
+    /// A number that is neither 0 nor 1.
+    #[error(
+        "bit {bit} is protected with the number {value}: it must be 0 or 1, for a bit that never changes"
+    )]
+    ProtectedFlag {
+        /// The bit.
+        bit: usize,
+        /// The number.
+        value: u8,
+    },
+    /// Nothing is left that may be hit.
+    #[error("every selected bit is protected: nothing is left that may be hit")]
+    AllProtected,
     /// Too many bits to count.
     #[error("tensor `{tensor}` has {elements} elements: the fault space is larger than 2^56 bits")]
     TooLarge {
@@ -58,6 +91,35 @@ pub enum SpaceError {
         /// Its elements.
         elements: u64,
     },
+}
+
+/// Bits of every word that never change, whatever the fault model (SPEC 2.1, S14).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProtectedBits {
+    /// The bits that are set.
+    Mask(u64),
+    /// One number for each bit of a word, bit 0 first: 1 protects it, 0 does not.
+    List(Vec<u8>),
+}
+
+impl ProtectedBits {
+    /// The protected bits of a tensor's words.
+    fn mask(&self, tensor: &SpaceTensor) -> Result<u64, SpaceError> {
+        let (name, format) = (|| tensor.name.clone(), tensor.format);
+        match self {
+            Self::Mask(mask) if mask & !format.mask() != 0 => {
+                Err(SpaceError::ProtectedMask { tensor: name(), format, mask: *mask })
+            }
+            Self::Mask(mask) => Ok(*mask),
+            Self::List(flags) if flags.len() as u64 != u64::from(format.width()) => {
+                Err(SpaceError::ProtectedLength { tensor: name(), format, found: flags.len() })
+            }
+            Self::List(flags) => match flags.iter().position(|&flag| flag > 1) {
+                Some(bit) => Err(SpaceError::ProtectedFlag { bit, value: flags[bit] }),
+                None => Ok(flags.iter().rev().fold(0, |mask, &flag| mask << 1 | u64::from(flag))),
+            },
+        }
+    }
 }
 
 impl FaultSpace {
@@ -89,7 +151,9 @@ impl FaultSpace {
         let mask =
             bits.mask(candidate.format).map_err(|source| SpaceError::Bits { tensor: name(), source })?;
         let all = candidate.elements.checked_mul(u64::from(candidate.format.width()));
-        if all.and_then(|all| all.checked_add(self.bits())).is_none_or(|total| total > LIMIT) {
+        let others: u64 =
+            self.tensors.iter().map(|other| other.elements * u64::from(other.format.width())).sum();
+        if all.and_then(|all| all.checked_add(others)).is_none_or(|total| total > LIMIT) {
             return Err(SpaceError::TooLarge { tensor: name(), elements: candidate.elements });
         }
         if candidate.elements > 0 {
@@ -97,6 +161,35 @@ impl FaultSpace {
             self.tensors.push(SpaceTensor { name: name(), format, elements, mask });
         }
         Ok(())
+    }
+
+    /// The same space without bits that never change. A tensor whose every selected bit is protected is left out.
+    ///
+    /// # Errors
+    /// [`SpaceError`] when a list is not as long as a tensor's words are wide or holds anything but 0 and 1, when a mask has
+    /// bits that a tensor's words have not, or when nothing is left.
+    ///
+    /// ```
+    /// use bitquake_bits::{BitSelection, Format};
+    /// use bitquake_fault::{Candidate, FaultSpace, ProtectedBits, Selector};
+    /// // 5-bit codes in bytes: the upper three bits are not there.
+    /// let w = Candidate { name: "w", format: Format::U8, elements: 10, by_name_only: false };
+    /// let space = FaultSpace::select([w], &Selector::all(), BitSelection::All)?;
+    /// let space = space.without(&ProtectedBits::List(vec![0, 0, 0, 0, 0, 1, 1, 1]))?;
+    /// assert_eq!(space.bits(), 50);
+    /// # Ok::<(), bitquake_fault::SpaceError>(())
+    /// ```
+    pub fn without(&self, protected: &ProtectedBits) -> Result<Self, SpaceError> {
+        let mut tensors = Vec::with_capacity(self.tensors.len());
+        for tensor in &self.tensors {
+            let mask = tensor.mask & !protected.mask(tensor)?;
+            tensors.push(SpaceTensor { mask, ..tensor.clone() });
+        }
+        tensors.retain(|tensor| tensor.mask != 0);
+        if tensors.is_empty() && !self.tensors.is_empty() {
+            return Err(SpaceError::AllProtected);
+        }
+        Ok(Self { tensors })
     }
 
     /// The tensors, in file order.
@@ -123,6 +216,11 @@ impl SpaceTensor {
     #[must_use]
     pub fn bits(&self) -> u64 {
         self.elements * self.bits_per_word()
+    }
+
+    pub(crate) fn element_and_bit(&self, address: u64) -> (u64, u32) {
+        let width = u64::from(self.format.width());
+        (address / width, (address % width) as u32)
     }
 
     /// Whether every bit of every word may be hit, so that sites are bit addresses.
@@ -168,6 +266,29 @@ mod tests {
         let tensor =
             SpaceTensor { name: "w".into(), format: Format::F32, elements: 4, mask: 1 << 30 | 1 << 3 };
         assert_eq!(tensor.addresses(vec![0, 1, 2, 7]), [3, 30, 32 + 3, 96 + 30]);
+    }
+
+    #[test]
+    fn protected_bits_are_left_out() {
+        let tensors = [candidate("a", Format::U8, 2), candidate("b", Format::U8, 3)];
+        let space = FaultSpace::select(tensors, &Selector::all(), BitSelection::Msb).unwrap();
+        let masks = |protected: ProtectedBits| {
+            let space = space.without(&protected)?;
+            Ok::<_, SpaceError>(space.tensors().iter().map(|tensor| tensor.mask).collect::<Vec<u64>>())
+        };
+        assert_eq!(masks(ProtectedBits::Mask(0x7f)).unwrap(), [128, 128]);
+        assert_eq!(masks(ProtectedBits::List(vec![1, 1, 1, 1, 1, 1, 1, 0])).unwrap(), [128, 128]);
+        assert_eq!(masks(ProtectedBits::Mask(0x80)), Err(SpaceError::AllProtected));
+        assert!(matches!(
+            masks(ProtectedBits::Mask(0x100)),
+            Err(SpaceError::ProtectedMask { mask: 0x100, .. })
+        ));
+        assert!(matches!(
+            masks(ProtectedBits::List(vec![0; 9])),
+            Err(SpaceError::ProtectedLength { found: 9, .. })
+        ));
+        let flags = vec![0, 0, 2, 0, 0, 0, 0, 0];
+        assert_eq!(masks(ProtectedBits::List(flags)), Err(SpaceError::ProtectedFlag { bit: 2, value: 2 }));
     }
 
     #[test]

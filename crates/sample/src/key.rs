@@ -4,6 +4,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
+use crate::rate::Rate;
+
 /// Version of the streams. A change of any drawn bit raises it, is announced in CHANGELOG.md, and makes older campaigns
 /// refuse to resume.
 pub const STREAM_VERSION: u32 = 1;
@@ -25,6 +27,8 @@ pub struct StreamKey {
 enum Domain {
     Tensor = 0,
     Whole = 1,
+    PartTensor = 2,
+    PartWhole = 3,
 }
 
 impl StreamKey {
@@ -32,16 +36,22 @@ impl StreamKey {
     /// others changes what is drawn for it.
     #[must_use]
     pub fn tensor(&self, name: &str) -> Stream {
-        self.stream(Domain::Tensor, name)
+        self.stream(Domain::Tensor, &[], name)
     }
 
     /// The stream of the choices that span all tensors at once.
     #[must_use]
     pub fn whole(&self) -> Stream {
-        self.stream(Domain::Whole, "")
+        self.stream(Domain::Whole, &[], "")
     }
 
-    fn stream(&self, domain: Domain, name: &str) -> Stream {
+    /// The key of one part of the trial's choices, which shares no stream with the trial itself or with another part.
+    #[must_use]
+    pub fn part(&self, label: impl Into<String>) -> PartKey {
+        PartKey::from(*self).part(label)
+    }
+
+    fn stream(&self, domain: Domain, path: &[String], name: &str) -> Stream {
         let mut hash = Sha256::new();
         hash.update(b"bitquake stream");
         hash.update(STREAM_VERSION.to_le_bytes());
@@ -49,8 +59,67 @@ impl StreamKey {
         for number in [self.seed, self.point, self.trial] {
             hash.update(number.to_le_bytes());
         }
+        if !path.is_empty() {
+            hash.update((path.len() as u64).to_le_bytes());
+            for label in path {
+                hash.update((label.len() as u64).to_le_bytes());
+                hash.update(label.as_bytes());
+            }
+        }
         hash.update(name.as_bytes());
         Stream { root: ChaCha8Rng::from_seed(hash.finalize().into()) }
+    }
+}
+
+/// A [`StreamKey`] narrowed to one part of a trial's choices: a part of a mixture, the lengths of bursts, the offset of a map.
+///
+/// Parts have parts. A key without a label has the very streams of the trial; every other path has streams of its own.
+///
+/// ```
+/// use bitquake_sample::{PartKey, StreamKey};
+/// let trial = StreamKey { seed: 42, point: 0, trial: 0 };
+/// let lengths = trial.part("lengths").whole().words(0).u64();
+/// assert_ne!(lengths, trial.part("offset").whole().words(0).u64());
+/// assert_eq!(PartKey::from(trial).whole().words(0).u64(), trial.whole().words(0).u64());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PartKey {
+    key: StreamKey,
+    path: Vec<String>,
+}
+
+impl From<StreamKey> for PartKey {
+    fn from(key: StreamKey) -> Self {
+        Self { key, path: Vec::new() }
+    }
+}
+
+impl PartKey {
+    /// The trial that the part belongs to.
+    #[must_use]
+    pub fn trial(&self) -> StreamKey {
+        self.key
+    }
+
+    /// The key of a part of this part.
+    #[must_use]
+    pub fn part(&self, label: impl Into<String>) -> Self {
+        let path = self.path.iter().cloned().chain([label.into()]).collect();
+        Self { key: self.key, path }
+    }
+
+    /// The part's stream of one tensor, as [`StreamKey::tensor`].
+    #[must_use]
+    pub fn tensor(&self, name: &str) -> Stream {
+        let domain = if self.path.is_empty() { Domain::Tensor } else { Domain::PartTensor };
+        self.key.stream(domain, &self.path, name)
+    }
+
+    /// The part's stream of the choices that span all tensors at once.
+    #[must_use]
+    pub fn whole(&self) -> Stream {
+        let domain = if self.path.is_empty() { Domain::Whole } else { Domain::PartWhole };
+        self.key.stream(domain, &self.path, "")
     }
 }
 
@@ -64,6 +133,13 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// One of the 2^64 sequences, for choices other than [`BernoulliDraw`](crate::BernoulliDraw) and
+    /// [`subset`](crate::subset()): those read sequences of their own choice, so give such choices a [`PartKey`].
+    #[must_use]
+    pub fn words(&self, sequence: u64) -> Words {
+        self.block(sequence)
+    }
+
     /// The sequence of one block.
     pub(crate) fn block(&self, block: u64) -> Words {
         let mut rng = self.root.clone();
@@ -73,12 +149,14 @@ impl Stream {
 }
 
 /// A sequence of random words, read from its start.
-pub(crate) struct Words {
+#[derive(Clone, Debug)]
+pub struct Words {
     rng: ChaCha8Rng,
 }
 
 impl Words {
-    pub(crate) fn u64(&mut self) -> u64 {
+    /// 64 random bits.
+    pub fn u64(&mut self) -> u64 {
         self.rng.next_u64()
     }
 
@@ -91,13 +169,23 @@ impl Words {
         }
     }
 
-    pub(crate) fn u128(&mut self) -> u128 {
+    /// True with the probability `rate`: exact to the last digit of a double, certain for 0 and 1.
+    pub fn chance(&mut self, rate: Rate) -> bool {
+        rate.exceeds(self.u128())
+    }
+
+    /// 128 random bits.
+    pub fn u128(&mut self) -> u128 {
         let high = self.u64();
         (u128::from(high) << 64) | u128::from(self.u64())
     }
 
-    /// Uniform below `bound` (at least 1), by Lemire's multiply and reject (ACM TOMACS 29(1), 2019).
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+    /// Uniform below `bound`, by Lemire's multiply and reject (ACM TOMACS 29(1), 2019).
+    ///
+    /// # Panics
+    /// When `bound` is 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        assert!(bound > 0, "no number is below 0");
         loop {
             let product = u128::from(self.u64()) * u128::from(bound);
             let low = product as u64;
@@ -127,12 +215,18 @@ mod tests {
             StreamKey { seed: 43, ..KEY }.tensor("w"),
             StreamKey { point: 1, ..KEY }.tensor("w"),
             StreamKey { trial: 1, ..KEY }.tensor("w"),
+            KEY.part("a").tensor("w"),
+            KEY.part("a").whole(),
+            KEY.part("b").tensor("w"),
+            KEY.part("a").part("b").tensor("w"),
+            KEY.part("ab").tensor("w"),
+            KEY.part("").tensor("w"),
         ];
         let mut words: Vec<u64> =
             streams.iter().flat_map(|stream| [0, 1, u64::MAX].map(|block| first(stream, block))).collect();
         words.sort_unstable();
         words.dedup();
-        assert_eq!(words.len(), 18);
+        assert_eq!(words.len(), 36);
     }
 
     #[test]
@@ -142,6 +236,22 @@ mod tests {
             [first(&stream, 0), first(&stream, 1)],
             [16_461_384_589_575_474_254, 18_213_225_693_220_128_004]
         );
+    }
+
+    #[test]
+    fn first_words_of_parts_are_pinned() {
+        let part = KEY.part("lengths");
+        assert_eq!([first(&part.tensor("w"), 0), first(&part.whole(), 0)], PINNED_PARTS);
+        let (root, none) = (KEY.tensor("w"), PartKey::from(KEY).tensor("w"));
+        assert_eq!(first(&root, 3), first(&none, 3), "a key without a label is the trial's own");
+    }
+
+    const PINNED_PARTS: [u64; 2] = [14_683_100_468_494_230_494, 18_179_240_774_249_461_765];
+
+    #[test]
+    fn chances_are_certain_at_0_and_1() {
+        let mut words = KEY.whole().block(0);
+        assert!((0..1000).all(|_| words.chance(Rate(1.0)) && !words.chance(Rate(0.0))));
     }
 
     #[test]

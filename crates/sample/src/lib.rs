@@ -1,8 +1,8 @@
 //! Keyed streams, and exact samplers of which sites are hit.
 //!
 //! Every random choice of bitquake is a function of (seed, point, trial, tensor, block) and of nothing else: not of the
-//! thread, the batch, the order of work or the machine. [`StreamKey`] is that key; [`BernoulliDraw`] and [`subset`] are the
-//! two ways to choose sites with it.
+//! thread, the batch, the order of work or the machine. [`StreamKey`] is that key; [`BernoulliDraw`] and [`subset()`] are the
+//! two ways to choose sites with it, and [`first_hit`] finds where the hits of a draw that has any begin.
 //!
 //! ```
 //! use bitquake_sample::{BernoulliDraw, Rate, StreamKey};
@@ -16,6 +16,7 @@
 
 mod bernoulli;
 mod blockset;
+mod first;
 mod key;
 mod poisson;
 mod rate;
@@ -23,6 +24,7 @@ mod shells;
 mod subset;
 
 pub use bernoulli::{BernoulliDraw, Scratch};
-pub use key::{STREAM_VERSION, Stream, StreamKey};
+pub use first::{Trials, first_hit};
+pub use key::{PartKey, STREAM_VERSION, Stream, StreamKey, Words};
 pub use rate::{Rate, RateError};
-pub use subset::{SubsetError, subset};
+pub use subset::{SubsetError, subset, subset_of};

@@ -13,6 +13,11 @@ pub struct RateError(
 );
 
 impl Rate {
+    /// Never.
+    pub const ZERO: Self = Self(0.0);
+    /// Always.
+    pub const ONE: Self = Self(1.0);
+
     /// Takes a fraction in `[0, 1]`.
     ///
     /// # Errors
@@ -27,6 +32,31 @@ impl Rate {
         self.0
     }
 
+    /// The nearest probability: 0 for NaN and below 0, 1 above 1. For numbers that rounding may have pushed out.
+    #[must_use]
+    pub fn clamped(fraction: f64) -> Self {
+        Self(if fraction > 0.0 { fraction.min(1.0) } else { 0.0 })
+    }
+
+    /// The probability that both this and an independent event of probability `share` happen.
+    #[must_use]
+    pub fn scaled(self, share: f64) -> Self {
+        Self::clamped(self.0 * share)
+    }
+
+    /// The probability of this given `other`, of which it is a part: their ratio.
+    #[must_use]
+    pub fn over(self, other: Self) -> Self {
+        Self::clamped(self.0 / other.0)
+    }
+
+    /// Whether the rate is above a random fraction given as a count of 2^-128: true with the probability of the rate, and
+    /// nested, because a higher rate exceeds every fraction that this one does.
+    #[must_use]
+    pub fn exceeds(self, fraction: u128) -> bool {
+        scaled_to_2_128(self.0).is_none_or(|limit| fraction < limit)
+    }
+
     /// The hazard `-ln(1 - p)`: a site hit by a Poisson process of unit intensity during this time is hit at least once with
     /// probability `p` exactly. `0` for `p = 0`, infinite for `p = 1`, at most 36.8 between.
     ///
@@ -35,6 +65,12 @@ impl Rate {
     pub fn hazard(self) -> f64 {
         if self.0 == 0.0 { 0.0 } else { -libm::log1p(-self.0) }
     }
+}
+
+/// A fraction as a count of 2^-128; `None` for 1 and more.
+pub(crate) fn scaled_to_2_128(value: f64) -> Option<u128> {
+    const TWO_64: f64 = 18_446_744_073_709_551_616.0;
+    (value < 1.0).then_some((value * TWO_64 * TWO_64) as u128)
 }
 
 #[cfg(test)]
@@ -49,6 +85,13 @@ mod tests {
         for good in [0.0, -0.0, 1e-300, 0.5, 1.0] {
             assert_eq!(Rate::new(good).map(Rate::fraction), Ok(good));
         }
+    }
+
+    #[test]
+    fn exceeds_is_a_threshold() {
+        assert!(Rate(1.0).exceeds(u128::MAX) && !Rate(0.0).exceeds(0));
+        assert!(Rate(0.5).exceeds((1 << 127) - 1) && !Rate(0.5).exceeds(1 << 127));
+        assert!(Rate(1e-15).exceeds(340_282_366_920_938_463_463_374u128) && !Rate(1e-15).exceeds(1 << 79));
     }
 
     #[test]

@@ -13,7 +13,7 @@
 
 use crate::key::Stream;
 use crate::poisson::{self, table};
-use crate::rate::Rate;
+use crate::rate::{Rate, scaled_to_2_128};
 
 /// Mean number of events in the core, log2.
 const CORE_MEAN_LOG2: i32 = 6;
@@ -51,7 +51,7 @@ pub(crate) fn shells(sites: u64, rate: Rate) -> Vec<Shell> {
         cell_log2: width,
         mean_log2: CORE_MEAN_LOG2 as u32,
         span_log2: width,
-        keep_below: fraction(hazard / power_of_two(core_top)),
+        keep_below: scaled_to_2_128(hazard / power_of_two(core_top)),
     }];
     for octave in core_top.. {
         for part in 0..SHELLS_PER_OCTAVE {
@@ -60,7 +60,7 @@ pub(crate) fn shells(sites: u64, rate: Rate) -> Vec<Shell> {
             if low >= hazard {
                 return all;
             }
-            all.push(shell(width, octave, part, fraction((hazard - low) / thickness)));
+            all.push(shell(width, octave, part, scaled_to_2_128((hazard - low) / thickness)));
         }
     }
     all
@@ -82,12 +82,6 @@ fn shell(width: u32, octave: i32, part: u32, keep_below: Option<u128>) -> Shell 
 /// `2^exponent`, exact.
 fn power_of_two(exponent: i32) -> f64 {
     f64::from_bits(((1023 + exponent) as u64) << 52)
-}
-
-/// A fraction as a count of 2^-128; `None` for 1 and more.
-fn fraction(value: f64) -> Option<u128> {
-    const TWO_64: f64 = 18_446_744_073_709_551_616.0;
-    (value < 1.0).then_some((value * TWO_64 * TWO_64) as u128)
 }
 
 impl Shell {

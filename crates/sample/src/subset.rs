@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::key::StreamKey;
+use crate::key::{Stream, StreamKey};
 
 /// More sites were asked for than there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,10 +30,18 @@ pub struct SubsetError {
 /// # Ok::<(), bitquake_sample::SubsetError>(())
 /// ```
 pub fn subset(key: &StreamKey, population: u64, count: u64) -> Result<Vec<u64>, SubsetError> {
+    subset_of(&key.whole(), population, count)
+}
+
+/// Like [`subset`], with a stream of one's own.
+///
+/// # Errors
+/// [`SubsetError`] when `count > population`.
+pub fn subset_of(stream: &Stream, population: u64, count: u64) -> Result<Vec<u64>, SubsetError> {
     if count > population {
         return Err(SubsetError { count, population });
     }
-    let mut words = key.whole().block(0);
+    let mut words = stream.block(0);
     // Only the places of the shuffled order that differ from the original one.
     let mut moved: HashMap<u64, u64> = HashMap::new();
     let mut chosen = Vec::new();

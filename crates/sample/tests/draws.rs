@@ -1,7 +1,7 @@
 //! The samplers against their distributions. Seeds are fixed; with other seeds, each assertion would fail by chance with a
 //! probability of at most 1e-6.
 
-use bitquake_sample::{BernoulliDraw, Rate, Stream, StreamKey, subset};
+use bitquake_sample::{BernoulliDraw, Rate, Stream, StreamKey, Trials, first_hit, subset};
 use bitquake_testing::{assert_binomial, assert_uniform};
 use proptest::prelude::*;
 
@@ -146,6 +146,64 @@ fn a_single_upset_is_uniform_over_many_sites() {
     }
     assert_uniform(&counts, FALSE_ALARM);
 }
+
+/// P(each site is the first), given that one is hit, by multiplying out.
+fn first_hit_distribution(groups: &[Trials]) -> Vec<f64> {
+    let mut before = 1.0;
+    let mut first = Vec::new();
+    for trials in groups {
+        for _ in 0..trials.sites {
+            first.push(before * trials.rate.fraction());
+            before *= 1.0 - trials.rate.fraction();
+        }
+    }
+    first.iter().map(|p| p / (1.0 - before)).collect()
+}
+
+#[test]
+fn the_first_hit_has_the_truncated_geometric_distribution() {
+    let trials = |sites, p| Trials { sites, rate: Rate::new(p).expect("a rate") };
+    let cases = [
+        vec![trials(6, 0.2)],
+        vec![trials(2, 0.05), trials(0, 1.0), trials(3, 0.4), trials(4, 0.0), trials(1, 0.3)],
+        vec![trials(8, 1e-12), trials(4, 3e-12)],
+        vec![trials(2, 0.1), trials(1, 1.0), trials(2, 0.5)],
+    ];
+    for (case, groups) in cases.iter().enumerate() {
+        let mut counts = vec![0_u64; groups.iter().map(|trials| trials.sites as usize).sum()];
+        for trial in 0..50_000 {
+            let mut words = key(trial).part(format!("case {case}")).whole().words(0);
+            let (group, site) = first_hit(&mut words, groups).expect("something can be hit");
+            let start: u64 = groups[..group].iter().map(|trials| trials.sites).sum();
+            counts[(start + site) as usize] += 1;
+        }
+        for (count, p) in counts.iter().zip(first_hit_distribution(groups)) {
+            assert_binomial(*count, 50_000, p.min(1.0), FALSE_ALARM / 12.0);
+        }
+    }
+}
+
+#[test]
+fn the_first_hit_of_very_many_sites_is_spread_evenly() {
+    let groups = [Trials { sites: 1 << 56, rate: Rate::new(1e-30).expect("a rate") }];
+    let (mut coarse, mut fine) = (vec![0_u64; 32], vec![0_u64; 32]);
+    for trial in 0..20_000 {
+        let site = first_hit(&mut key(trial).part("f").whole().words(0), &groups).expect("a hit").1;
+        coarse[(site >> 51) as usize] += 1;
+        fine[(site & 31) as usize] += 1;
+    }
+    assert_uniform(&coarse, FALSE_ALARM);
+    assert_uniform(&fine, FALSE_ALARM);
+}
+
+#[test]
+fn the_first_hit_is_pinned() {
+    let groups = [1e-10, 1e-9].map(|p| Trials { sites: 192_000_000, rate: Rate::new(p).expect("a rate") });
+    let first = |trial| first_hit(&mut key(trial).part("pinned").whole().words(0), &groups);
+    assert_eq!([0, 1, 2].map(first), PINNED_FIRST.map(Some));
+}
+
+const PINNED_FIRST: [(usize, u64); 3] = [(1, 115_718_207), (1, 1_071_322), (1, 140_737_945)];
 
 proptest! {
     #[test]

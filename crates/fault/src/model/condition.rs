@@ -1,0 +1,169 @@
+//! Draws that are known to hit something, for rates at which nearly every draw is empty.
+
+use bitquake_sample::{PartKey, StreamKey, Trials, Words, first_hit};
+
+use super::plan::{Drawn, Group, Part, Plan};
+use super::{DrawError, FaultModel};
+use crate::faults::Faults;
+use crate::space::FaultSpace;
+
+/// Faults drawn given that there is at least one hit, and how likely that is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conditioned {
+    /// The faults.
+    pub faults: Faults,
+    /// The probability `w` of at least one hit. For every quantity X of a trial, with `X_clean` its value without faults,
+    /// `E[X] = (1 - w) * X_clean + w * E[X | at least one hit]`; so the mean over conditioned trials, weighted like this, is
+    /// unbiased.
+    pub weight: f64,
+}
+
+/// Below this many expected hits (in hazard) the first hit is drawn by itself; above, ordinary draws are repeated until one hits.
+const FEW: f64 = 1.0;
+
+impl FaultModel {
+    /// Draws the faults of one trial from the exact conditional distribution given at least one hit over the whole space.
+    ///
+    /// A hit is what the rate counts: a bit (also one that turns out dormant, or whose direction does not fit), an element, a
+    /// burst, a structure of the memory. The weight is `-expm1(sum of n ln(1 - p))`, without cancellation, by `libm`'s software
+    /// functions. Cost follows the hits. Counts and sites hit with certainty: then the draw is the ordinary one with weight 1.
+    ///
+    /// Conditioned draws of one key are *not* nested across rates: no way of drawing them is both exact and nested in general,
+    /// because the conditional distribution at a low rate spreads the single hit it nearly always has over all sites alike.
+    /// From about one expected hit on, they are the ordinary draws of the key, except where those are empty.
+    ///
+    /// # Errors
+    /// [`DrawError::NeverHits`] if nothing can be hit; [`DrawError::NotConditionable`] for maps, whose cells have probabilities
+    /// of their own; whatever [`draw`](Self::draw) gives.
+    ///
+    /// ```
+    /// use bitquake_bits::{BitSelection, Format};
+    /// use bitquake_fault::{Candidate, FaultModel, FaultSpace, Hits, Selector};
+    /// use bitquake_sample::{Rate, StreamKey};
+    /// let w = Candidate { name: "w", format: Format::F32, elements: 6_000_000, by_name_only: false };
+    /// let space = FaultSpace::select([w], &Selector::all(), BitSelection::All)?;
+    /// let model = FaultModel::BitFlip(Hits::Rate(Rate::new(1e-10)?));
+    /// let drawn = model.draw_at_least_one(&space, &StreamKey { seed: 1, point: 0, trial: 0 })?;
+    /// assert!(drawn.faults.faults() >= 1);
+    /// assert!((drawn.weight - 0.0190169).abs() < 1e-6);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn draw_at_least_one(&self, space: &FaultSpace, key: &StreamKey) -> Result<Conditioned, DrawError> {
+        let key = PartKey::from(*key);
+        let plans = self.plans(space, &key)?;
+        if plans.iter().any(|(_, plan)| matches!(plan, Plan::Certain(part) if !part.is_empty())) {
+            return Ok(Conditioned { faults: finish(space, plans)?, weight: 1.0 });
+        }
+        if let Some((model, _)) = plans.iter().find(|(_, plan)| matches!(plan, Plan::Cells(_))) {
+            return Err(DrawError::NotConditionable { model: model.name() });
+        }
+        let hazard: f64 = groups(&plans).map(|group| group.trials.hazard()).sum();
+        let faults = if hazard == 0.0 {
+            return Err(DrawError::NeverHits);
+        } else if hazard > FEW {
+            self.repeat_until_hit(space, &key)?
+        } else {
+            behind_first_hit(space, &key, &plans)?
+        };
+        Ok(Conditioned { faults, weight: -libm::expm1(-hazard) })
+    }
+
+    /// Rejection: each attempt is an ordinary draw with a key of its own, and more than half of them hit.
+    fn repeat_until_hit(&self, space: &FaultSpace, key: &PartKey) -> Result<Faults, DrawError> {
+        let mut attempt_key = key.clone();
+        for attempt in 1_u64.. {
+            let plans = self.plans(space, &attempt_key)?;
+            let drawn: Vec<Vec<Drawn>> = plans.iter().map(|(_, plan)| draw(plan)).collect();
+            if drawn.iter().flatten().any(|drawn| !drawn.hits.is_empty()) {
+                return place(space, &plans, drawn);
+            }
+            attempt_key = key.part(format!("attempt {attempt}"));
+        }
+        unreachable!("2^64 draws without a hit")
+    }
+}
+
+fn groups<'p, 'a>(plans: &'p [(&FaultModel, Plan<'a>)]) -> impl Iterator<Item = &'p Group<'a>> {
+    plans.iter().flat_map(|(_, plan)| groups_of(plan))
+}
+
+fn groups_of<'p, 'a>(plan: &'p Plan<'a>) -> &'p [Group<'a>] {
+    match plan {
+        Plan::Trials(groups) => groups,
+        Plan::Certain(_) | Plan::Cells(_) => &[],
+    }
+}
+
+fn draw(plan: &Plan<'_>) -> Vec<Drawn> {
+    groups_of(plan).iter().map(Group::draw).collect()
+}
+
+/// The first hit, nothing before it, and an ordinary draw behind it.
+fn behind_first_hit<'a>(
+    space: &'a FaultSpace,
+    key: &PartKey,
+    plans: &[(&FaultModel, Plan<'a>)],
+) -> Result<Faults, DrawError> {
+    let trials: Vec<Trials> = groups(plans).map(|group| group.trials).collect();
+    let mut words = key.part("first hit").whole().words(0);
+    let Some((first_group, first_site)) = first_hit(&mut words, &trials) else {
+        return Err(DrawError::NeverHits);
+    };
+    let mut place_of_group = 0..;
+    let one = |group: &Group<'_>| {
+        let at = place_of_group.next().unwrap_or(usize::MAX);
+        match at.cmp(&first_group) {
+            std::cmp::Ordering::Less => Drawn::default(),
+            std::cmp::Ordering::Equal => from_first(group, first_site, &mut words),
+            std::cmp::Ordering::Greater => group.draw(),
+        }
+    };
+    let mut all: std::collections::VecDeque<Drawn> = groups(plans).map(one).collect();
+    let drawn = plans.iter().map(|(_, plan)| all.drain(..groups_of(plan).len()).collect()).collect();
+    place(space, plans, drawn)
+}
+
+/// The hits of the group that holds the first one.
+fn from_first(group: &Group<'_>, first: u64, words: &mut Words) -> Drawn {
+    let behind = |sites: Vec<u64>| sites.into_iter().filter(move |&site| site > first);
+    let drawn = group.draw();
+    let is_lower = group.lower.is_some_and(|lower| words.chance(lower.over(group.trials.rate)));
+    Drawn {
+        hits: [first].into_iter().chain(behind(drawn.hits)).collect(),
+        lower: is_lower.then_some(first).into_iter().chain(behind(drawn.lower)).collect(),
+    }
+}
+
+fn place<'a>(
+    space: &'a FaultSpace,
+    plans: &[(&FaultModel, Plan<'a>)],
+    drawn: Vec<Vec<Drawn>>,
+) -> Result<Faults, DrawError> {
+    let mut all = Faults::empty();
+    for ((_, plan), drawn) in plans.iter().zip(drawn) {
+        let mut part = Part::new(space);
+        groups_of(plan).iter().zip(drawn).for_each(|(group, drawn)| (group.place)(drawn, &mut part));
+        all = all.compose(part.finish()?)?;
+    }
+    Ok(all)
+}
+
+/// The ordinary draw of every plan, together.
+pub(super) fn finish<'a>(
+    space: &'a FaultSpace,
+    plans: Vec<(&FaultModel, Plan<'a>)>,
+) -> Result<Faults, DrawError> {
+    let mut all = Faults::empty();
+    for (_, plan) in plans {
+        let part = match plan {
+            Plan::Certain(part) | Plan::Cells(part) => part,
+            Plan::Trials(groups) => {
+                let mut part = Part::new(space);
+                groups.iter().for_each(|group| (group.place)(group.draw(), &mut part));
+                part
+            }
+        };
+        all = all.compose(part.finish()?)?;
+    }
+    Ok(all)
+}
