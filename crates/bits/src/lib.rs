@@ -26,6 +26,7 @@ mod exponent;
 mod field;
 mod float;
 mod format;
+pub mod kernels;
 mod layout;
 mod parse;
 mod pattern;
