@@ -12,7 +12,7 @@ use crate::external::Part;
 use crate::file_bytes::{FileBytes, MAPPED_FROM};
 use crate::onnx::OnnxModel;
 use crate::words::Encoded;
-use crate::{FileKind, TensorInfo, TensorsError, open_onnx, open_safetensors};
+use crate::{FileKind, TensorInfo, TensorsError, gguf, hdf5, keras, numpy, open_onnx, open_safetensors, pytorch};
 
 /// A tensor file, with the external data files of an ONNX model, in memory (large files mapped) and editable.
 ///
@@ -70,7 +70,7 @@ pub(crate) enum Storage {
 type Kind = (fn(&[u8]) -> bool, fn(&Path, FileBytes) -> Result<TensorFile, TensorsError>);
 
 /// The kinds that can be told by their start, first match first. What is none of them is tried as ONNX, which cannot.
-const KINDS: &[Kind] = &[(open_safetensors::is_safetensors, open_safetensors::open)];
+const KINDS: &[Kind] = &[(open_safetensors::is_safetensors, open_safetensors::open), (gguf::is_gguf, gguf::open), (hdf5::is_hdf5, hdf5::open), (keras::is_keras, keras::open), (pytorch::is_pytorch, pytorch::open), (numpy::is_npy, numpy::open_npy), (numpy::is_npz, numpy::open_npz)];
 
 impl TensorFile {
     /// Reads a file, and for ONNX the external data files that it names.

@@ -73,6 +73,9 @@ impl fmt::Display for Dtype {
 pub enum Role {
     /// A stored parameter: weights, biases, scales, zero points. In the fault space.
     Weight,
+    /// A stored parameter that was measured and not trained: the running mean and variance of a batch normalisation. In the
+    /// fault space, but no quantizer's business.
+    Statistic,
     /// A setting that happens to be stored as a tensor: shapes, axes, bounds, and every dtype that is no number
     /// format. Outside the fault space unless selected by its exact name.
     Attribute,
@@ -82,6 +85,7 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Role::Weight => "weight",
+            Role::Statistic => "statistic",
             Role::Attribute => "attribute",
         })
     }

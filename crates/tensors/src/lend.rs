@@ -73,7 +73,7 @@ impl TensorFile {
         let initializers = self.onnx.iter().flat_map(|model| &model.graph.initializers);
         let names: BTreeSet<&str> = initializers.map(|stored| stored.tensor.as_str()).collect();
         let lendable = |info: &TensorInfo| {
-            let is_weight = info.role == Role::Weight && info.dtype.format().is_some();
+            let is_weight = info.role != Role::Attribute && info.dtype.format().is_some();
             is_weight && info.origin.place == Place::Initializer && names.contains(info.name.as_str())
         };
         self.tensors.iter().map(lendable).collect()

@@ -89,22 +89,40 @@ fn in_file_order(metadata: &Metadata) -> Vec<(String, &SafeInfo)> {
 fn tensor(name: String, dtype: Dtype, entry: &SafeInfo) -> TensorInfo {
     let role = if dtype.format().is_some() { Role::Weight } else { Role::Attribute };
     let origin = Origin { place: Place::Entry, storage: StorageForm::Words };
-    TensorInfo { name, dtype, shape: entry.shape.iter().map(|&dim| dim as u64).collect(), role, origin }
+    let shape = entry.shape.iter().map(|&dim| dim as u64).chain(parts_of_a_number(entry.dtype)).collect();
+    TensorInfo { name, dtype, shape, role, origin }
 }
 
+/// Complex numbers have one more axis, of real and imaginary part.
+fn parts_of_a_number(entry: SafeDtype) -> Option<u64> {
+    (entry == SafeDtype::C64).then_some(2)
+}
+
+/// The formats narrower than a byte are packed, low bits first, as the format says of them no more than that all of a
+/// tensor are whole bytes; `torch.float4_e2m1fn_x2` has its first number in the low half of a byte.
 fn dtype(entry: SafeDtype) -> Dtype {
     Dtype::Known(match entry {
         SafeDtype::F64 => Format::F64,
-        SafeDtype::F32 => Format::F32,
+        SafeDtype::F32 | SafeDtype::C64 => Format::F32,
         SafeDtype::F16 => Format::F16,
         SafeDtype::BF16 => Format::BF16,
+        SafeDtype::F8_E4M3 => Format::F8E4M3,
+        SafeDtype::F8_E5M2 => Format::F8E5M2,
+        SafeDtype::F8_E4M3FNUZ => Format::F8E4M3FNUZ,
+        SafeDtype::F8_E5M2FNUZ => Format::F8E5M2FNUZ,
+        SafeDtype::F8_E8M0 => Format::F8E8M0,
+        SafeDtype::F6_E3M2 => Format::F6E3M2,
+        SafeDtype::F6_E2M3 => Format::F6E2M3,
+        SafeDtype::F4 => Format::F4E2M1,
+        SafeDtype::I64 => Format::I64,
+        SafeDtype::U64 => Format::U64,
         SafeDtype::I32 => Format::I32,
         SafeDtype::U32 => Format::U32,
         SafeDtype::I16 => Format::I16,
         SafeDtype::U16 => Format::U16,
         SafeDtype::I8 => Format::I8,
         SafeDtype::U8 => Format::U8,
-        // `F8_E4M3` becomes `f8e4m3`, the way the other dtypes are spelt.
-        other => return Dtype::Other(other.to_string().to_lowercase().replace('_', "")),
+        // `BOOL` becomes `bool`, the way the other dtypes are spelt.
+        other => return Dtype::Other(other.to_string().to_lowercase()),
     })
 }

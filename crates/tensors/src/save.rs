@@ -1,5 +1,7 @@
 //! Writing a file back: whole or not at all.
 
+mod members;
+
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -15,17 +17,21 @@ impl TensorFile {
     /// where their word changed, and the lengths of the messages around them follow. The file appears at once: it is
     /// written beside its place, synced, and renamed.
     ///
+    /// Of a zip archive (`.pt`, `.npz`, `.keras`) the CRC-32 of changed members follow, where they were right in the file
+    /// that was read. Changed members that are deflated are deflated anew, so what is behind them moves.
+    ///
     /// External data files go beside `path`, under the locations that the model gives, before the model itself.
     /// Where such a file would land on the one it was read from, it is not written if nothing in it has changed.
     ///
     /// # Errors
     /// [`TensorsError::WouldOverwriteExternal`], before anything is written, if changed external data would land on
     /// the source's own, or the model on external data. [`TensorsError::Write`] if the system refuses; the file
-    /// at `path` is then as it was before.
+    /// at `path` is then as it was before. [`TensorsError::BadFile`] if a member has grown beyond what its archive can say.
     pub fn save(&self, path: &Path) -> Result<(), TensorsError> {
-        let splice = self.splice()?;
+        let is_archive = self.is_archive();
+        let splice = if is_archive { self.member_splice()? } else { self.splice()? };
         let folder = folder_of(path);
-        let externals = self.parts.get(1..).unwrap_or_default();
+        let externals = self.parts.get(1..).filter(|_| !is_archive).unwrap_or_default();
         let mut copies = Vec::new();
         for part in externals {
             let target = folder.join(&part.location);

@@ -19,6 +19,8 @@ struct Uses {
     beyond_integer_setting: bool,
     /// Some consumer takes it as a 32-bit weight.
     weight32: bool,
+    /// Some consumer takes it otherwise than as a statistic.
+    beyond_statistic: bool,
 }
 
 impl Uses {
@@ -28,6 +30,7 @@ impl Uses {
         self.beyond_float_setting |= !rows(domain, op).any(|row| is_in(row.floats));
         self.beyond_integer_setting |= !rows(domain, op).any(|row| is_in(row.integers));
         self.weight32 |= rows(domain, op).any(|row| is_in(row.words32));
+        self.beyond_statistic |= !rows(domain, op).any(|row| is_in(row.statistics));
     }
 
     /// Used in a way that the table cannot know, such as a graph output.
@@ -35,6 +38,7 @@ impl Uses {
         self.any = true;
         self.beyond_float_setting = true;
         self.beyond_integer_setting = true;
+        self.beyond_statistic = true;
     }
 }
 
@@ -60,7 +64,11 @@ fn role(found: &Found, uses: &Uses) -> Role {
     } else {
         uses.weight32 && format.width() <= Format::I32.width()
     };
-    if is_weight { Role::Weight } else { Role::Attribute }
+    match is_weight {
+        true if uses.any && !uses.beyond_statistic => Role::Statistic,
+        true => Role::Weight,
+        false => Role::Attribute,
+    }
 }
 
 /// The walk over all nodes. A name means what the innermost graph that defines it says.

@@ -4,6 +4,7 @@
 //!
 //! - Dtypes that are no number format are settings, and so are 64-bit integers.
 //! - Floats are weights, unless everything that takes them takes them as a setting (column `floats`).
+//! - Floats that are taken as a statistic and as nothing else (`statistics`) are statistics.
 //! - Integers of up to 16 bits are weights, unless everything that takes them takes them as a setting (`integers`).
 //! - 32-bit integers are settings, unless something takes them as a weight (`words32`): exporters write shapes and
 //!   axes with 32 bits, and quantized biases too.
@@ -26,6 +27,8 @@ pub(super) struct OpRow {
     pub(super) integers: &'static [usize],
     /// Positions where a 32-bit integer is a weight.
     pub(super) words32: &'static [usize],
+    /// Positions where a float is a statistic.
+    pub(super) statistics: &'static [usize],
 }
 
 const fn settings(
@@ -33,11 +36,15 @@ const fn settings(
     floats: &'static [usize],
     integers: &'static [usize],
 ) -> OpRow {
-    OpRow { ops, floats, integers, words32: &[] }
+    OpRow { ops, floats, integers, words32: &[], statistics: &[] }
 }
 
 const fn weights(ops: &'static [&'static str], words32: &'static [usize]) -> OpRow {
-    OpRow { ops, floats: &[], integers: &[], words32 }
+    OpRow { ops, floats: &[], integers: &[], words32, statistics: &[] }
+}
+
+const fn statistics(ops: &'static [&'static str], statistics: &'static [usize]) -> OpRow {
+    OpRow { ops, floats: &[], integers: &[], words32: &[], statistics }
 }
 
 /// The table. An operator may be in several rows.
@@ -77,6 +84,8 @@ pub(super) const OPS: &[OpRow] = &[
     // Control.
     settings(&["If", "Where"], &[], &[0]),
     settings(&["Loop"], &[], &[0, 1]),
+    // Running mean and variance.
+    statistics(&["BatchNormalization"], &[3, 4]),
     // Where a 32-bit integer is a quantized parameter.
     weights(&["DequantizeLinear"], &[0, 2]),
     weights(&["QLinearConv"], &[2, 3, 5, 7, 8]),
