@@ -4,7 +4,7 @@ use bitquake_bits::WordStore;
 use bitquake_data::{Dataset, load};
 use bitquake_engine::{EngineError, Model};
 use bitquake_fault::{Candidate, Elements, FaultModel, FaultPattern, FaultSpace, Faults, Hits, Selector};
-use bitquake_record::{Amount, PointPlan, SpaceTensorRecord, StorageRecord};
+use bitquake_record::{Amount, PointPlan, ProtectionRecord, SpaceTensorRecord, StorageRecord};
 use bitquake_sample::StreamKey;
 use bitquake_storage::Memory;
 use bitquake_tensors::{Dtype, Role, TensorFile, TensorInfo};
@@ -28,12 +28,14 @@ pub struct Campaign {
 /// The faults of one trial.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// Bits that change in the memory.
+    /// Bits that change in the memory, check bits among them.
     pub stored: FaultPattern,
     /// Bits that change in the floats that the network computes with: what makes the faulty model.
     pub seen: FaultPattern,
     /// Faults that are present and change nothing.
     pub dormant: u64,
+    /// What the protections of the memory did, if it has any.
+    pub protection: Option<ProtectionRecord>,
 }
 
 impl Campaign {
@@ -142,8 +144,22 @@ impl Campaign {
     pub fn trial(&self, point: u32, trial: u64, native: &impl WordStore) -> Result<Trial, CampaignError> {
         let resolved =
             self.draw(point, trial)?.resolve(&self.memory.view(native)).map_err(EngineError::from)?;
-        let seen = self.memory.translate(&resolved.pattern, native)?;
-        Ok(Trial { stored: resolved.pattern, seen, dormant: resolved.dormant })
+        let (stored, dormant) = (resolved.pattern, resolved.dormant);
+        if !self.memory.is_protected() {
+            let seen = self.memory.translate(&stored, native)?;
+            return Ok(Trial { stored, seen, dormant, protection: None });
+        }
+        let left = self.memory.protect(&stored, native)?;
+        let seen = self.memory.translate(&left.pattern, native)?;
+        let protection = Some(ProtectionRecord {
+            corrected: left.total.corrected,
+            detected: left.total.detected,
+            miscorrected: left.total.miscorrected,
+            silent: left.total.silent,
+            guarded: left.total.guarded,
+            residual: left.pattern.flips(),
+        });
+        Ok(Trial { stored, seen, dormant, protection })
     }
 
     fn draw(&self, point: u32, trial: u64) -> Result<Faults, CampaignError> {

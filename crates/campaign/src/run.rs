@@ -212,6 +212,7 @@ impl Campaign {
         let golden = evaluator.golden()?;
         let seconds = start.elapsed().as_secs_f64();
         let seen = |pattern: FaultPattern, model: &Model| {
+            // Past the protections, which would correct some probes.
             let translated = self.memory().translate(&pattern, model.image());
             translated.map_err(|error| SelfCheckError::Probe { reason: error.to_string() })
         };
@@ -354,7 +355,7 @@ impl Campaign {
             voltage: of_kind("voltage"),
             faults: told.total.flips,
             dormant: faults.dormant,
-            protection: None,
+            protection: faults.protection,
             images: outcome.images,
             correct: outcome.correct,
             top5_correct: outcome.top5_correct,

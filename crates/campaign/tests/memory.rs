@@ -109,6 +109,26 @@ fn quantized_models_are_faulted_in_their_own_integers() {
 }
 
 #[test]
+fn what_protections_did_is_in_the_records() {
+    let plain = "storage={ family = 'symmetric', bits = 8 }";
+    let secded =
+        "storage={ family = 'symmetric', bits = 8, protect = [{ kind = 'secded', data_bits = 64 }] }";
+    let (golden, trials) = run(config(&[secded]));
+    assert_eq!(golden.outputs, run(config(&[plain])).0.outputs, "a protection alone changes nothing");
+    let check_bits: u64 =
+        golden.storage.tensors.iter().filter(|t| t.tensor.ends_with("@check")).map(|t| t.bits).sum();
+    assert!(check_bits * 8 >= golden.storage.bits - check_bits && check_bits > 0);
+    for trial in &trials {
+        let told = trial.protection.expect("told");
+        assert!(told.corrected > 100 && told.detected > 0, "{told:?}");
+        assert!(told.residual < trial.faults / 4, "{told:?} of {}", trial.faults);
+    }
+    let unprotected: u64 = run(config(&[plain])).1.iter().map(|trial| trial.golden_mismatch).sum();
+    let protected: u64 = trials.iter().map(|trial| trial.golden_mismatch).sum();
+    assert!(protected < unprotected, "{protected} of {unprotected}");
+}
+
+#[test]
 fn every_fault_model_runs() {
     let cases: &[(&[&str], fn(&TrialRecord) -> bool)] = &[
         (&["fault.model=stuck-at-0", "fault.counts=[400]"], |t| t.faults + t.dormant == 400 && t.to_one == 0),

@@ -9,7 +9,9 @@ use crate::trial::{Amount, ProtectionRecord, TrialRecord};
 
 /// One row a point. After `point`, `rate`, `count`, `fraction`, `voltage` (of which one is filled), `trials`, `images`, `ci_method` and `ci_confidence`, each metric has
 /// `_mean`, `_std`, `_min`, `_max`, `_ci_lo` and `_ci_hi`; `dropped` is the share of trials whose accuracy fell by more than
-/// `dropped_margin`, with the interval `dropped_ci_lo` to `dropped_ci_hi` by `dropped_ci_method`.
+/// `dropped_margin`, with the interval `dropped_ci_lo` to `dropped_ci_hi` by `dropped_ci_method`. Where trials were drawn given
+/// that they have a fault, `weight` follows, and for each metric `_overall_mean`, `_overall_ci_lo` and `_overall_ci_hi`: over all
+/// trials, those without faults included.
 #[must_use]
 pub fn summary(points: &[PointSummary], margin: f64) -> String {
     let mut header: Vec<String> =
@@ -24,6 +26,20 @@ pub fn summary(points: &[PointSummary], margin: f64) -> String {
     let dropped = ["", "_margin", "_ci_method", "_ci_lo", "_ci_hi"];
     header.extend(dropped.map(|part| format!("dropped{part}")));
     header.push("worst_trial".into());
+    let is_conditioned = points.iter().any(|point| point.weight.is_some());
+    if is_conditioned {
+        header.push("weight".into());
+        for metric in METRICS {
+            header.extend(["mean", "ci_lo", "ci_hi"].map(|part| format!("{}_overall_{part}", metric.name)));
+        }
+    }
+    let summary_row = |point, margin| {
+        let mut row = summary_row(point, margin);
+        if is_conditioned {
+            row.extend(overall_cells(point));
+        }
+        row
+    };
     table(header, points.iter().map(|point| summary_row(point, margin)))
 }
 
@@ -54,6 +70,19 @@ fn summary_row(point: &PointSummary, margin: f64) -> Vec<String> {
     row
 }
 
+fn overall_cells(point: &PointSummary) -> Vec<String> {
+    let mut cells = vec![optional(point.weight)];
+    for metric in &point.metrics {
+        let interval = metric.overall.and_then(|overall| overall.interval);
+        cells.extend([
+            optional(metric.overall.map(|overall| overall.mean)),
+            optional(interval.map(|interval| interval.lo)),
+            optional(interval.map(|interval| interval.hi)),
+        ]);
+    }
+    cells
+}
+
 fn metric_cells(metric: &MetricSummary) -> [String; 6] {
     let summary = metric.summary;
     [
@@ -82,6 +111,7 @@ pub fn trials(trials: &[TrialRecord]) -> String {
         "detected",
         "miscorrected",
         "silent",
+        "guarded",
         "residual",
         "images",
         "correct",
@@ -116,6 +146,7 @@ fn trial_row(trial: &TrialRecord) -> Vec<String> {
         protection(|p| p.detected),
         protection(|p| p.miscorrected),
         protection(|p| p.silent),
+        protection(|p| p.guarded),
         protection(|p| p.residual),
         trial.images.to_string(),
         trial.correct.to_string(),
@@ -233,6 +264,17 @@ mod tests {
         assert_eq!(columns(&whole)[0], ["error_rate", "top1", "top5"]);
         assert_eq!(columns(&detail)[0], ["error_rate", "top1", "top5"]);
         insta::assert_snapshot!(format!("{whole}\n{detail}"));
+    }
+
+    #[test]
+    fn conditioned_points_have_their_weight_and_the_means_over_all_trials() {
+        let mut golden = golden(&[Amount::Rate(1e-10)]);
+        golden.points[0].weight = Some(0.5);
+        let trials = [record(0, 0, 80), record(0, 1, 60)];
+        let text = summary(&summarise(&golden, &trials, SummaryOptions::default()).unwrap(), 0.01);
+        assert_eq!((cell(&text, 0, "weight"), cell(&text, 0, "accuracy_mean")), ("0.5", "0.7"));
+        assert_eq!(cell(&text, 0, "accuracy_overall_mean").parse(), Ok(0.8));
+        assert_eq!(cell(&text, 0, "faults_overall_mean"), "1.5");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub use error::RecordError;
 pub use golden::{Counts, Engine, Golden, Machine, PointPlan, SpaceTensorRecord, StorageRecord};
 pub use metric::{METRICS, Metric};
 pub use parquet_export::trials_to_parquet;
-pub use summary::{MetricSummary, PointSummary, SummaryOptions, summarise, to_json};
+pub use summary::{MetricSummary, Overall, PointSummary, SummaryOptions, summarise, to_json};
 pub use trial::{Amount, ProtectionRecord, TrialRecord};
 
 /// Version of the files. Readers refuse newer ones.

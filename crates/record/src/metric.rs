@@ -1,5 +1,6 @@
 //! The numbers that a trial is judged by: one table, from which summaries, files and reports are made.
 
+use crate::golden::Counts;
 use crate::trial::{TrialRecord, share};
 
 /// One number of a trial.
@@ -12,6 +13,7 @@ pub struct Metric {
     /// A fraction in `[0, 1]`, printed as a percentage.
     pub is_share: bool,
     value: fn(&TrialRecord) -> Option<f64>,
+    golden: fn(&Counts) -> Option<f64>,
 }
 
 impl Metric {
@@ -20,38 +22,67 @@ impl Metric {
     pub fn of(&self, trial: &TrialRecord) -> Option<f64> {
         (self.value)(trial)
     }
+
+    /// The number of a trial without faults: that of the golden run.
+    #[must_use]
+    pub fn of_golden(&self, golden: &Counts) -> Option<f64> {
+        (self.golden)(golden)
+    }
 }
 
 macro_rules! share_of_images {
-    ($name:literal, $field:ident, $about:literal) => {
-        Metric { name: $name, about: $about, is_share: true, value: |t| Some(share(t.$field, t.images)) }
+    ($name:literal, $field:ident, $golden:expr, $about:literal) => {
+        Metric {
+            name: $name,
+            about: $about,
+            is_share: true,
+            value: |t| Some(share(t.$field, t.images)),
+            golden: |counts| {
+                let images: fn(&Counts) -> u64 = $golden;
+                Some(share(images(counts), counts.images))
+            },
+        }
     };
 }
 
 /// All metrics, in the order of files. `docs` and the report list them from here.
 pub const METRICS: &[Metric] = &[
-    share_of_images!("accuracy", correct, "share of images whose label is the best class"),
+    share_of_images!("accuracy", correct, |g| g.correct, "share of images whose label is the best class"),
     share_of_images!(
         "top5_accuracy",
         top5_correct,
+        |g| g.top5_correct,
         "share of images whose label is among the best five classes"
     ),
     share_of_images!(
         "golden_mismatch",
         golden_mismatch,
+        |_| 0,
         "share of images whose best class differs from the golden run's (SDC-1)"
     ),
-    share_of_images!("nonfinite", nonfinite, "share of images with a NaN or an infinity among their outputs"),
+    share_of_images!(
+        "nonfinite",
+        nonfinite,
+        |g| g.nonfinite,
+        "share of images with a NaN or an infinity among their outputs"
+    ),
     Metric {
         name: "err",
         about: "share of images wrong in the faulty run (robust error)",
         is_share: true,
         value: |t| Some(1.0 - t.accuracy()),
+        golden: |counts| Some(1.0 - counts.accuracy()),
     },
-    share_of_images!("err_union", err_union, "share of images wrong in the clean or in the faulty run"),
+    share_of_images!(
+        "err_union",
+        err_union,
+        |g| g.images.saturating_sub(g.correct),
+        "share of images wrong in the clean or in the faulty run"
+    ),
     share_of_images!(
         "due",
         due,
+        |_| 0,
         "share of images without output, because the engine refused the faulty model"
     ),
     Metric {
@@ -59,6 +90,13 @@ pub const METRICS: &[Metric] = &[
         about: "mean cross-entropy in nats, over the trials in which it is finite",
         is_share: false,
         value: |t| t.loss,
+        golden: |counts| counts.loss,
     },
-    Metric { name: "faults", about: "bits changed", is_share: false, value: |t| Some(t.faults as f64) },
+    Metric {
+        name: "faults",
+        about: "bits changed",
+        is_share: false,
+        value: |t| Some(t.faults as f64),
+        golden: |_| Some(0.0),
+    },
 ];

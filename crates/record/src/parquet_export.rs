@@ -46,6 +46,7 @@ const COLUMNS: &[Column] = &[
     column("detected", Cell::OptionalU64(|t| t.protection.map(|p| p.detected))),
     column("miscorrected", Cell::OptionalU64(|t| t.protection.map(|p| p.miscorrected))),
     column("silent", Cell::OptionalU64(|t| t.protection.map(|p| p.silent))),
+    column("guarded", Cell::OptionalU64(|t| t.protection.map(|p| p.guarded))),
     column("residual", Cell::OptionalU64(|t| t.protection.map(|p| p.residual))),
     column("images", Cell::U64(|t| t.images)),
     column("correct", Cell::U64(|t| t.correct)),
@@ -189,8 +190,10 @@ mod tests {
         cells.push(optional(count.map(Field::ULong)));
         cells.extend([trial.fraction, trial.voltage].map(|value| optional(value.map(Field::Double))));
         cells.extend([trial.faults, trial.dormant].map(Field::ULong));
-        let words = trial.protection.map(|p| [p.corrected, p.detected, p.miscorrected, p.silent, p.residual]);
-        cells.extend((0..5).map(|place| optional(words.map(|words| Field::ULong(words[place])))));
+        let words = trial
+            .protection
+            .map(|p| [p.corrected, p.detected, p.miscorrected, p.silent, p.guarded, p.residual]);
+        cells.extend((0..6).map(|place| optional(words.map(|words| Field::ULong(words[place])))));
         let counts = [
             trial.images,
             trial.correct,
@@ -215,8 +218,14 @@ mod tests {
         trials[1].loss = None;
         trials[2] = TrialRecord { rate: None, count: Some(u64::MAX), ..record(u32::MAX, u64::MAX, 0) };
         trials[3].pattern = "näh".into();
-        let protection =
-            ProtectionRecord { corrected: 5, detected: 4, miscorrected: 3, silent: 2, residual: 1 };
+        let protection = ProtectionRecord {
+            corrected: 5,
+            detected: 4,
+            miscorrected: 3,
+            silent: 2,
+            guarded: 6,
+            residual: 1,
+        };
         trials[4] =
             TrialRecord { rate: None, voltage: Some(0.8), protection: Some(protection), ..record(0, 4, 9) };
         let rows = read(trials_to_parquet(&trials).unwrap());

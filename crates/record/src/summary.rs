@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bitquake_stats::{Estimate, Interval, Summary, mean_estimate, share_estimate};
+use bitquake_stats::{Estimate, Interval, Summary, mean_estimate, share_estimate, weighted};
 use serde::Serialize;
 
 use crate::dir::Results;
@@ -34,6 +34,10 @@ pub struct PointSummary {
     pub point: u32,
     /// Its rate or count.
     pub amount: Amount,
+    /// With `at_least = 1`, the probability that a trial has a fault at all. Means are over such trials; over all trials they
+    /// are [`MetricSummary::overall`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
     /// Finished trials.
     pub trials: u64,
     /// Images a trial.
@@ -56,6 +60,22 @@ pub struct MetricSummary {
     pub summary: Option<Summary>,
     /// Student's t interval for the mean over trials; none for fewer than two.
     pub interval: Option<Interval>,
+    /// Where trials were drawn given that they have a fault: the mean over all trials, those without faults included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overall: Option<Overall>,
+}
+
+/// A mean over all trials, of which only those with faults were run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Overall {
+    /// `(1 - weight) * golden + weight * mean`.
+    pub mean: f64,
+    /// The interval of the mean, weighted alike.
+    pub interval: Option<Interval>,
+    /// By how much the mean differs from the golden run: `weight * (mean - golden)`, without cancellation.
+    pub change: f64,
+    /// The interval of the change.
+    pub change_interval: Option<Interval>,
 }
 
 impl PointSummary {
@@ -81,7 +101,7 @@ pub fn summarise(
     }
     let of_point = |plan: &crate::PointPlan| {
         let trials = by_point.get(&plan.point).map_or(&[][..], Vec::as_slice);
-        summarise_point(plan.point, plan.amount, golden, trials, options)
+        summarise_point(plan, golden, trials, options)
     };
     golden.points.iter().map(of_point).collect()
 }
@@ -105,8 +125,7 @@ pub fn to_json(results: &Results, points: &[PointSummary]) -> Result<String, Rec
 }
 
 fn summarise_point(
-    point: u32,
-    amount: Amount,
+    plan: &crate::PointPlan,
     golden: &Golden,
     trials: &[&TrialRecord],
     options: SummaryOptions,
@@ -115,20 +134,25 @@ fn summarise_point(
         .iter()
         .map(|metric| {
             let values: Vec<f64> = trials.iter().filter_map(|trial| metric.of(trial)).collect();
-            let estimate = mean_estimate(&values, options.confidence)?;
-            Ok(MetricSummary {
-                metric: metric.name,
-                summary: Summary::of(&values)?,
-                interval: estimate.and_then(|estimate| estimate.interval),
-            })
+            let summary = Summary::of(&values)?;
+            let interval = mean_estimate(&values, options.confidence)?.and_then(|estimate| estimate.interval);
+            let overall = plan.weight.zip(metric.of_golden(&golden.metrics)).zip(summary);
+            let overall = overall.map(|((weight, clean), summary)| Overall {
+                mean: weighted(summary.mean, weight, clean),
+                interval: interval.map(|interval| interval.weighted(weight, clean)),
+                change: weight * (summary.mean - clean),
+                change_interval: interval.map(|interval| interval.shifted(-clean).weighted(weight, 0.0)),
+            });
+            Ok(MetricSummary { metric: metric.name, summary, interval, overall })
         })
         .collect::<Result<_, RecordError>>()?;
     let floor = golden.metrics.accuracy() - options.margin;
     // The slack keeps a fall by exactly the margin from counting through rounding.
     let fell = trials.iter().filter(|trial| trial.accuracy() < floor - 1e-12).count() as u64;
     Ok(PointSummary {
-        point,
-        amount,
+        point: plan.point,
+        amount: plan.amount,
+        weight: plan.weight,
         trials: trials.len() as u64,
         images: golden.metrics.images,
         metrics,
@@ -237,6 +261,26 @@ pub(crate) mod tests {
             if lost < 90 {
                 assert_eq!(dropped(89 - lost), Some(1.0), "one image more than {lost} points");
             }
+        }
+    }
+
+    #[test]
+    fn means_over_conditioned_trials_are_weighted_with_the_golden_run() {
+        let mut golden = golden(&[Amount::Rate(1e-10)]);
+        golden.points[0].weight = Some(0.02);
+        let trials = [record(0, 0, 80), record(0, 1, 70)];
+        let point = summarise(&golden, &trials, SummaryOptions::default()).unwrap().remove(0);
+        let accuracy = point.metric("accuracy").unwrap();
+        let overall = accuracy.overall.unwrap();
+        assert!((overall.mean - (0.98 * 0.9 + 0.02 * 0.75)).abs() < 1e-15);
+        let (given, all) = (accuracy.interval.unwrap(), overall.interval.unwrap());
+        assert!((all.width() - 0.02 * given.width()).abs() < 1e-15 && all.contains(overall.mean));
+        assert!((overall.change - 0.02 * (0.75 - 0.9)).abs() < 1e-15);
+        assert!(overall.change_interval.unwrap().contains(overall.change));
+        // Every metric has a golden value: the golden run as a trial would give it.
+        let clean = TrialRecord { golden_mismatch: 0, faults: 0, err_union: 10, ..record(0, 0, 90) };
+        for metric in METRICS {
+            assert_eq!(metric.of_golden(&golden.metrics), metric.of(&clean), "{}", metric.name);
         }
     }
 

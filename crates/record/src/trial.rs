@@ -134,6 +134,8 @@ pub struct ProtectionRecord {
     pub miscorrected: u64,
     /// Words whose faults went unnoticed.
     pub silent: u64,
+    /// Values that a range guard replaced.
+    pub guarded: u64,
     /// Bits of the network's own words that are wrong after the protections did their work.
     pub residual: u64,
 }
@@ -211,13 +213,19 @@ pub(crate) mod tests {
 
     #[test]
     fn what_protections_did_stands_in_the_same_line() {
-        let protection =
-            ProtectionRecord { corrected: 4, detected: 3, miscorrected: 2, silent: 1, residual: 9 };
+        let protection = ProtectionRecord {
+            corrected: 4,
+            detected: 3,
+            miscorrected: 2,
+            silent: 1,
+            guarded: 5,
+            residual: 9,
+        };
         let trial = TrialRecord { protection: Some(protection), ..record(0, 0, 90) };
         let line = serde_json::to_string(&trial).unwrap();
         assert!(
             line.contains(
-                r#""dormant":0,"corrected":4,"detected":3,"miscorrected":2,"silent":1,"residual":9,"#
+                r#""dormant":0,"corrected":4,"detected":3,"miscorrected":2,"silent":1,"guarded":5,"residual":9,"#
             ),
             "{line}"
         );

@@ -92,7 +92,7 @@ fn columns(view: &View<'_>) -> Vec<Column> {
         summary(point, "accuracy").map_or(NONE.into(), |summary| format!("{} %", percent(summary.min, 1)))
     };
     let kind = view.points.first().map_or("rate", |point| point.amount.kind());
-    vec![
+    let mut columns = vec![
         column(kind, "golden".into(), 0, &|point| point.amount.to_string()),
         column("trials", NONE.into(), 1, &|point| view.trials_text(point)),
         faults_column(view),
@@ -101,7 +101,21 @@ fn columns(view: &View<'_>) -> Vec<Column> {
         column("SDC-1", NONE.into(), 4, &share("golden_mismatch")),
         column("non-finite", golden_nonfinite, 5, &share("nonfinite")),
         dropped_column(view),
-    ]
+    ];
+    if view.is_conditioned() {
+        let weight =
+            |point: &PointSummary| point.weight.map_or(NONE.into(), |weight| format!("{weight:.2e}"));
+        columns.insert(2, column("P(fault)", NONE.into(), 1, &weight));
+        let added = |point: &PointSummary| {
+            let Some(overall) = point.metric("err").and_then(|metric| metric.overall) else {
+                return NONE.into();
+            };
+            let ends = overall.change_interval.map(|ends| format!(" [{:.1e}, {:.1e}]", ends.lo, ends.hi));
+            format!("{:.2e}{}", overall.change, ends.unwrap_or_default())
+        };
+        columns.push(Column { left: true, ..column("added error over all trials", "0".into(), 0, &added) });
+    }
+    columns
 }
 
 fn faults_column(view: &View<'_>) -> Column {
@@ -179,6 +193,12 @@ fn notes(view: &View<'_>, left_out: &[String]) -> Vec<String> {
     ];
     if view.points.iter().any(is_degenerate) {
         notes.push("*: all trials equal; an interval without width is no certainty, see dropped".into());
+    }
+    if view.is_conditioned() {
+        notes.push(
+            "each trial has a fault; P(fault): how likely that is; over all trials: those without included"
+                .into(),
+        );
     }
     if view.is_partial() {
         let (done, planned) = view.progress();

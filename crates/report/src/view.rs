@@ -59,6 +59,11 @@ impl<'a> View<'a> {
         (done, self.planned.map(|planned| planned.saturating_mul(self.points.len() as u64)))
     }
 
+    /// Whether trials were drawn given that they have a fault.
+    pub(crate) fn is_conditioned(&self) -> bool {
+        self.points.iter().any(|point| point.weight.is_some())
+    }
+
     /// Whether some point has fewer trials than wanted.
     pub(crate) fn is_partial(&self) -> bool {
         self.planned.is_some_and(|planned| self.points.iter().any(|point| point.trials < planned))

@@ -3,6 +3,14 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// `(1 - weight) * known + weight * x`: the law of total expectation over an event of probability `weight`.
+///
+/// Computed as `known + weight * (x - known)`, so that a weight of 1e-10 does not lose what is known.
+#[must_use]
+pub fn weighted(x: f64, weight: f64, known: f64) -> f64 {
+    known + weight * (x - known)
+}
+
 /// A two-sided confidence interval, both ends included.
 ///
 /// `lo <= hi`, both finite. An interval for a mean may reach beyond what the metric can be (an accuracy above 1):
@@ -33,6 +41,28 @@ impl Interval {
     #[must_use]
     pub fn contains(&self, value: f64) -> bool {
         self.lo <= value && value <= self.hi
+    }
+
+    /// The interval for `(1 - weight) * known + weight * x`, where this one is for `x`: for a mean over all trials, when only
+    /// those of probability `weight` were run and all others are known to give `known`.
+    ///
+    /// ```
+    /// use bitquake_stats::clopper_pearson;
+    /// let drop = clopper_pearson(5, 10, 0.95)?;
+    /// let overall = drop.weighted(0.01, 0.0);
+    /// assert_eq!((overall.lo, overall.hi), (0.01 * drop.lo, 0.01 * drop.hi));
+    /// # Ok::<(), bitquake_stats::StatsError>(())
+    /// ```
+    #[must_use]
+    pub fn weighted(&self, weight: f64, known: f64) -> Self {
+        let mix = |end| weighted(end, weight, known);
+        Self { lo: mix(self.lo), hi: mix(self.hi), ..*self }
+    }
+
+    /// The interval for `x + by`, where this one is for `x`.
+    #[must_use]
+    pub fn shifted(&self, by: f64) -> Self {
+        Self { lo: self.lo + by, hi: self.hi + by, ..*self }
     }
 
     /// The distance between the ends.

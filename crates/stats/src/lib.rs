@@ -33,7 +33,7 @@ mod summary;
 pub use clopper_pearson::clopper_pearson;
 pub use error::{StatsError, check_confidence};
 pub use estimate::{Estimate, mean_estimate, share_estimate};
-pub use interval::{Interval, Method};
+pub use interval::{Interval, Method, weighted};
 pub use running::Running;
 pub use student::t_interval;
 pub use summary::Summary;

@@ -64,6 +64,14 @@ impl Coded {
         })
     }
 
+    /// The code whose level is nearest to 0, in the first unit; `None` for codes too wide to try them all.
+    pub(crate) fn zero_word(&self) -> Option<u64> {
+        let format = self.grid.format();
+        let decoder = self.grid.decoder(0).ok().filter(|_| format.width() <= 16)?;
+        let distance = |word: &u64| decoder.level(*word).map_or(f32::INFINITY, f32::abs);
+        (0..=format.mask()).min_by(|a, b| distance(a).total_cmp(&distance(b)))
+    }
+
     /// Writes what the codes stand for into the tensor that the network computes with, and returns the largest change of a
     /// value.
     pub(crate) fn write_levels(&self, target: &mut WordsMut<'_>) -> Result<(), QuantError> {

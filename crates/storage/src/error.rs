@@ -1,5 +1,6 @@
 //! Why a model cannot be stored so.
 
+use bitquake_fault::protect::ProtectError;
 use bitquake_fault::{PatternError, SelectorError};
 use bitquake_quant::{QuantError, SpecError};
 
@@ -9,6 +10,34 @@ pub enum StorageError {
     /// The globs of an override.
     #[error("[storage.override]: {0}")]
     Selector(#[from] SelectorError),
+    /// The globs of a protection or a guard.
+    #[error("{place}: {source}")]
+    Rule {
+        /// The rule.
+        place: String,
+        /// What is wrong with its globs.
+        source: SelectorError,
+    },
+    /// The range of a guard that clean words leave: the guard would change the network without any fault.
+    #[error("{place}: {outside} of the clean words lie outside [{low}, {high}]")]
+    GuardTooNarrow {
+        /// The rule and the tensor.
+        place: String,
+        /// How many words.
+        outside: u64,
+        /// Lower end.
+        low: f64,
+        /// Upper end.
+        high: f64,
+    },
+    /// A protection or a guard that cannot be.
+    #[error("{place}: {source}")]
+    Protect {
+        /// The rule and the tensor.
+        place: String,
+        /// Why not.
+        source: ProtectError,
+    },
     /// The fields make no quantizer.
     #[error("{place}: {source}")]
     Spec {

@@ -4,17 +4,22 @@
 //! them once. Faults hit the words of the memory ([`Memory::view`]); [`Memory::translate`] decodes every word that was hit,
 //! once, and gives the flips of the floats that the network computes with. No value is quantized again after a fault.
 //!
+//! [`Memory::protect`] lets error-correcting codes and range guards do their work on the flips of a trial first; check bits can
+//! be hit like all others.
+//!
 //! Parts that are stored beside the codes of a tensor are tensors of their own: `TENSOR@scale`, `TENSOR@zero_point`,
-//! `TENSOR@min`, ...
+//! `TENSOR@min`, `TENSOR@check`, ...
 
 mod coded;
 mod error;
 mod memory;
+mod protect;
 mod spec;
 mod view;
 
 pub use coded::Coded;
 pub use error::StorageError;
 pub use memory::Memory;
+pub use protect::{GuardRule, ProtectRule};
 pub use spec::{Override, StorageSpec};
 pub use view::View;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bitquake_bits::{Format, WordStore, Words};
+use bitquake_fault::protect::ResolvedPattern;
 use bitquake_fault::{Candidate, FaultPattern, Name, PatternError, Selector, TensorFlips};
 use bitquake_quant::{Quantizer, QuantizerSpec};
 use bitquake_sample::StreamKey;
@@ -10,6 +11,7 @@ use bitquake_tensors::{Dtype, Role, TensorInfo};
 
 use crate::coded::Coded;
 use crate::error::StorageError;
+use crate::protect::Shield;
 use crate::spec::StorageSpec;
 use crate::view::View;
 
@@ -24,15 +26,16 @@ pub(crate) const PART: char = '@';
 pub struct Memory {
     coded: HashMap<String, Coded>,
     entries: Vec<Entry>,
+    shield: Shield,
 }
 
 /// A tensor of words in the memory.
 #[derive(Clone, Debug)]
-struct Entry {
-    name: String,
-    format: Format,
-    elements: u64,
-    by_name_only: bool,
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) format: Format,
+    pub(crate) elements: u64,
+    pub(crate) by_name_only: bool,
 }
 
 impl Memory {
@@ -49,7 +52,7 @@ impl Memory {
         native: &impl WordStore,
         key: StreamKey,
     ) -> Result<Self, StorageError> {
-        let mut memory = Self { coded: HashMap::new(), entries: Vec::new() };
+        let mut memory = Self { coded: HashMap::new(), entries: Vec::new(), shield: Shield::default() };
         let specs = specs(spec, tensors)?;
         for (tensor, of_tensor) in tensors.iter().zip(specs) {
             match of_tensor {
@@ -61,7 +64,10 @@ impl Memory {
                 _ => memory.add_native(tensor, !spec.base.is_native() && tensor.role == Role::Statistic),
             }
         }
-        Ok(memory)
+        let zero = |tensor: &str| memory.coded.get(tensor).and_then(Coded::zero_word);
+        let shield = Shield::new(spec, &memory.entries, &memory.view(native), zero)?;
+        memory.entries = memory.entries.into_iter().flat_map(|entry| with_checks(entry, &shield)).collect();
+        Ok(Self { shield, ..memory })
     }
 
     fn add_native(&mut self, tensor: &TensorInfo, is_elsewhere: bool) {
@@ -98,8 +104,8 @@ impl Memory {
         Ok(())
     }
 
-    /// What may belong to a fault space: every tensor, and after each that is coded its parts, named `TENSOR@scale` and so
-    /// on, which are selected by name alone.
+    /// What may belong to a fault space: every tensor; after each that is protected its check bits, named `TENSOR@check` and
+    /// so on; and after each that is coded its parts, named `TENSOR@scale` and so on, which are selected by name alone.
     pub fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
         self.entries.iter().map(|entry| Candidate {
             name: &entry.name,
@@ -119,6 +125,36 @@ impl Memory {
     #[must_use]
     pub fn is_native(&self) -> bool {
         self.coded.is_empty()
+    }
+
+    /// Whether anything is protected or guarded.
+    #[must_use]
+    pub fn is_protected(&self) -> bool {
+        !self.shield.is_empty()
+    }
+
+    /// Bits that the protections add to the memory.
+    #[must_use]
+    pub fn check_bits(&self) -> u64 {
+        self.shield.check_bits()
+    }
+
+    /// What is left of the flips of a trial when the protections have done their work, and what they did. `native` is as for
+    /// [`translate`](Self::translate).
+    ///
+    /// # Errors
+    /// [`StorageError`] if the pattern was made for another memory.
+    pub fn protect(
+        &self,
+        raw: &FaultPattern,
+        native: &impl WordStore,
+    ) -> Result<ResolvedPattern, StorageError> {
+        self.shield.resolve(raw, &self.view(native))
+    }
+
+    /// The clean check bits of a name; `None` for what is no tensor of check bits.
+    pub(crate) fn checks(&self, name: &str) -> Option<Words<'_>> {
+        self.shield.words(name)
     }
 
     /// The words that the memory holds, to be read: codes where there are codes, else those of `native`.
@@ -141,7 +177,7 @@ impl Memory {
         Ok(())
     }
 
-    /// The flips of the network's floats that a pattern over the memory amounts to. Applying them to `native` gives what
+    /// The flips of the network's floats that a pattern over the memory amounts to, without protections. Applying them to `native` gives what
     /// the network sees; applying them again undoes it.
     ///
     /// # Errors
@@ -156,6 +192,7 @@ impl Memory {
         let mut by_tensor: BTreeMap<&str, Hits<'_>> = BTreeMap::new();
         for hit in pattern.tensors() {
             match self.split(&hit.tensor) {
+                _ if self.checks(&hit.tensor).is_some() => {} // the network sees no check bits
                 None => flips.push(hit.clone()),
                 Some((tensor, None)) => by_tensor.entry(tensor).or_default().codes = Some(hit),
                 Some((tensor, Some(part))) => {
@@ -185,6 +222,14 @@ impl Memory {
         let (tensor, part) = name.rsplit_once(PART)?;
         self.coded.contains_key(tensor).then_some((tensor, Some(part)))
     }
+}
+
+/// A tensor, and its check bits.
+fn with_checks(entry: Entry, shield: &Shield) -> Vec<Entry> {
+    let by_name_only = entry.by_name_only;
+    let check = |(name, format, elements)| Entry { name, format, elements, by_name_only };
+    let checks: Vec<Entry> = shield.parts(&entry.name).map(check).collect();
+    [entry].into_iter().chain(checks).collect()
 }
 
 /// The flips of a coded tensor.

@@ -5,10 +5,12 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use crate::protect::{GuardRule, ProtectRule};
+
 /// What the memory is to hold: `[storage]` of a campaign.
 ///
 /// The fields of a quantizer stand in the table itself; `[[storage.override]]` has, beside `select`, fields that replace them
-/// for some tensors.
+/// for some tensors. `[[storage.protect]]` and `[[storage.guard]]` add what corrects or detects faults.
 ///
 /// ```
 /// use bitquake_storage::StorageSpec;
@@ -18,6 +20,9 @@ use serde_json::{Map, Value};
 ///     [[override]]
 ///     select = ["conv1.*"]
 ///     bits = 8
+///     [[protect]]
+///     kind = "secded"
+///     data_bits = 64
 /// "#)?;
 /// assert_eq!(spec.overrides[0].select, ["conv1.*"]);
 /// assert_eq!(spec.base.overridden_by(&spec.overrides[0].spec).bits, Some(8));
@@ -31,6 +36,12 @@ pub struct StorageSpec {
     /// Other fields for some tensors. Where several select a tensor, later ones go on top of earlier ones.
     #[serde(rename = "override", skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
+    /// Protections by check bits or copies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub protect: Vec<ProtectRule>,
+    /// Range guards.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub guard: Vec<GuardRule>,
 }
 
 /// One `[[storage.override]]`.
@@ -48,7 +59,9 @@ impl<'de> Deserialize<'de> for StorageSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut table = Map::deserialize(deserializer)?;
         let overrides = take(&mut table, "override")?.unwrap_or_default();
-        Ok(Self { base: rest(table)?, overrides })
+        let protect = take(&mut table, "protect")?.unwrap_or_default();
+        let guard = take(&mut table, "guard")?.unwrap_or_default();
+        Ok(Self { base: rest(table)?, overrides, protect, guard })
     }
 }
 
@@ -60,7 +73,7 @@ impl<'de> Deserialize<'de> for Override {
     }
 }
 
-fn take<T: serde::de::DeserializeOwned, E: serde::de::Error>(
+pub(crate) fn take<T: serde::de::DeserializeOwned, E: serde::de::Error>(
     table: &mut Map<String, Value>,
     key: &str,
 ) -> Result<Option<T>, E> {
@@ -68,7 +81,9 @@ fn take<T: serde::de::DeserializeOwned, E: serde::de::Error>(
     value.map_err(|error| E::custom(format!("{key}: {error}")))
 }
 
-fn rest<E: serde::de::Error>(table: Map<String, Value>) -> Result<QuantizerSpec, E> {
+pub(crate) fn rest<T: serde::de::DeserializeOwned, E: serde::de::Error>(
+    table: Map<String, Value>,
+) -> Result<T, E> {
     serde_json::from_value(Value::Object(table)).map_err(E::custom)
 }
 
@@ -94,6 +109,8 @@ mod tests {
             ("familly = \"native\"", "unknown field `familly`"),
             ("[[override]]\nselect = [\"a\"]\nbitz = 3", "override: unknown field `bitz`"),
             ("[[override]]\nbits = 3", "override: missing field `select`"),
+            ("[[protect]]\nkind = \"secded\"\ndata = 3", "protect: unknown field `data`"),
+            ("[[guard]]\nlow = 3", "guard: unknown field `low`"),
             ("family = \"best\"", "unknown variant `best`"),
         ] {
             let error = toml::from_str::<StorageSpec>(text).unwrap_err().to_string();

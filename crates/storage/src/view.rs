@@ -13,12 +13,14 @@ pub struct View<'a, S> {
 }
 
 impl<S: WordStore> WordStore for View<'_, S> {
-    fn words(&self, tensor: &str) -> Option<Words<'_>> {
-        match self.memory.split(tensor) {
-            None => self.native.words(tensor),
+    fn words(&self, name: &str) -> Option<Words<'_>> {
+        match self.memory.split(name) {
+            None => self.memory.checks(name).or_else(|| self.native.words(name)),
             Some((tensor, None)) => self.memory.coded(tensor).map(|coded| coded.words()),
             Some((tensor, Some(part))) => {
-                self.memory.coded(tensor)?.parts().find(|(name, _)| *name == part).map(|(_, words)| words)
+                let parts = self.memory.coded(tensor)?.parts();
+                let part = parts.filter(|(name, _)| *name == part).map(|(_, words)| words).next();
+                part.or_else(|| self.memory.checks(name))
             }
         }
     }

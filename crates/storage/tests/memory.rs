@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use bitquake_bits::{BitSelection, Format, WordStore, Words, WordsMut};
-use bitquake_fault::{FaultPattern, FaultSpace, Hits, Selector, TensorFlips};
+use bitquake_fault::{FaultModel, FaultPattern, FaultSpace, Hits, Selector, TensorFlips};
 use bitquake_sample::{Rate, StreamKey};
 use bitquake_storage::{Memory, StorageError, StorageSpec};
 use bitquake_tensors::{Dtype, Origin, Place, Role, StorageForm, TensorInfo};
@@ -279,5 +279,69 @@ proptest! {
         prop_assert_eq!(&fast, &slow(&memory, &pattern, &model));
         seen.apply(&mut fast).unwrap();
         prop_assert_eq!(&fast, &model);
+    }
+}
+
+#[test]
+fn protections_correct_detect_and_cost() {
+    let spec = "family = \"symmetric\"\nbits = 8\n\
+                [[protect]]\nselect = [\"conv.weight\"]\nkind = \"secded\"\ndata_bits = 64\n\
+                [[protect]]\nselect = [\"conv.bias\"]\nkind = \"tmr\"\n\
+                [[guard]]\nselect = [\"table\"]\n";
+    let (memory, model) = stored(spec);
+    // 192 bits in 3 words with 8 check bits each, and 24 bits twice more.
+    assert_eq!(memory.check_bits(), 3 * 8 + 2 * 24);
+    let all = space(&memory, &["*"]);
+    let named: Vec<&str> = all.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
+    assert_eq!(
+        named,
+        ["conv.weight", "conv.weight@check", "conv.bias", "conv.bias@copy1", "conv.bias@copy2", "table"]
+    );
+    let seen = |sites: &[&str]| {
+        let sites = sites.iter().map(|site| site.parse().unwrap()).collect();
+        let raw = Hits::Sites(sites).flips(&all, &KEY).unwrap();
+        let left = memory.protect(&raw, &model).unwrap();
+        (left.total, left.pattern.flips(), memory.translate(&left.pattern, &model).unwrap().flips() > 0)
+    };
+    let (told, residual, is_seen) = seen(&["conv.weight:3:7", "conv.weight@check:1:0", "conv.bias:0:1"]);
+    assert_eq!((told.corrected, told.detected, residual, is_seen), (3, 0, 0, false));
+    let (told, residual, is_seen) = seen(&["conv.weight:3:7", "conv.weight:4:7"]);
+    assert_eq!((told.corrected, told.detected, residual, is_seen), (0, 1, 2, true));
+    let (told, residual, is_seen) = seen(&["conv.bias:0:1", "conv.bias@copy2:0:1"]);
+    assert_eq!((told.miscorrected, residual, is_seen), (1, 1, true));
+    assert_eq!(seen(&["table:0:7"]).0.guarded, 1);
+}
+
+/// A bit stuck at the value that it has is dormant in check bits too: the view gives their clean words.
+#[test]
+fn check_bits_can_be_stuck() {
+    let (memory, model) =
+        stored("[[protect]]\nselect = [\"conv.weight\"]\nkind = \"parity\"\ndata_bits = 32\n");
+    let checks = space(&memory, &["conv.weight@check"]);
+    assert_eq!((checks.tensors()[0].format.name().as_str(), checks.bits()), ("u1", 24));
+    for value in [false, true] {
+        let all = FaultModel::StuckAt { value, at: Hits::Count(24) };
+        let resolved = all.draw(&checks, &KEY).unwrap().resolve(&memory.view(&model)).unwrap();
+        let words = model.words("conv.weight").unwrap();
+        let ones = words.iter().filter(|word| word.count_ones() % 2 == 1).count() as u64;
+        let holds_value = if value { ones } else { 24 - ones };
+        assert_eq!((resolved.dormant, resolved.pattern.flips()), (holds_value, 24 - holds_value));
+    }
+}
+
+#[test]
+fn protections_that_cannot_be_are_named() {
+    let cases = [
+        ("[[protect]]\nkind = \"secded\"\ndata_bits = 4", "[[storage.protect]] 1, tensor `conv.weight`: "),
+        ("[[protect]]\nselect = [\"x\"]\nkind = \"tmr\"", "[[storage.protect]] 1: `x` matches no tensor"),
+        (
+            "[[guard]]\nrange = [-0.1, 0.1]",
+            "[[storage.guard]] 1, tensor `conv.weight`: 20 of the clean words lie outside",
+        ),
+        ("[[guard]]\nrange = [1.0, -1.0]", "[[storage.guard]] 1, tensor `conv.weight`: "),
+    ];
+    for (spec, want) in cases {
+        let said = memory(spec, &model()).unwrap_err().to_string();
+        assert!(said.contains(want), "{spec}: {said}");
     }
 }

@@ -103,6 +103,12 @@ impl Protections {
         })
     }
 
+    /// Whether nothing is protected or guarded.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
     /// Bits that all protections add.
     #[must_use]
     pub fn check_bits(&self) -> u64 {
