@@ -37,6 +37,7 @@ pub mod diff;
 mod error;
 pub mod inject;
 pub mod inspect;
+pub mod quantize;
 pub mod replay;
 pub mod results;
 

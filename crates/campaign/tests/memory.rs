@@ -130,7 +130,8 @@ fn what_protections_did_is_in_the_records() {
 
 #[test]
 fn every_fault_model_runs() {
-    let cases: &[(&[&str], fn(&TrialRecord) -> bool)] = &[
+    type Case = (&'static [&'static str], fn(&TrialRecord) -> bool);
+    let cases: &[Case] = &[
         (&["fault.model=stuck-at-0", "fault.counts=[400]"], |t| t.faults + t.dormant == 400 && t.to_one == 0),
         (&["fault.model=stuck-at-1", "fault.counts=[400]"], |t| {
             t.faults + t.dormant == 400 && t.to_one == t.faults

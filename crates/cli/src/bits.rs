@@ -1,137 +1,119 @@
 //! `bitquake bits`.
 
-use anstyle::{AnsiColor, Style};
-use bitquake::bits::{Field, Format, describe_flip, hex, pattern};
+mod formats;
+mod tensor;
+mod word;
+
+use std::path::PathBuf;
+
+use bitquake::bits::{FORMATS, Format};
 
 use crate::exit::Failure;
 use crate::output::Output;
 
-/// Show (and flip) the bits of numbers.
+/// Show (and flip) the bits of numbers, or of the elements of a tensor.
+///
+/// Each line has the bits, most significant first, with a dot between fields (sign, exponent, mantissa), the raw word in
+/// hexadecimal and the number. Colours mark the fields on a terminal.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Numbers: 0.5, -3, 1e-7, nan, inf; or raw words: 0x3f000000, 0b0101
-    #[arg(required = true, allow_negative_numbers = true)]
+    /// Numbers: 0.5, -3, 1e-7, nan, inf (-- -inf); or raw words: 0x3f000000, 0b0101
+    #[arg(required_unless_present_any = ["file", "formats"], allow_negative_numbers = true)]
     values: Vec<String>,
-    /// Number format
-    #[arg(long, default_value = "f32", value_parser = parse_format)]
+    #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = parse_format, help = dtype_help())]
     dtype: Format,
-    /// Bit to flip, 0 is the least significant; repeat for more
-    #[arg(long, value_name = "BIT")]
-    flip: Vec<u32>,
+    /// Bit to flip, 0 is the least significant; repeat for more; `all` is --table
+    #[arg(long, value_name = "BIT", value_parser = parse_flip)]
+    flip: Vec<Flip>,
+    /// Show what the flip of each single bit makes of the number
+    #[arg(long)]
+    table: bool,
+    /// Show elements of a tensor of this file instead of numbers; any tensor file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["values", "dtype", "formats"])]
+    file: Option<PathBuf>,
+    /// Which tensor; needed where the file has several
+    #[arg(long, value_name = "NAME")]
+    tensor: Option<String>,
+    /// Which element of the flattened tensor: 17, or 3..9 with both ends; the first 32 without it
+    #[arg(long, value_name = "RANGE", value_parser = tensor::parse_elements)]
+    index: Option<tensor::Elements>,
+    /// Show every element
+    #[arg(long, conflicts_with = "index")]
+    all: bool,
+    /// List the number formats
+    #[arg(long, conflicts_with_all = ["values", "dtype", "flip", "table"])]
+    formats: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// One `--flip`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Flip {
+    Bit(u32),
+    All,
+}
+
+fn parse_flip(text: &str) -> Result<Flip, String> {
+    if text == "all" {
+        return Ok(Flip::All);
+    }
+    text.parse().map(Flip::Bit).map_err(|_| "not the number of a bit, nor `all`".into())
 }
 
 pub(crate) fn parse_format(text: &str) -> Result<Format, String> {
     text.parse().map_err(|error: bitquake::bits::UnknownFormat| error.to_string())
 }
 
-pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
-    let words = args.values.iter().map(|value| word(args.dtype, value)).collect::<Result<Vec<u64>, _>>()?;
-    if args.json {
-        let shown = words.iter().map(|&word| as_json(args, word)).collect::<Result<Vec<_>, _>>()?;
-        return output.json(&shown);
-    }
-    let text = words.iter().map(|&word| as_text(args, word)).collect::<Result<Vec<_>, _>>()?;
-    output.data(&text.join("\n"))
+fn dtype_help() -> String {
+    let names: Vec<&str> = FORMATS.iter().map(|row| row.name).collect();
+    format!(
+        "Number format: {}; any i or u with 1 to 64 bits; i8.5 is fixed point with 5 bits after the point; \
+         -offset, -sign-magnitude and -gray (i8-gray) are other encodings",
+        names.join(" ")
+    )
 }
 
-fn word(format: Format, value: &str) -> Result<u64, Failure> {
+pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
+    if args.formats {
+        return formats::run(args.json, output);
+    }
+    check_file_options(args)?;
+    let look = word::Look::of(&args.flip, args.table);
+    if let Some(file) = &args.file {
+        let which = tensor::Which { file, tensor: args.tensor.as_deref(), index: args.index, all: args.all };
+        return tensor::run(&which, &look, args.json, output);
+    }
+    let words = args.values.iter().map(|value| parsed(args.dtype, value)).collect::<Result<Vec<u64>, _>>()?;
+    if args.json {
+        let shown =
+            words.iter().map(|&word| look.as_json(args.dtype, word)).collect::<Result<Vec<_>, _>>()?;
+        return output.json(&shown);
+    }
+    let text = words.iter().map(|&word| look.as_text(args.dtype, word)).collect::<Result<Vec<_>, _>>()?;
+    let between = if look.has_table() { "\n\n" } else { "\n" };
+    output.data(&text.join(between))?;
+    explain_colours(args.dtype, output);
+    Ok(())
+}
+
+/// By hand: with numbers given, which exclude a file, the command line reader would forget that these need one.
+fn check_file_options(args: &Args) -> Result<(), Failure> {
+    let given = [("--tensor", args.tensor.is_some()), ("--index", args.index.is_some()), ("--all", args.all)];
+    match given.iter().find(|(_, is_given)| *is_given && args.file.is_none()) {
+        Some((option, _)) => Err(Failure::usage(format!("{option} needs a tensor file: --file FILE"))),
+        None => Ok(()),
+    }
+}
+
+fn parsed(format: Format, value: &str) -> Result<u64, Failure> {
     format.parse_word(value).map_err(|error| Failure::usage(format!("`{value}`: {error}")))
 }
 
-/// JSON has no NaN and no infinities: they become strings.
-fn number(value: f64) -> serde_json::Value {
-    if value.is_finite() { value.into() } else { number_text(value).into() }
-}
-
-fn as_json(args: &Args, word: u64) -> Result<serde_json::Value, Failure> {
-    let format = args.dtype;
-    let mut shown = serde_json::json!({
-        "dtype": format.name(),
-        "value": number(format.decode(word)),
-        "hex": hex(format, word),
-        "pattern": pattern(format, word),
-    });
-    if !args.flip.is_empty() {
-        let flip = describe_flip(format, word, &args.flip).map_err(Failure::usage)?;
-        shown["flipped"] = serde_json::json!({
-            "bits": args.flip,
-            "value": number(flip.new),
-            "hex": hex(format, flip.new_word),
-            "pattern": pattern(format, flip.new_word),
-            "became_nan": flip.became_nan(),
-            "became_infinite": flip.became_infinite(),
-        });
+/// Says which colour is which field, where there are colours.
+fn explain_colours(format: Format, output: &Output) {
+    if output.has_colours() {
+        output.note(format!("bits: {}", word::legend(format)));
     }
-    Ok(shown)
-}
-
-fn as_text(args: &Args, word: u64) -> Result<String, Failure> {
-    let format = args.dtype;
-    let mut text = line(format, word);
-    if !args.flip.is_empty() {
-        let flip = describe_flip(format, word, &args.flip).map_err(Failure::usage)?;
-        let bits = args.flip.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-        text.push_str(&format!("\n{}  flipped: {bits}", line(format, flip.new_word)));
-        if let Some(ratio) = flip.ratio().filter(|ratio| ratio.is_finite()) {
-            text.push_str(&format!("; new/old = {}", number_text(six_digits(ratio))));
-        }
-        if flip.became_nan() {
-            text.push_str("; became NaN");
-        }
-        if flip.became_infinite() {
-            text.push_str("; became infinite");
-        }
-    }
-    Ok(text)
-}
-
-fn line(format: Format, word: u64) -> String {
-    let value = number_text(format.decode(word));
-    format!("{}  0x{}  {value}", coloured(format, word), hex(format, word))
-}
-
-fn six_digits(value: f64) -> f64 {
-    format!("{value:.5e}").parse().unwrap_or(value)
-}
-
-/// A value as its format would print it: `0.3`, not the double behind it.
-fn number_text(value: f64) -> String {
-    let magnitude = value.abs();
-    let single = value as f32;
-    let plain = value == 0.0 || (1e-4..1e7).contains(&magnitude);
-    match (f64::from(single) == value, plain) {
-        (true, true) => single.to_string(),
-        (true, false) => format!("{single:e}"),
-        (false, true) => value.to_string(),
-        (false, false) if value.is_finite() => format!("{value:e}"),
-        _ => value.to_string(),
-    }
-}
-
-/// The pattern with its fields in colours, where there are colours.
-fn coloured(format: Format, word: u64) -> String {
-    let fields = pattern(format, word);
-    let mut bit = format.width();
-    let mut text = String::new();
-    for part in fields.split('.') {
-        let style = style(format.field(bit - 1));
-        bit -= part.len() as u32;
-        if !text.is_empty() {
-            text.push('.');
-        }
-        text.push_str(&format!("{style}{part}{style:#}"));
-    }
-    text
-}
-
-fn style(field: Option<Field>) -> Style {
-    let colour = match field {
-        Some(Field::Sign) => AnsiColor::Red,
-        Some(Field::Exponent) => AnsiColor::Green,
-        _ => AnsiColor::Cyan,
-    };
-    Style::new().fg_color(Some(colour.into()))
 }

@@ -8,6 +8,7 @@ mod inject;
 mod inspect;
 mod output;
 mod progress;
+mod quantize;
 mod results;
 mod run;
 
@@ -39,6 +40,8 @@ enum Command {
     Bits(bits::Args),
     /// List a file's tensors and the size of its fault space
     Inspect(inspect::Args),
+    /// Quantize numbers or tensors: codes, errors, damage by bit
+    Quantize(quantize::Args),
     /// Write a file with flipped bits
     Inject(inject::Args),
     /// Compare two files bit by bit
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Bits(args) => bits::run(&args, &output),
         Command::Inspect(args) => inspect::run(&args, &output),
+        Command::Quantize(args) => quantize::run(&args, &output),
         Command::Inject(args) => inject::run(&args, &output),
         Command::Diff(args) => diff::run(&args, &output),
         Command::Run(args) => run::run(&args, &output),

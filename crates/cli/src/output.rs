@@ -1,5 +1,9 @@
 //! Data to standard output, words for people to standard error.
 
+pub(crate) mod columns;
+pub(crate) mod heat;
+pub(crate) mod number;
+
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
@@ -31,6 +35,11 @@ impl Output {
     pub(crate) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(value).map_err(Failure::usage)?;
         self.data(&text)
+    }
+
+    /// Whether data are shown in colours: on a terminal, unless the environment says otherwise.
+    pub(crate) fn has_colours(&self) -> bool {
+        anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
     }
 
     /// Tells a person something that is not data.

@@ -63,6 +63,61 @@ fn inspect_tells_the_fault_space() {
 }
 
 #[test]
+fn inspect_tells_how_a_memory_holds_the_tensors() {
+    let file = model().to_string_lossy().into_owned();
+    let storage = "{ family = 'symmetric', bits = 8, override = [{ select = ['fc.*'], bits = 4, granularity = { channel = 0 } }, { select = ['bn*'], family = 'native' }] }";
+    let show = |more: &[&str]| run(&[&["inspect", &file, "--storage", storage][..], more].concat());
+    insta::assert_snapshot!("inspect_storage", show(&[]).ok());
+    let seen = json(&show(&["--json"]).ok());
+    let conv = &seen["tensors"][0];
+    assert_eq!((&conv["format"], &conv["stored"]["format"]), (&"f32".into(), &"i8".into()));
+    assert_eq!((&conv["bits"], &conv["stored"]["bits"]), (&(144 * 8).into(), &(144 * 8 + 32).into()));
+    let fc =
+        seen["tensors"].as_array().expect("a list").iter().find(|tensor| tensor["tensor"] == "fc.weight");
+    let part = &fc.expect("there")["stored"]["parts"][0];
+    assert_eq!(
+        (&part["tensor"], &part["elements"], &part["selected"]),
+        (&"fc.weight@scale".into(), &10.into(), &false.into())
+    );
+    let with_scales = json(&show(&["--select", "fc.weight", "--select", "fc.weight@scale", "--json"]).ok());
+    assert_eq!(with_scales["bits"], 5760 * 4 + 10 * 32);
+    for (storage, wanted) in [
+        ("family = 'symetric'", "did you mean `symmetric`?"),
+        ("family = 'bfa', override = [{ bits = 4 }]", "missing field `select`"),
+        ("family = 'bfa', override = [{ select = ['cnov*'], bits = 4 }]", "`cnov*` matches no tensor"),
+        ("family = 'block', scheme = 'q4_0'", "tensor `conv1.weight`: 144 elements"),
+    ] {
+        let said = run(&["inspect", &file, "--storage", storage]).failed(2);
+        assert!(said.contains(wanted), "{storage}: {said}");
+    }
+}
+
+#[test]
+fn types_that_are_no_number_format_are_told() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let path = temp.path().join("mixed.safetensors").to_string_lossy().into_owned();
+    let header = r#"{"mask":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]},"w":{"dtype":"I16","shape":[3],"data_offsets":[2,8]}}"#;
+    let bytes =
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[1, 0, 1, 0, 2, 0, 0xff, 0xff]].concat();
+    fs::write(&path, bytes).expect("written");
+    let shown = run(&["inspect", &path]).ok();
+    assert!(
+        shown.lines().any(|line| line.starts_with("mask") && line.contains("- (no number format)")),
+        "{shown}"
+    );
+    let rows = run(&["bits", "--file", &path]).ok();
+    assert_eq!(
+        rows.lines().last(),
+        Some("2  1.111111111111111  0xffff  -1"),
+        "the only tensor with a format"
+    );
+    let said = run(&["bits", "--file", &path, "--tensor", "mask"]).failed(2);
+    assert!(said.contains("`mask` is bool, which is no number format"), "{said}");
+    let kept = run(&["quantize", &path, "--spec", "family = 'bfa'"]).ok();
+    assert!(kept.contains("w: i16 stays as it is: quantizers take f32, f16 and bf16"), "{kept}");
+}
+
+#[test]
 fn inject_changes_the_flipped_bits_and_nothing_else_and_can_be_undone() {
     let temp = tempfile::tempdir().expect("a folder");
     let at = |name: &str| temp.path().join(name).to_string_lossy().into_owned();
@@ -132,7 +187,7 @@ fn inject_refuses_and_writes_nothing() {
         (&["--site", "conv1.weight"], 2, "TENSOR:INDEX:BIT"),
         (&["--rate", "1.5"], 2, "rate 1.5 is not a probability"),
         (&["--rate", "nan"], 2, "rate NaN is not a probability"),
-        (&["--count", "99999999"], 2, "99999999 bits to flip, but the fault space has only 2128704"),
+        (&["--count", "99999999"], 2, "99999999 bits to hit, but the fault space has only 2128704"),
         (&["--rate", "0.1", "--select", "nothing*"], 2, "matches no tensor"),
         (&["--rate", "0.1", "--count", "1"], 2, "cannot be used with"),
         (&["--pattern", &pattern], 2, "with 9 elements, here it has 144"),
@@ -175,9 +230,19 @@ fn closed_pipes_and_help_do_not_panic() {
     let shell = format!("{} completions bash | head -n 1", env!("CARGO_BIN_EXE_bitquake"));
     let done = common::Done::of(std::process::Command::new("sh").args(["-c", &shell]).output().expect("sh"));
     assert!(done.err.is_empty(), "{}", done.err);
-    for command in
-        ["bits", "inspect", "inject", "diff", "run", "replay", "export", "report", "doctor", "completions"]
-    {
+    for command in [
+        "bits",
+        "inspect",
+        "quantize",
+        "inject",
+        "diff",
+        "run",
+        "replay",
+        "export",
+        "report",
+        "doctor",
+        "completions",
+    ] {
         assert!(run(&[command, "--help"]).ok().contains("Usage"), "{command}");
     }
     run_line("doctor").ok();

@@ -45,7 +45,19 @@ macro_rules! share_of_images {
     };
 }
 
-/// All metrics, in the order of files. `docs` and the report list them from here.
+macro_rules! of_protection {
+    ($field:ident, $about:literal) => {
+        Metric {
+            name: stringify!($field),
+            about: $about,
+            is_share: false,
+            value: |t| t.protection.map(|protection| protection.$field as f64),
+            golden: |_| Some(0.0),
+        }
+    };
+}
+
+/// All metrics, in the order of files. The last ones exist only where the memory is protected. `docs` and the report list them from here.
 pub const METRICS: &[Metric] = &[
     share_of_images!("accuracy", correct, |g| g.correct, "share of images whose label is the best class"),
     share_of_images!(
@@ -99,4 +111,10 @@ pub const METRICS: &[Metric] = &[
         value: |t| Some(t.faults as f64),
         golden: |_| Some(0.0),
     },
+    of_protection!(corrected, "code words whose faults were corrected (CE)"),
+    of_protection!(detected, "code words whose faults were detected and not corrected (DUE)"),
+    of_protection!(miscorrected, "code words whose faults were taken for others, and made worse"),
+    of_protection!(silent, "code words whose faults went unnoticed"),
+    of_protection!(guarded, "values that a range guard replaced"),
+    of_protection!(residual, "bits of the network's words that are wrong after the protections"),
 ];

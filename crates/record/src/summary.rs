@@ -278,7 +278,9 @@ pub(crate) mod tests {
         assert!((overall.change - 0.02 * (0.75 - 0.9)).abs() < 1e-15);
         assert!(overall.change_interval.unwrap().contains(overall.change));
         // Every metric has a golden value: the golden run as a trial would give it.
-        let clean = TrialRecord { golden_mismatch: 0, faults: 0, err_union: 10, ..record(0, 0, 90) };
+        let protection = Some(crate::ProtectionRecord::default());
+        let clean =
+            TrialRecord { golden_mismatch: 0, faults: 0, err_union: 10, protection, ..record(0, 0, 90) };
         for metric in METRICS {
             assert_eq!(metric.of_golden(&golden.metrics), metric.of(&clean), "{}", metric.name);
         }

@@ -102,7 +102,7 @@ pub(crate) fn metric_tables(view: &View<'_>) -> Vec<MetricTable> {
         unit: if metric.is_share { "%" } else { "" },
         rows: metric_rows(view, metric),
     };
-    METRICS.iter().map(table).collect()
+    METRICS.iter().filter(|metric| view.has_metric(metric)).map(table).collect()
 }
 
 fn metric_rows(view: &View<'_>, metric: &Metric) -> Vec<MetricRow> {

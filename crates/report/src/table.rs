@@ -102,6 +102,13 @@ fn columns(view: &View<'_>) -> Vec<Column> {
         column("non-finite", golden_nonfinite, 5, &share("nonfinite")),
         dropped_column(view),
     ];
+    if view.is_protected() {
+        let words = |metric: &'static str| {
+            move |point: &PointSummary| summary(point, metric).map_or(NONE.into(), |words| plain(words.mean))
+        };
+        columns.push(column("corrected", NONE.into(), 6, &words("corrected")));
+        columns.push(column("detected", NONE.into(), 6, &words("detected")));
+    }
     if view.is_conditioned() {
         let weight =
             |point: &PointSummary| point.weight.map_or(NONE.into(), |weight| format!("{weight:.2e}"));
@@ -193,6 +200,11 @@ fn notes(view: &View<'_>, left_out: &[String]) -> Vec<String> {
     ];
     if view.points.iter().any(is_degenerate) {
         notes.push("*: all trials equal; an interval without width is no certainty, see dropped".into());
+    }
+    if view.is_protected() {
+        notes.push(
+            "corrected, detected: code words a trial whose faults were corrected, or only detected".into(),
+        );
     }
     if view.is_conditioned() {
         notes.push(

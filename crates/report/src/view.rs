@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bitquake_record::{Amount, PointSummary, Results, SummaryOptions, TrialRecord};
+use bitquake_record::{Amount, Metric, PointSummary, Results, SummaryOptions, TrialRecord};
 use bitquake_stats::{Interval, Summary};
 
 use crate::number::{NONE, amount, fixed, grouped, percent, percent_decimals, trimmed};
@@ -57,6 +57,16 @@ impl<'a> View<'a> {
     pub(crate) fn progress(&self) -> (u64, Option<u64>) {
         let done = self.points.iter().fold(0_u64, |sum, point| sum.saturating_add(point.trials));
         (done, self.planned.map(|planned| planned.saturating_mul(self.points.len() as u64)))
+    }
+
+    /// Whether some trial has the metric: those of protections exist on protected memory alone.
+    pub(crate) fn has_metric(&self, metric: &Metric) -> bool {
+        self.results.trials.iter().any(|trial| metric.of(trial).is_some())
+    }
+
+    /// Whether the memory is protected.
+    pub(crate) fn is_protected(&self) -> bool {
+        self.results.trials.iter().any(|trial| trial.protection.is_some())
     }
 
     /// Whether trials were drawn given that they have a fault.

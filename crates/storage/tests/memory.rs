@@ -336,7 +336,7 @@ fn protections_that_cannot_be_are_named() {
         ("[[protect]]\nselect = [\"x\"]\nkind = \"tmr\"", "[[storage.protect]] 1: `x` matches no tensor"),
         (
             "[[guard]]\nrange = [-0.1, 0.1]",
-            "[[storage.guard]] 1, tensor `conv.weight`: 20 of the clean words lie outside",
+            "[[storage.guard]] 1, tensor `conv.weight`: 21 of the clean words lie outside",
         ),
         ("[[guard]]\nrange = [1.0, -1.0]", "[[storage.guard]] 1, tensor `conv.weight`: "),
     ];

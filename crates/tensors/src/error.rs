@@ -29,7 +29,7 @@ pub enum TensorsError {
         source: io::Error,
     },
     /// The content is recognisably something else.
-    #[error("{} {looks_like}, not an ONNX model or a safetensors file", .path.display())]
+    #[error("{} {looks_like}: not a tensor file that bitquake reads (onnx, safetensors, pt, npy, npz, h5, keras, gguf)", .path.display())]
     NotATensorFile {
         /// The file.
         path: PathBuf,

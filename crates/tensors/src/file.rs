@@ -12,7 +12,9 @@ use crate::external::Part;
 use crate::file_bytes::{FileBytes, MAPPED_FROM};
 use crate::onnx::OnnxModel;
 use crate::words::Encoded;
-use crate::{FileKind, TensorInfo, TensorsError, gguf, hdf5, keras, numpy, open_onnx, open_safetensors, pytorch};
+use crate::{
+    FileKind, TensorInfo, TensorsError, gguf, hdf5, keras, numpy, open_onnx, open_safetensors, pytorch,
+};
 
 /// A tensor file, with the external data files of an ONNX model, in memory (large files mapped) and editable.
 ///
@@ -70,12 +72,20 @@ pub(crate) enum Storage {
 type Kind = (fn(&[u8]) -> bool, fn(&Path, FileBytes) -> Result<TensorFile, TensorsError>);
 
 /// The kinds that can be told by their start, first match first. What is none of them is tried as ONNX, which cannot.
-const KINDS: &[Kind] = &[(open_safetensors::is_safetensors, open_safetensors::open), (gguf::is_gguf, gguf::open), (hdf5::is_hdf5, hdf5::open), (keras::is_keras, keras::open), (pytorch::is_pytorch, pytorch::open), (numpy::is_npy, numpy::open_npy), (numpy::is_npz, numpy::open_npz)];
+const KINDS: &[Kind] = &[
+    (open_safetensors::is_safetensors, open_safetensors::open),
+    (gguf::is_gguf, gguf::open),
+    (hdf5::is_hdf5, hdf5::open),
+    (keras::is_keras, keras::open),
+    (pytorch::is_pytorch, pytorch::open),
+    (numpy::is_npy, numpy::open_npy),
+    (numpy::is_npz, numpy::open_npz),
+];
 
 impl TensorFile {
     /// Reads a file, and for ONNX the external data files that it names.
     ///
-    /// The kind is told by the content; the name's extension only helps to word an error.
+    /// The kind is told by the content; the name's extension only helps to word an error. Large files are mapped.
     ///
     /// # Errors
     /// [`TensorsError`] if a file is missing, truncated, malformed or something else, if a tensor's size disagrees
@@ -128,7 +138,8 @@ impl TensorFile {
     /// The bytes that define the content, for hashing: pairs of a label and bytes. The main file has the label `""`,
     /// an external file its location.
     ///
-    /// For a file as opened these are exactly the bytes on the disk. Edits show in them; edits of a tensor that is
+    /// For a file as opened these are exactly the bytes on the disk, and the inflated content of compressed members. Edits
+    /// show in them; edits of a tensor that is
     /// stored as varints show as one more pair each, the tensor's name and its words.
     pub fn content_hash_parts(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let parts = self.parts.iter().map(|part| (part.location.as_str(), &*part.bytes));

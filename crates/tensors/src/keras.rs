@@ -45,7 +45,7 @@ pub(crate) fn open(path: &Path, bytes: FileBytes) -> Result<TensorFile, TensorsE
 }
 
 /// The tensors, and the names and data of the members that were deflated.
-type Weights = (Vec<(TensorInfo, Storage)>, Vec<(String, Vec<u8>)>);
+type Weights = (Vec<(TensorInfo, Storage)>, zip::Inflated);
 
 fn read(bytes: &[u8]) -> Result<Weights, KerasError> {
     let mut contents = Contents::read(bytes)?;

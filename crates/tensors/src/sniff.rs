@@ -3,12 +3,9 @@
 /// The start of a file and what it says.
 const SIGNATURES: &[(&[u8], &str)] = &[
     (b"version https://git-lfs", "is a Git LFS pointer (`git lfs pull` fetches the file)"),
-    (b"PK\x03\x04", "is a zip archive (a .pt, .npz or .keras file?)"),
+    (b"PK\x03\x04", "is a zip archive, but no .pt, .npz or .keras file"),
     (b"\x1f\x8b", "is gzip-compressed"),
-    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file"),
-    (b"\x93NUMPY", "is a NumPy array"),
-    (b"GGUF", "is a GGUF file"),
-    (b"\x80\x02", "is a Python pickle (a legacy .pt or .pth file?)"),
+    (b"\x80\x02", "is a Python pickle, but no PyTorch checkpoint"),
     (b"\x80\x03", "is a Python pickle"),
     (b"\x80\x04", "is a Python pickle"),
     (b"\x80\x05", "is a Python pickle"),

@@ -199,6 +199,7 @@ fn put(bytes: &mut [u8], at: usize, number: u64) {
 }
 
 /// The place of the first word of a tensor.
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
 fn place_of(bytes: &[u8], tensor: &str) -> usize {
     let words: Vec<u8> = {
         let file = Saved::named("w.h5", bytes).open().unwrap();
