@@ -199,7 +199,9 @@ impl Campaign {
 fn fault_space(config: &Config, memory: &Memory) -> Result<FaultSpace, CampaignError> {
     let selector = Selector::new(config.fault.select())?;
     let bits = config.fault.bits().map_err(|reason| CampaignError::config("campaign", reason))?;
-    Ok(FaultSpace::select(memory.candidates(), &selector, bits)?)
+    let space = FaultSpace::select(memory.candidates(), &selector, bits)?;
+    let protected = config.fault.protected().map_err(|reason| CampaignError::config("campaign", reason))?;
+    Ok(protected.map_or(Ok(space.clone()), |protected| space.without(&protected))?)
 }
 
 /// The tensors of a file that may belong to a fault space: those with a format of the table.

@@ -3,7 +3,7 @@
 use bitquake_bits::{BitSelection, Format};
 use bitquake_fault::{
     Amount as EventAmount, Burst, DramFault, DramGeometry, Effect, ElementSite, Elements, FaultModel,
-    FaultyRegion, Hits, MODELS, ModelRow, Neighbours, Scope, SiteRange, Structure, Value,
+    FaultyRegion, Hits, MODELS, ModelRow, Neighbours, ProtectedBits, Scope, SiteRange, Structure, Value,
 };
 use bitquake_record::Amount;
 use bitquake_sample::Rate;
@@ -29,6 +29,9 @@ pub struct FaultConfig {
     /// Which bits of a word: `all` (the default), `30`, `23..30`, `sign`, `exponent`, `mantissa`, `msb`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bits: Option<String>,
+    /// Bits of a word that never fail: as `bits` names them, or a 0 or 1 for each bit, bit 0 first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protect: Option<ProtectConfig>,
     /// 1: each trial is drawn given that it has a fault, and the means are weighted with how likely that is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_least: Option<u64>,
@@ -97,6 +100,16 @@ pub struct FaultConfig {
     pub parts: Option<Vec<FaultConfig>>,
 }
 
+/// Bits that never fail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ProtectConfig {
+    /// As `bits` names them.
+    Bits(String),
+    /// 1 for each bit that is protected, 0 for every other.
+    List(Vec<u8>),
+}
+
 /// One of `regions`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,7 +141,7 @@ pub enum LengthConfig {
 }
 
 /// Keys that every model takes.
-const COMMON: [&str; 5] = ["model", "target", "select", "bits", "at_least"];
+const COMMON: [&str; 6] = ["model", "target", "select", "bits", "protect", "at_least"];
 
 impl FaultConfig {
     /// Puts every default that all models have in its place.
@@ -158,6 +171,21 @@ impl FaultConfig {
     pub fn bits(&self) -> Result<BitSelection, String> {
         let text = self.bits.as_deref().unwrap_or("all");
         text.parse().map_err(|error| format!("[fault] bits: {error}"))
+    }
+
+    /// The bits that never fail.
+    ///
+    /// # Errors
+    /// What is wrong with `protect`.
+    pub fn protected(&self) -> Result<Option<ProtectedBits>, String> {
+        Ok(match &self.protect {
+            None => None,
+            Some(ProtectConfig::List(flags)) => Some(ProtectedBits::List(flags.clone())),
+            Some(ProtectConfig::Bits(text)) => {
+                let bits = text.parse().map_err(|error| format!("[fault] protect: {error}"))?;
+                Some(ProtectedBits::Bits(bits))
+            }
+        })
     }
 
     /// The points, in order.
@@ -221,6 +249,7 @@ impl FaultConfig {
             return Err(format!("[fault] target = \"{target}\" is not supported; supported: weights"));
         }
         self.bits()?;
+        self.protected()?;
         if self.at_least.is_some_and(|least| least != 1) {
             return Err("[fault] at_least is 1, or left out".into());
         }
@@ -296,12 +325,13 @@ impl FaultConfig {
     fn check_parts(&self) -> Result<(), String> {
         for (place, part) in self.parts.iter().flatten().enumerate() {
             let wrong = |what: &str| Err(format!("[[fault.parts]] {}: {what}", place + 1));
-            if part.select.is_some()
+            if part.protect.is_some()
+                || part.select.is_some()
                 || part.target.is_some()
                 || part.bits.is_some()
                 || part.at_least.is_some()
             {
-                return wrong("select, target, bits and at_least stand in [fault], for all parts");
+                return wrong("select, target, bits, protect and at_least stand in [fault], for all parts");
             }
             part.check().map_err(|reason| format!("[[fault.parts]] {}: {reason}", place + 1))?;
             if place > 0 && part.amounts().len() != 1 {
@@ -534,6 +564,7 @@ mod tests {
             ("rates = [0.1]\nat_least = 2", "at_least is 1"),
             ("rates = [0.1]\ntarget = \"inputs\"", "supported: weights"),
             ("rates = [0.1]\nbits = \"top\"", "`top` selects no bits"),
+            ("rates = [0.1]\nprotect = \"top\"", "[fault] protect: `top` selects no bits"),
             ("model = \"mixture\"\n[[parts]]\nrates = [0.1]\nselect = [\"a\"]", "stand in [fault]"),
             (
                 "model = \"mixture\"\n[[parts]]\nrates = [0.1]\n[[parts]]\nrates = [0.1, 0.2]",

@@ -17,6 +17,6 @@ pub use campaign::{Campaign, Trial, candidates, pattern_digest};
 pub use chip_config::{ChipConfig, OffsetConfig, RandomOffset, SyntheticConfig};
 pub use config::{Compat, Config, ModelConfig, OutputConfig, RunConfig, read_config, resolved_toml};
 pub use error::CampaignError;
-pub use fault_config::{FaultConfig, LengthConfig, RegionConfig, ValueConfig};
+pub use fault_config::{FaultConfig, LengthConfig, ProtectConfig, RegionConfig, ValueConfig};
 pub use identity::Identity;
 pub use run::{End, Event, RunOptions, Shard, ShardError};

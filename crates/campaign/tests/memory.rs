@@ -143,6 +143,9 @@ fn every_fault_model_runs() {
         (&["fault.model=random-value", "fault.fractions=[0.01]"], |t| t.faults > 1000),
         (&["fault.fractions=[0.01]"], |t| t.faults == 665),
         (&["fault.model=burst", "fault.length=4", "fault.counts=[10]"], |t| (35..=40).contains(&t.faults)),
+        (&["fault.protect=exponent", "fault.rates=[1e-3]"], |t| {
+            t.faults > 0 && t.by_bit.keys().all(|bit| !(23..31).contains(bit))
+        }),
         (&["fault.sites=['conv1.weight:0:30', 'fc.bias@lbi:0']"], |t| t.by_bit.keys().copied().eq([30, 31])),
         (&["fault.rates=[1e-9]", "fault.at_least=1"], |t| t.faults >= 1),
         (

@@ -118,6 +118,11 @@ fn range(text: &str) -> Option<(u64, u64)> {
     }
 }
 
+/// Whether what follows an `@` is one of the notations by index.
+fn is_index(rest: &str) -> bool {
+    rest.split_once(':').is_some_and(|(kind, _)| matches!(kind, "lbi" | "address" | "wbi"))
+}
+
 fn place_of(text: &str) -> Option<(&str, Place)> {
     if let Some((tensor, rest)) = text.rsplit_once('@')
         && let Some((kind, numbers)) = rest.split_once(':')
@@ -126,6 +131,10 @@ fn place_of(text: &str) -> Option<(&str, Place)> {
             "lbi" => return range(numbers).map(|(start, end)| (tensor, Place::LayerBits { start, end })),
             "address" => return range(numbers).map(|(start, end)| (tensor, Place::Addresses { start, end })),
             "wbi" => {
+                // Such a name could not be written as TENSOR:INDEX:BIT.
+                if tensor.rsplit_once('@').is_some_and(|(_, rest)| is_index(rest)) {
+                    return None;
+                }
                 let (index, bit) = numbers.split_once(',')?;
                 let (index, bit) = (Some(number(index)?), small(Some(number(bit)?))?);
                 return Some((tensor, Place::Bits { index, bit }));

@@ -96,6 +96,8 @@ pub enum SpaceError {
 /// Bits of every word that never change, whatever the fault model (SPEC 2.1, S14).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProtectedBits {
+    /// These bits of each format.
+    Bits(BitSelection),
     /// The bits that are set.
     Mask(u64),
     /// One number for each bit of a word, bit 0 first: 1 protects it, 0 does not.
@@ -107,6 +109,9 @@ impl ProtectedBits {
     fn mask(&self, tensor: &SpaceTensor) -> Result<u64, SpaceError> {
         let (name, format) = (|| tensor.name.clone(), tensor.format);
         match self {
+            Self::Bits(bits) => {
+                bits.mask(format).map_err(|source| SpaceError::Bits { tensor: name(), source })
+            }
             Self::Mask(mask) if mask & !format.mask() != 0 => {
                 Err(SpaceError::ProtectedMask { tensor: name(), format, mask: *mask })
             }
@@ -272,6 +277,8 @@ mod tests {
     fn protected_bits_are_left_out() {
         let tensors = [candidate("a", Format::U8, 2), candidate("b", Format::U8, 3)];
         let space = FaultSpace::select(tensors, &Selector::all(), BitSelection::Msb).unwrap();
+        let bits = space.without(&ProtectedBits::Bits(BitSelection::Bit(3))).map(|space| space.bits());
+        assert_eq!(bits, Ok(5));
         let masks = |protected: ProtectedBits| {
             let space = space.without(&protected)?;
             Ok::<_, SpaceError>(space.tensors().iter().map(|tensor| tensor.mask).collect::<Vec<u64>>())
