@@ -35,7 +35,7 @@ const TASKS: &[Task] = &[
     Task { name: "demo", about: "build in release and run the shipped campaign", run: |_| examples::demo() },
     Task {
         name: "test",
-        about: "formatting, clippy, layers, all tests, doctests, docs, licences, README, examples",
+        about: "formatting, clippy, layers, all tests, the fuzz corpus, doctests, docs, licences, README, examples",
         run: |_| test::run(),
     },
     Task { name: "bench", about: "run the benchmarks; arguments go to them", run: bench::run },

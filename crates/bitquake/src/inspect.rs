@@ -123,7 +123,7 @@ pub fn inspect_stored(
     let file = TensorFile::open(path)?;
     let key = StreamKey { seed: 0, point: 0, trial: 0 };
     let memory = Memory::new(storage, file.tensors(), &file, key).map_err(CampaignError::from)?;
-    let space = FaultSpace::select(memory.candidates(), &Selector::new(select)?, bits)?;
+    let space = memory.fault_space(select, bits)?;
     Ok(told(&file, &space, Some(&memory)))
 }
 

@@ -3,11 +3,11 @@
 use bitquake_bits::WordStore;
 use bitquake_data::{Dataset, load};
 use bitquake_engine::{EngineError, Model};
-use bitquake_fault::{Candidate, Elements, FaultModel, FaultPattern, FaultSpace, Faults, Hits, Selector};
+use bitquake_fault::{Candidate, Elements, FaultModel, FaultPattern, FaultSpace, Faults, Hits};
 use bitquake_record::{Amount, PointPlan, ProtectionRecord, SpaceTensorRecord, StorageRecord};
 use bitquake_sample::StreamKey;
 use bitquake_storage::Memory;
-use bitquake_tensors::{Dtype, Role, TensorFile, TensorInfo};
+use bitquake_tensors::{Dtype, TensorFile, TensorInfo};
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
@@ -62,14 +62,14 @@ impl Campaign {
         Ok((campaign, model))
     }
 
-    /// That every point can be drawn: sites that do not exist and counts beyond the space are told before the first trial.
+    /// That every point can be drawn: sites that do not exist, counts beyond the space and conditions that cannot be met are
+    /// told before the golden run. Ordinary rates can always be drawn.
     fn check_counts(&self) -> Result<(), CampaignError> {
-        let certain = |amount: &Amount| matches!(amount, Amount::Count(_) | Amount::Fraction(_));
+        let is_checked =
+            |amount: &Amount| self.config.fault.at_least.is_some() || !matches!(amount, Amount::Rate(_));
         let points = self.config.fault.amounts();
-        (0..)
-            .zip(&points)
-            .filter(|(_, amount)| certain(amount))
-            .try_for_each(|(point, _)| self.draw(point, 0).map(|_| ()))
+        let mut checked = (0..).zip(&points).filter(|(_, amount)| is_checked(amount));
+        checked.try_for_each(|(point, _)| self.draw(point, 0).map(|_| ()))
     }
 
     /// The configuration.
@@ -197,11 +197,12 @@ impl Campaign {
 
 /// The bits of the memory that a configuration selects.
 fn fault_space(config: &Config, memory: &Memory) -> Result<FaultSpace, CampaignError> {
-    let selector = Selector::new(config.fault.select())?;
-    let bits = config.fault.bits().map_err(|reason| CampaignError::config("campaign", reason))?;
-    let space = FaultSpace::select(memory.candidates(), &selector, bits)?;
-    let protected = config.fault.protected().map_err(|reason| CampaignError::config("campaign", reason))?;
-    Ok(protected.map_or(Ok(space.clone()), |protected| space.without(&protected))?)
+    let wrong = |reason| CampaignError::config("campaign", reason);
+    let space = memory.fault_space(config.fault.select(), config.fault.bits().map_err(wrong)?)?;
+    match config.fault.protected().map_err(wrong)? {
+        Some(protected) => Ok(memory.spare(&space, &protected)?),
+        None => Ok(space),
+    }
 }
 
 /// The tensors of a file that may belong to a fault space: those with a format of the table.
@@ -215,7 +216,7 @@ fn candidate(tensor: &TensorInfo) -> Option<Candidate<'_>> {
             name: &tensor.name,
             format,
             elements: tensor.elements(),
-            by_name_only: tensor.role == Role::Attribute,
+            by_name_only: !tensor.role.is_reached_by_globs(),
         }),
         Dtype::Other(_) => None,
     }

@@ -122,6 +122,14 @@ impl FaultConfig {
             Some(OffsetConfig::Named(RandomOffset::Random)) | None => Offset::Random,
         };
         let voltage = if let Amount::Voltage(volts) = amount { Some(volts) } else { None };
+        if let (ChipConfig::Synthetic(SyntheticConfig { synthetic, .. }), Some(volts)) = (chip, voltage)
+            && volts < synthetic.lowest
+        {
+            let lowest = synthetic.lowest;
+            return Err(format!(
+                "[fault] voltages: {volts} is below the synthetic chip's lowest = {lowest}, where its cells end"
+            ));
+        }
         Ok(FaultModel::Map(MapFaults { chip: Arc::new(chip.load()?), voltage, offset }))
     }
 }
@@ -150,6 +158,13 @@ mod tests {
         let read = fault(&format!("model = \"map\"\nvoltages = [0.85]\nchip = {path:?}\noffset = [0, 64]"));
         assert_eq!(read.chip.as_ref().unwrap().load().unwrap(), chip);
         assert!(matches!(read.model(Amount::Voltage(0.85)), Ok(FaultModel::Map(_))));
+    }
+
+    #[test]
+    fn a_voltage_at_which_a_synthetic_chip_has_no_more_cells_is_refused() {
+        let made = fault("model = \"map\"\nvoltages = [0.85]\nchip = { synthetic = { lowest = 0.8 } }");
+        let said = made.model(Amount::Voltage(0.7)).unwrap_err();
+        assert!(said.contains("0.7 is below the synthetic chip's lowest = 0.8"), "{said}");
     }
 
     #[test]

@@ -164,6 +164,14 @@ fn resolve_paths(table: &mut Table, base: &Path) {
             *path = full.to_owned();
         }
     }
+    let parts = table.get_mut("fault").and_then(|fault| fault.get_mut("parts"));
+    for part in parts.and_then(toml::Value::as_array_mut).into_iter().flatten() {
+        if let Some(toml::Value::String(path)) = part.get_mut("chip")
+            && let Some(full) = resolved(base, Path::new(path.as_str())).to_str()
+        {
+            *path = full.to_owned();
+        }
+    }
 }
 
 fn resolved(base: &Path, path: &Path) -> PathBuf {

@@ -230,8 +230,11 @@ impl FaultConfig {
     /// # Errors
     /// How many amounts there are instead, or that selections do not belong here.
     pub fn only_model(&self) -> Result<FaultModel, String> {
-        if self.select.is_some() || self.bits.is_some() || self.at_least.is_some() {
-            return Err("select, bits and at_least are not part of the model here".into());
+        if self.select.is_some() || self.bits.is_some() || self.protect.is_some() || self.at_least.is_some() {
+            return Err(
+                "select, bits, protect and at_least are no keys here; the options --select and --bits select"
+                    .into(),
+            );
         }
         match self.amounts().as_slice() {
             [amount] => self.model(*amount),

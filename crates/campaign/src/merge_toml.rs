@@ -5,7 +5,8 @@ use toml::{Table, Value};
 use crate::error::CampaignError;
 
 /// Keys of `[fault]` that say how many faults there are: one of them takes the place of the others.
-const AMOUNTS: [&str; 7] = ["rates", "counts", "fractions", "sites", "position_rates", "regions", "voltages"];
+const AMOUNTS: [&str; 8] =
+    ["rates", "counts", "fractions", "sites", "position_rates", "regions", "voltages", "parts"];
 
 /// Puts `over` on top of `base`: tables are merged, anything else is replaced. An amount of faults replaces any other.
 pub(crate) fn merge_campaign(base: &mut Table, over: Table) {

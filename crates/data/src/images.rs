@@ -2,7 +2,7 @@
 
 use crate::array::{Array, Order};
 use crate::error::{DataError, Place};
-use crate::preprocess::{Layout, Normalize, Preprocess};
+use crate::preprocess::{Layout, PerChannel, Preprocess};
 
 /// What an error says of element types that cannot be images.
 pub(crate) const WANTED: &str = "images need one of u1, i1, u2, i2, f2, f4, f8";
@@ -42,8 +42,9 @@ impl Geometry {
     }
 
     /// Appends one image, given in the order of the file's axes.
-    fn append(&self, stored: &[f32], normalize: &[Normalize], images: &mut Vec<f32>) {
-        for (channel, normalize) in normalize.iter().enumerate() {
+    fn append(&self, stored: &[f32], normalize: PerChannel<'_>, images: &mut Vec<f32>) {
+        for channel in 0..self.channels {
+            let normalize = normalize.of(channel);
             if self.is_interleaved {
                 let plane = stored.iter().skip(channel).step_by(self.channels);
                 images.extend(plane.map(|&value| normalize.apply(value)));
@@ -72,8 +73,8 @@ pub(crate) fn read(mut array: Array<'_>, keep: u64, preprocess: &Preprocess) -> 
     let geometry = Geometry::new(&array.place, &array.header.shape, preprocess.layout)?;
     let normalize = preprocess.per_channel(geometry.channels)?;
     let mut values = match array.header.order {
-        Order::C => read_in_order(&mut array, &geometry, keep, &normalize)?,
-        Order::Fortran => gather(&mut array, &geometry, keep, &normalize)?,
+        Order::C => read_in_order(&mut array, &geometry, keep, normalize)?,
+        Order::Fortran => gather(&mut array, &geometry, keep, normalize)?,
     };
     array.finish()?;
     values.shrink_to_fit();
@@ -85,7 +86,7 @@ fn read_in_order(
     array: &mut Array<'_>,
     geometry: &Geometry,
     keep: u64,
-    normalize: &[Normalize],
+    normalize: PerChannel<'_>,
 ) -> Result<Vec<f32>, DataError> {
     let image_bytes = array.declared_bytes() / geometry.count;
     let (mut images, mut bytes, mut stored) = (Vec::new(), Vec::new(), Vec::new());
@@ -105,7 +106,7 @@ fn gather(
     array: &mut Array<'_>,
     geometry: &Geometry,
     keep: u64,
-    normalize: &[Normalize],
+    normalize: PerChannel<'_>,
 ) -> Result<Vec<f32>, DataError> {
     let mut bytes = Vec::new();
     array.read(array.declared_bytes(), &mut bytes)?;

@@ -57,23 +57,29 @@ impl Preprocess {
         Ok(())
     }
 
-    /// The operations of each channel.
-    pub(crate) fn per_channel(&self, channels: usize) -> Result<Vec<Normalize>, ConfigError> {
+    /// The operations of each channel, of which `channels` are declared. Nothing is kept for each: there may be none of them.
+    pub(crate) fn per_channel(&self, channels: usize) -> Result<PerChannel<'_>, ConfigError> {
         self.validate()?;
         check_count("preprocess.mean", self.mean.len(), channels)?;
         check_count("preprocess.std", self.std.len(), channels)?;
+        Ok(PerChannel(self))
+    }
+}
+
+/// The operations of each channel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PerChannel<'a>(&'a Preprocess);
+
+impl PerChannel<'_> {
+    /// Those of one channel, which exists.
+    pub(crate) fn of(self, channel: usize) -> Normalize {
         // Subtracting 0 and dividing by 1 change no value, so keys left out need no case of their own.
-        let of = |values: &[f32], channel: usize, none: f32| match values {
+        let of = |values: &[f32], none: f32| match values {
             [] => none,
             [all] => *all,
             each => each[channel],
         };
-        let normalize = |channel| Normalize {
-            scale: self.scale,
-            mean: of(&self.mean, channel, 0.0),
-            std: of(&self.std, channel, 1.0),
-        };
-        Ok((0..channels).map(normalize).collect())
+        Normalize { scale: self.0.scale, mean: of(&self.0.mean, 0.0), std: of(&self.0.std, 1.0) }
     }
 }
 

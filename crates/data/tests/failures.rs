@@ -219,6 +219,11 @@ fn headers_that_lie_do_not_exhaust_memory() {
         .error(&config(DataFormat::Idx));
     assert!(error.ends_with("which is too large to be real"), "{error}");
 
+    // Nothing is kept for each of four billion channels.
+    let error = Folder::with(&idx_bytes(0x0804, &[1, huge, 1, 1], &[0; 100]), &labels)
+        .error(&config(DataFormat::Idx));
+    assert!(error.ends_with("declares 4294967295 bytes of data, and 100 are there"), "{error}");
+
     let label = npy_bytes("|u1", false, &[1], &[0]);
     for is_fortran in [false, true] {
         for shape in [&[1, 1 << 40][..], &[1, 1 << 20, 1 << 20, 1 << 19]] {

@@ -293,6 +293,7 @@ mod tests {
             "w@lbi:1..",
             "w@wbi:1",
             "w@lbi:a",
+            "w@address:3 w@wbi:1,2",
         ] {
             assert!(matches!(bad.parse::<SiteRange>(), Err(SiteRangeError::Unknown { .. })), "{bad}");
         }

@@ -113,6 +113,12 @@ impl Selector {
         }
     }
 
+    /// Whether a `!` pattern leaves the name out.
+    #[must_use]
+    pub fn excludes(&self, name: Name<'_>) -> bool {
+        self.exclude.iter().any(|pattern| pattern.matches(name))
+    }
+
     fn patterns(&self) -> Vec<String> {
         let included = self.include.iter().map(|pattern| pattern.text.clone());
         included.chain(self.exclude.iter().map(|pattern| format!("!{}", pattern.text))).collect()

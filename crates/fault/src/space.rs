@@ -143,10 +143,19 @@ impl FaultSpace {
             .map(|candidate| Name { text: candidate.name, by_name_only: candidate.by_name_only })
             .collect();
         let chosen = selector.matches(&names)?;
+        let chosen = candidates.into_iter().zip(chosen).filter(|(_, chosen)| *chosen);
+        Self::gather(chosen.map(|(candidate, _)| (candidate, bits)))
+    }
+
+    /// These bits of these tensors, in this order. Tensors without elements are left out.
+    ///
+    /// # Errors
+    /// [`SpaceError`] when a tensor's format has no such bits, or there are too many.
+    pub fn gather<'a>(
+        tensors: impl IntoIterator<Item = (Candidate<'a>, BitSelection)>,
+    ) -> Result<Self, SpaceError> {
         let mut space = Self { tensors: Vec::new() };
-        for (candidate, _) in candidates.iter().zip(chosen).filter(|(_, chosen)| *chosen) {
-            space.add(candidate, bits)?;
-        }
+        tensors.into_iter().try_for_each(|(candidate, bits)| space.add(&candidate, bits))?;
         Ok(space)
     }
 
@@ -185,9 +194,22 @@ impl FaultSpace {
     /// # Ok::<(), bitquake_fault::SpaceError>(())
     /// ```
     pub fn without(&self, protected: &ProtectedBits) -> Result<Self, SpaceError> {
+        self.without_in(protected, |_| true)
+    }
+
+    /// The same for the tensors alone whose name `is_meant`; the others keep all their bits.
+    ///
+    /// # Errors
+    /// As [`without`](Self::without).
+    pub fn without_in(
+        &self,
+        protected: &ProtectedBits,
+        is_meant: impl Fn(&str) -> bool,
+    ) -> Result<Self, SpaceError> {
         let mut tensors = Vec::with_capacity(self.tensors.len());
         for tensor in &self.tensors {
-            let mask = tensor.mask & !protected.mask(tensor)?;
+            let protected = if is_meant(&tensor.name) { protected.mask(tensor)? } else { 0 };
+            let mask = tensor.mask & !protected;
             tensors.push(SpaceTensor { mask, ..tensor.clone() });
         }
         tensors.retain(|tensor| tensor.mask != 0);

@@ -116,5 +116,5 @@ pub const METRICS: &[Metric] = &[
     of_protection!(miscorrected, "code words whose faults were taken for others, and made worse"),
     of_protection!(silent, "code words whose faults went unnoticed"),
     of_protection!(guarded, "values that a range guard replaced"),
-    of_protection!(residual, "bits of the network's words that are wrong after the protections"),
+    of_protection!(residual, "bits of the stored words that are wrong after the protections did their work"),
 ];

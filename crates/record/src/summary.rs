@@ -136,7 +136,9 @@ fn summarise_point(
             let values: Vec<f64> = trials.iter().filter_map(|trial| metric.of(trial)).collect();
             let summary = Summary::of(&values)?;
             let interval = mean_estimate(&values, options.confidence)?.and_then(|estimate| estimate.interval);
-            let overall = plan.weight.zip(metric.of_golden(&golden.metrics)).zip(summary);
+            // A metric that some trials lack (a loss that is not finite) has no mean over all of them.
+            let of_all = summary.filter(|summary| summary.n == trials.len() as u64);
+            let overall = plan.weight.zip(metric.of_golden(&golden.metrics)).zip(of_all);
             let overall = overall.map(|((weight, clean), summary)| Overall {
                 mean: weighted(summary.mean, weight, clean),
                 interval: interval.map(|interval| interval.weighted(weight, clean)),

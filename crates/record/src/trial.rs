@@ -136,7 +136,7 @@ pub struct ProtectionRecord {
     pub silent: u64,
     /// Values that a range guard replaced.
     pub guarded: u64,
-    /// Bits of the network's own words that are wrong after the protections did their work.
+    /// Bits of the stored words, without check bits, that are wrong after the protections did their work.
     pub residual: u64,
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use bitquake_bits::{Format, WordStore, Words};
+use bitquake_bits::{BitSelection, Format, WordStore, Words};
 use bitquake_fault::protect::ResolvedPattern;
-use bitquake_fault::{Candidate, FaultPattern, Name, PatternError, Selector, TensorFlips};
+use bitquake_fault::{
+    Candidate, FaultPattern, FaultSpace, Name, PatternError, ProtectedBits, Selector, SpaceError, TensorFlips,
+};
 use bitquake_quant::{Quantizer, QuantizerSpec};
 use bitquake_sample::StreamKey;
 use bitquake_tensors::{Dtype, Role, TensorInfo};
@@ -36,6 +38,8 @@ pub(crate) struct Entry {
     pub(crate) format: Format,
     pub(crate) elements: u64,
     pub(crate) by_name_only: bool,
+    /// The tensor whose check bits these are.
+    pub(crate) checks: Option<String>,
 }
 
 impl Memory {
@@ -73,8 +77,8 @@ impl Memory {
     fn add_native(&mut self, tensor: &TensorInfo, is_elsewhere: bool) {
         if let Some(format) = tensor.dtype.format() {
             let (name, elements) = (tensor.name.clone(), tensor.elements());
-            let by_name_only = is_elsewhere || tensor.role == Role::Attribute;
-            self.entries.push(Entry { name, format, elements, by_name_only });
+            let by_name_only = is_elsewhere || !tensor.role.is_reached_by_globs();
+            self.entries.push(Entry { name, format, elements, by_name_only, checks: None });
         }
     }
 
@@ -95,6 +99,7 @@ impl Memory {
             format: words.format(),
             elements: words.elements(),
             by_name_only,
+            checks: None,
         };
         self.entries.push(entry(name(), &coded.words(), false));
         let parts =
@@ -105,14 +110,40 @@ impl Memory {
     }
 
     /// What may belong to a fault space: every tensor; after each that is protected its check bits, named `TENSOR@check` and
-    /// so on; and after each that is coded its parts, named `TENSOR@scale` and so on, which are selected by name alone.
+    /// so on; and after each that is coded its parts, named `TENSOR@scale` and so on.
     pub fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
-        self.entries.iter().map(|entry| Candidate {
-            name: &entry.name,
-            format: entry.format,
-            elements: entry.elements,
-            by_name_only: entry.by_name_only,
-        })
+        self.entries.iter().map(Entry::candidate)
+    }
+
+    /// The fault space of a selection: the chosen bits of the chosen tensors, and all bits of their check bits and copies,
+    /// unless those are left out by name (`!*@check`). Globs reach parts and check bits only with an `@`.
+    ///
+    /// # Errors
+    /// [`SpaceError`] when a pattern matches nothing or a selected tensor's format has no such bits.
+    pub fn fault_space(&self, select: &[String], bits: BitSelection) -> Result<FaultSpace, SpaceError> {
+        let selector = Selector::new(select)?;
+        let names: Vec<Name<'_>> = self.entries.iter().map(Entry::selectable).collect();
+        let chosen = selector.matches(&names)?;
+        let named: HashSet<&str> =
+            names.iter().zip(&chosen).filter(|(_, chosen)| **chosen).map(|(name, _)| name.text).collect();
+        let follows = |entry: &Entry| {
+            let is_owner_chosen = entry.checks.as_ref().is_some_and(|owner| named.contains(owner.as_str()));
+            is_owner_chosen && !selector.excludes(entry.selectable())
+        };
+        let taken = self.entries.iter().filter(|entry| named.contains(entry.name.as_str()) || follows(entry));
+        FaultSpace::gather(
+            taken.map(|entry| {
+                (entry.candidate(), if entry.checks.is_some() { BitSelection::All } else { bits })
+            }),
+        )
+    }
+
+    /// A fault space without the bits that never fail; check bits keep all theirs.
+    ///
+    /// # Errors
+    /// [`SpaceError`] when a tensor's format has no such bits, or nothing is left.
+    pub fn spare(&self, space: &FaultSpace, protected: &ProtectedBits) -> Result<FaultSpace, SpaceError> {
+        space.without_in(protected, |tensor| self.checks(tensor).is_none())
     }
 
     /// A tensor that is held as codes; `None` for one that is not.
@@ -224,10 +255,27 @@ impl Memory {
     }
 }
 
+impl Entry {
+    fn candidate(&self) -> Candidate<'_> {
+        let Self { format, elements, by_name_only, .. } = *self;
+        Candidate { name: &self.name, format, elements, by_name_only }
+    }
+
+    pub(crate) fn selectable(&self) -> Name<'_> {
+        Name { text: &self.name, by_name_only: self.by_name_only }
+    }
+}
+
 /// A tensor, and its check bits.
 fn with_checks(entry: Entry, shield: &Shield) -> Vec<Entry> {
-    let by_name_only = entry.by_name_only;
-    let check = |(name, format, elements)| Entry { name, format, elements, by_name_only };
+    let owner = entry.name.clone();
+    let check = |(name, format, elements)| Entry {
+        name,
+        format,
+        elements,
+        by_name_only: true,
+        checks: Some(owner.clone()),
+    };
     let checks: Vec<Entry> = shield.parts(&entry.name).map(check).collect();
     [entry].into_iter().chain(checks).collect()
 }
@@ -257,7 +305,7 @@ fn specs(
         tensors.iter().filter(|tensor| matches!(tensor.dtype, Dtype::Known(_))).collect();
     let names: Vec<Name<'_>> = known
         .iter()
-        .map(|tensor| Name { text: &tensor.name, by_name_only: tensor.role == Role::Attribute })
+        .map(|tensor| Name { text: &tensor.name, by_name_only: !tensor.role.is_reached_by_globs() })
         .collect();
     for (place, over) in spec.overrides.iter().enumerate() {
         let chosen = Selector::new(&over.select)?.matches(&names)?;

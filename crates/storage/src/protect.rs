@@ -140,8 +140,7 @@ impl Shield {
 }
 
 fn chosen<'e>(select: &[String], entries: &'e [Entry]) -> Result<Vec<&'e Entry>, SelectorError> {
-    let names: Vec<Name<'_>> =
-        entries.iter().map(|entry| Name { text: &entry.name, by_name_only: entry.by_name_only }).collect();
+    let names: Vec<Name<'_>> = entries.iter().map(Entry::selectable).collect();
     let chosen = Selector::new(select)?.matches(&names)?;
     Ok(entries.iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(entry, _)| entry).collect())
 }

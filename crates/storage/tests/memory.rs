@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use bitquake_bits::{BitSelection, Format, WordStore, Words, WordsMut};
-use bitquake_fault::{FaultModel, FaultPattern, FaultSpace, Hits, Selector, TensorFlips};
+use bitquake_fault::{FaultModel, FaultPattern, FaultSpace, Hits, ProtectedBits, TensorFlips};
 use bitquake_sample::{Rate, StreamKey};
 use bitquake_storage::{Memory, StorageError, StorageSpec};
 use bitquake_tensors::{Dtype, Origin, Place, Role, StorageForm, TensorInfo};
@@ -71,7 +71,8 @@ fn stored(spec: &str) -> (Memory, Model) {
 }
 
 fn space(memory: &Memory, select: &[&str]) -> FaultSpace {
-    FaultSpace::select(memory.candidates(), &Selector::new(select).unwrap(), BitSelection::All).unwrap()
+    let select: Vec<String> = select.iter().map(ToString::to_string).collect();
+    memory.fault_space(&select, BitSelection::All).unwrap()
 }
 
 fn names(space: &FaultSpace) -> Vec<(&str, String, u64)> {
@@ -344,4 +345,22 @@ fn protections_that_cannot_be_are_named() {
         let said = memory(spec, &model()).unwrap_err().to_string();
         assert!(said.contains(want), "{spec}: {said}");
     }
+}
+
+#[test]
+fn check_bits_follow_their_tensor() {
+    let (memory, _) = stored("[[protect]]\nkind = \"secded\"\ndata_bits = 32\n");
+    let names = |select: &[&str]| -> Vec<String> {
+        space(&memory, select).tensors().iter().map(|tensor| tensor.name.clone()).collect()
+    };
+    assert_eq!(names(&["conv.bias"]), ["conv.bias", "conv.bias@check"]);
+    assert_eq!(names(&["conv.*", "!*.bias"]), ["conv.weight", "conv.weight@check"]);
+    assert_eq!(names(&["conv.bias", "!*@check"]), ["conv.bias"]);
+    assert_eq!(names(&["conv.bias@check"]), ["conv.bias@check"]);
+    // Bits are those of the tensors' words; check bits are hit all the same.
+    let sign = memory.fault_space(&["conv.weight".into()], BitSelection::Sign).unwrap();
+    assert_eq!(sign.tensors().iter().map(|tensor| tensor.bits()).collect::<Vec<_>>(), [24, 24 * 7]);
+    let all = space(&memory, &["conv.weight"]);
+    let spared = memory.spare(&all, &ProtectedBits::Bits(BitSelection::Exponent)).unwrap();
+    assert_eq!(spared.bits(), all.bits() - 24 * 8);
 }

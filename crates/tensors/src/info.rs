@@ -76,9 +76,19 @@ pub enum Role {
     /// A stored parameter that was measured and not trained: the running mean and variance of a batch normalisation. In the
     /// fault space, but no quantizer's business.
     Statistic,
+    /// A second name for the words of an earlier tensor: outside the fault space unless selected by its exact name, so that
+    /// no bit counts twice.
+    Alias,
     /// A setting that happens to be stored as a tensor: shapes, axes, bounds, and every dtype that is no number
     /// format. Outside the fault space unless selected by its exact name.
     Attribute,
+}
+
+impl Role {
+    /// Whether globs select it: whether it belongs to the fault space of a whole file.
+    pub fn is_reached_by_globs(self) -> bool {
+        matches!(self, Role::Weight | Role::Statistic)
+    }
 }
 
 impl fmt::Display for Role {
@@ -86,6 +96,7 @@ impl fmt::Display for Role {
         f.pad(match self {
             Role::Weight => "weight",
             Role::Statistic => "statistic",
+            Role::Alias => "alias",
             Role::Attribute => "attribute",
         })
     }

@@ -9,6 +9,7 @@ const SIGNATURES: &[(&[u8], &str)] = &[
     (b"\x80\x03", "is a Python pickle"),
     (b"\x80\x04", "is a Python pickle"),
     (b"\x80\x05", "is a Python pickle"),
+    (b"\x89PNG", "is a PNG image"),
     (b"<!DOCTYPE", "is an HTML page"),
     (b"<html", "is an HTML page"),
 ];

@@ -105,7 +105,7 @@ fn chosen(known: &[&TensorInfo], select: &[String]) -> Result<Vec<bool>, Error> 
     }
     let names: Vec<Name<'_>> = known
         .iter()
-        .map(|tensor| Name { text: &tensor.name, by_name_only: tensor.role == Role::Attribute })
+        .map(|tensor| Name { text: &tensor.name, by_name_only: !tensor.role.is_reached_by_globs() })
         .collect();
     Ok(Selector::new(select)?.matches(&names)?)
 }

@@ -67,6 +67,19 @@ pub enum Kind {
     Replication,
 }
 
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Parity => "parity",
+            Self::Secded => "secded",
+            Self::DecTed => "dec-ted",
+            Self::Chipkill => "chipkill",
+            Self::Tmr => "tmr",
+            Self::Replication => "replication",
+        })
+    }
+}
+
 /// What happens to data with an error that is detected and cannot be corrected (DUE).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -88,7 +101,7 @@ pub enum ProtectError {
     #[error(transparent)]
     Bits(#[from] BitSelectionError),
     /// A field that means nothing for the kind of protection.
-    #[error("`{field}` means nothing for the protection {kind:?}")]
+    #[error("`{field}` means nothing for the protection `{kind}`")]
     Field {
         /// The kind.
         kind: Kind,

@@ -13,12 +13,18 @@ const MOST_DEPTH: usize = 400;
 /// How many values are looked at. Shared ones count each time, so that they cannot multiply without end.
 const MOST_VISITS: usize = 1 << 22;
 
-/// How many tensors are listed; each takes up to some 3 KiB.
+/// How many tensors are listed at most; each takes up to some 3 KiB.
 const MOST_TENSORS: usize = 1 << 18;
+/// How many a small pickle may list. Every other one must take a byte: dictionaries that hold one another twice would make
+/// gigabytes of a few hundred bytes.
+const FEW_TENSORS: usize = 1 << 10;
 
-/// The bytes of the longest name, and of all together.
+/// The bytes of the longest name, and of all together at most.
 const LONGEST_NAME: usize = 1 << 14;
 const MOST_NAMES: usize = 1 << 26;
+/// The bytes of names in a small pickle, and how many more for each of its bytes.
+const FEW_NAMES: usize = 1 << 20;
+const NAMES_A_BYTE: usize = 64;
 
 /// The entries of a module's state that hold tensors, directly or in further modules. They add nothing to names.
 const MODULE_PARTS: [&str; 3] = ["_parameters", "_buffers", "_modules"];
@@ -37,6 +43,8 @@ pub(super) fn tensors(pickle: &Pickle<'_>, root: &str) -> Result<Vec<(String, Vi
         path: HashSet::new(),
         visits: 0,
         name_bytes: 0,
+        most_tensors: MOST_TENSORS.min(FEW_TENSORS.saturating_add(pickle.end())),
+        most_names: MOST_NAMES.min(FEW_NAMES.saturating_add(pickle.end().saturating_mul(NAMES_A_BYTE))),
         root,
     };
     walk.visit(pickle.root())?;
@@ -54,6 +62,8 @@ struct Walk<'a> {
     path: HashSet<Id>,
     visits: usize,
     name_bytes: usize,
+    most_tensors: usize,
+    most_names: usize,
     root: &'a str,
 }
 
@@ -169,19 +179,19 @@ impl Walk<'_> {
     }
 
     fn found(&mut self, view: View) -> Done {
-        if self.found.len() >= MOST_TENSORS {
+        if self.found.len() >= self.most_tensors {
             return Err(CheckpointError::TooMany {
                 what: "tensors, shared ones counted each time",
-                limit: MOST_TENSORS,
+                limit: self.most_tensors,
             });
         }
         let base = if self.name.is_empty() { self.root } else { &self.name };
         let name = free_name(&mut self.names, base);
         self.name_bytes += name.len();
-        if self.name_bytes > MOST_NAMES {
+        if self.name_bytes > self.most_names {
             return Err(CheckpointError::TooMany {
                 what: "bytes in the names of tensors",
-                limit: MOST_NAMES,
+                limit: self.most_names,
             });
         }
         self.found.push((name, view));
@@ -233,6 +243,20 @@ mod tests {
         doubling.push(b'.');
         assert!(matches!(walk(&doubling), Err(CheckpointError::TooMany { limit: MOST_VISITS, .. })));
         assert_eq!(walk(b"\x80\x02]q\x00h\x00a."), Ok(0), "a list that holds itself");
+        // The same with dictionaries around one tensor: the pickle's size limits how many are listed.
+        let word = |text: &str| [&[b'X', text.len() as u8, 0, 0, 0], text.as_bytes()].concat();
+        let mut tensor = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((".to_vec();
+        tensor.extend([word("storage"), b"ctorch\nFloatStorage\n".to_vec(), word("0"), word("cpu")].concat());
+        tensor.extend(b"K\x01tQK\x00K\x01\x85K\x01\x85\x89}tRq\x00");
+        for index in 1..40 {
+            let inner = [b'h', index - 1];
+            let dict = [b"0}(", &word("a")[..], &inner, &word("b"), &inner, b"uq", &[index]].concat();
+            tensor.extend(dict);
+        }
+        tensor.push(b'.');
+        let limit = FEW_TENSORS + tensor.len();
+        let what = "tensors, shared ones counted each time";
+        assert_eq!(walk(&tensor), Err(CheckpointError::TooMany { what, limit }));
         // Keys of 1024 bytes, 17 deep.
         let key = [&b"X\x00\x04\x00\x00"[..], &[b'a'; 1024]].concat();
         let long =
