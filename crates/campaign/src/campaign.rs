@@ -189,6 +189,8 @@ impl Campaign {
         };
         StorageRecord {
             model: name.unwrap_or_default(),
+            memory: self.config.storage.to_string(),
+            check_bits: self.memory.check_bits(),
             bits: self.space.bits(),
             tensors: self.space.tensors().iter().map(tensor).collect(),
         }

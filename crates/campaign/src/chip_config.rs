@@ -98,8 +98,8 @@ fn npz(path: &Path) -> Result<ChipMap, String> {
         }
     };
     let (p01, p10, threshold) = (array("p01")?, array("p10")?, array("threshold")?);
-    let stuck: Option<Vec<i8>> =
-        array("stuck")?.map(|stuck| stuck.into_iter().map(|value| value as i8).collect());
+    let stuck = array("stuck")?.map(|stuck| stuck.into_iter().map(small).collect::<Result<Vec<i8>, _>>());
+    let stuck = stuck.transpose()?;
     let (rows, columns) = shape.ok_or("has none of the arrays p01, p10, threshold, stuck")?;
     let arrays = ChipArrays {
         p01: p01.as_deref(),
@@ -108,6 +108,15 @@ fn npz(path: &Path) -> Result<ChipMap, String> {
         stuck: stuck.as_deref(),
     };
     ChipMap::from_arrays(rows, columns, &arrays).map_err(|error| error.to_string())
+}
+
+fn small(value: f64) -> Result<i8, String> {
+    let small = value as i8;
+    if f64::from(small) == value {
+        Ok(small)
+    } else {
+        Err(format!("array `stuck` holds {value}, not -1, 0 or 1"))
+    }
 }
 
 impl FaultConfig {

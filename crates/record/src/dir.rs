@@ -74,7 +74,8 @@ impl ResultDir {
         let text = read(&path)?;
         let value: serde_json::Value =
             serde_json::from_str(&text).map_err(|error| RecordError::invalid(&path, error))?;
-        let found = value.get("schema").and_then(serde_json::Value::as_u64).unwrap_or(0) as u32;
+        let found = value.get("schema").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        let found = u32::try_from(found).unwrap_or(u32::MAX);
         if found > SCHEMA {
             return Err(RecordError::Newer { path, found });
         }

@@ -64,6 +64,12 @@ pub struct Machine {
 pub struct StorageRecord {
     /// The model's file name, without its folder.
     pub model: String,
+    /// What the memory holds of it, for people: the quantizer and the protections.
+    #[serde(default)]
+    pub memory: String,
+    /// Bits that the protections add to the memory.
+    #[serde(default)]
+    pub check_bits: u64,
     /// Bits that may be hit.
     pub bits: u64,
     /// The tensors that may be hit.

@@ -187,7 +187,13 @@ pub(crate) mod tests {
             identity: BTreeMap::new(),
             engine: Engine { name: "engine".into(), version: "1".into(), settings: String::new(), batch: 10 },
             machine: Machine { cpu: "cpu".into(), threads: 1, system: "linux".into() },
-            storage: StorageRecord { model: "m.onnx".into(), bits: 320, tensors: Vec::new() },
+            storage: StorageRecord {
+                model: "m.onnx".into(),
+                memory: String::new(),
+                check_bits: 0,
+                bits: 320,
+                tensors: Vec::new(),
+            },
             points: amounts.iter().enumerate().map(plan).collect(),
             metrics: Counts {
                 images: 100,

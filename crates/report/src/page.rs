@@ -67,6 +67,7 @@ pub fn html(input: &ReportInput<'_>) -> Result<String, ReportError> {
 struct Page<'a> {
     name: &'a str,
     model: &'a str,
+    memory: &'a str,
     bitquake: &'a str,
     amount_name: &'static str,
     margin: String,
@@ -113,6 +114,7 @@ impl<'a> Page<'a> {
         Self {
             name: &golden.name,
             model: &golden.storage.model,
+            memory: &golden.storage.memory,
             bitquake: &golden.bitquake,
             amount_name: view.amount_name(),
             margin: view.margin(),
@@ -184,6 +186,8 @@ fn setup(golden: &Golden) -> Vec<Fact> {
     let or_none = |text: &str| if text.is_empty() { NONE.to_owned() } else { text.to_owned() };
     vec![
         fact("model", or_none(&storage.model)),
+        fact("memory", or_none(&storage.memory)),
+        fact("check bits and copies", format!("{} bits", grouped(storage.check_bits))),
         fact("fault space", format!("{} bits in {tensors} tensors", grouped(storage.bits))),
         fact("engine", format!("{} {}", engine.name, engine.version)),
         fact("engine settings", or_none(&engine.settings)),

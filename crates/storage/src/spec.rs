@@ -1,5 +1,7 @@
 //! The table `[storage]`.
 
+use std::fmt;
+
 use bitquake_quant::QuantizerSpec;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -54,6 +56,29 @@ pub struct Override {
     pub spec: QuantizerSpec,
 }
 
+/// For people, on one line: `symmetric, 8 bits; 1 override; secded over 64 bits`.
+impl fmt::Display for StorageSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.base.is_native(), self.base.scheme, self.base.bits) {
+            (true, ..) => f.write_str("native words")?,
+            (false, Some(_), _) | (false, None, None) => {
+                write!(f, "{}", self.base.family.unwrap_or_default())?
+            }
+            (false, None, Some(bits)) => write!(f, "{}, {bits} bits", self.base.family.unwrap_or_default())?,
+        }
+        match self.overrides.len() {
+            0 => {}
+            1 => f.write_str("; 1 override")?,
+            count => write!(f, "; {count} overrides")?,
+        }
+        for rule in &self.protect {
+            write!(f, "; {}", rule.protection.kind)?;
+            rule.protection.data_bits.map_or(Ok(()), |bits| write!(f, " over {bits} bits"))?;
+        }
+        if self.guard.is_empty() { Ok(()) } else { f.write_str("; range guards") }
+    }
+}
+
 // By hand, because serde's `flatten` does not go together with refusing unknown keys.
 impl<'de> Deserialize<'de> for StorageSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -101,6 +126,15 @@ mod tests {
         assert_eq!(spec.base.family, Some(Family::Symmetric));
         assert_eq!(toml::to_string(&spec).unwrap(), text);
         assert_eq!(toml::from_str::<StorageSpec>("").unwrap(), StorageSpec::default());
+    }
+
+    #[test]
+    fn one_line_for_people() {
+        let line = |text: &str| toml::from_str::<StorageSpec>(text).unwrap().to_string();
+        assert_eq!(line(""), "native words");
+        let text = "family = \"symmetric\"\nbits = 8\n[[override]]\nselect = [\"a\"]\nbits = 4\n\
+                    [[protect]]\nkind = \"secded\"\ndata_bits = 64\n[[guard]]";
+        assert_eq!(line(text), "symmetric, 8 bits; 1 override; secded over 64 bits; range guards");
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Grid {
                 return None;
             }
             let piece = (&self.units[unit], at, end.min(len));
-            (at, end) = (end, end + run);
+            (at, end) = (end, end.saturating_add(run)); // a group may be as long as a number goes
             unit = if unit + 1 == self.units.len() { 0 } else { unit + 1 };
             Some(piece)
         })

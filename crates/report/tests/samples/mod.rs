@@ -127,7 +127,13 @@ fn golden(name: &str, amounts: &[Amount]) -> Golden {
             batch: 256,
         },
         machine: Machine { cpu: "Some CPU @ 2.80GHz".into(), threads: 2, system: "linux x86_64".into() },
-        storage: StorageRecord { model: "fashion_cnn.onnx".into(), bits, tensors },
+        storage: StorageRecord {
+            model: "fashion_cnn.onnx".into(),
+            memory: "native words".into(),
+            check_bits: 0,
+            bits,
+            tensors,
+        },
         points: amounts.iter().enumerate().map(plan).collect(),
         metrics: Counts {
             images: 2000,
