@@ -28,6 +28,14 @@ pub enum Error {
     /// A selection of tensors or bits.
     #[error(transparent)]
     Space(#[from] SpaceError),
+    /// A tensor whose bits have no meaning here.
+    #[error("tensor `{tensor}` is {dtype}: its words can be listed, not read or flipped")]
+    NoFormat {
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        dtype: String,
+    },
     /// Sites or counts outside the fault space.
     #[error(transparent)]
     Draw(#[from] DrawError),
@@ -83,9 +91,12 @@ impl Error {
                 ErrorKind::Usage
             }
             Self::Tensors(_) | Self::PatternFile { .. } | Self::Read { .. } => ErrorKind::BadInput,
-            Self::Selector(_) | Self::Space(_) | Self::Draw(_) | Self::Pattern(_) | Self::Report(_) => {
-                ErrorKind::Usage
-            }
+            Self::Selector(_)
+            | Self::Space(_)
+            | Self::NoFormat { .. }
+            | Self::Draw(_)
+            | Self::Pattern(_)
+            | Self::Report(_) => ErrorKind::Usage,
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use bitquake_bits::BitSelection;
-use bitquake_campaign::candidates;
-use bitquake_fault::{Explanation, FaultModel, FaultPattern, FaultSpace, Selector};
+use bitquake_fault::{Explanation, FaultModel, FaultPattern};
 use bitquake_record::write_atomically;
 use bitquake_sample::StreamKey;
 use bitquake_tensors::TensorFile;
 
 use crate::error::Error;
+use crate::select::fault_space;
 
 /// Where the flips come from.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ pub fn inject(file: &Path, source: &Source, out: &Path) -> Result<Injected, Erro
     let mut tensors = TensorFile::open(file)?;
     let (pattern, dormant, space_bits) = match source {
         Source::Draw { model, select, bits, key } => {
-            let space = FaultSpace::select(candidates(tensors.tensors()), &Selector::new(select)?, *bits)?;
+            let space = fault_space(&tensors, select, *bits)?;
             let resolved = model.draw(&space, key)?.resolve(&tensors)?;
             (resolved.pattern, resolved.dormant, Some(space.bits()))
         }

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use bitquake_bits::BitSelection;
-use bitquake_campaign::{CampaignError, candidates};
-use bitquake_fault::{Candidate, FaultSpace, Selector};
+use bitquake_campaign::CampaignError;
+use bitquake_fault::{Candidate, FaultSpace};
 use bitquake_graph::Graph;
 use bitquake_sample::StreamKey;
 use bitquake_storage::{Memory, StorageSpec};
@@ -15,6 +15,7 @@ use bitquake_tensors::{Dtype, Role, TensorFile, TensorInfo};
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::select::fault_space;
 
 pub use view::TensorView;
 
@@ -106,7 +107,7 @@ pub struct StoredPart {
 /// [`Error`] when the file cannot be read or the selection matches nothing.
 pub fn inspect(path: &Path, select: &[String], bits: BitSelection) -> Result<Inspection, Error> {
     let file = TensorFile::open(path)?;
-    let space = FaultSpace::select(candidates(file.tensors()), &Selector::new(select)?, bits)?;
+    let space = fault_space(&file, select, bits)?;
     Ok(told(&file, &space, None))
 }
 

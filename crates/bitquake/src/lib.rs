@@ -40,5 +40,6 @@ pub mod inspect;
 pub mod quantize;
 pub mod replay;
 pub mod results;
+mod select;
 
 pub use error::{Error, ErrorKind};

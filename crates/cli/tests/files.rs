@@ -247,3 +247,34 @@ fn closed_pipes_and_help_do_not_panic() {
     }
     run_line("doctor").ok();
 }
+
+/// Every kind of file goes through the same door: listed, hit, compared, restored.
+#[test]
+fn files_of_every_kind_are_hit_and_restored() {
+    let tensors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tensors/tests");
+    let temp = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| temp.path().join(name).to_string_lossy().into_owned();
+    for file in [
+        "pytorch/zip_checkpoint.pt",
+        "pytorch/legacy_checkpoint.pt",
+        "gguf/types.gguf",
+        "hdf5/v110.h5",
+        "numpy/stored.npz",
+        "numpy/fortran.npy",
+    ] {
+        let file = tensors.join(file).to_string_lossy().into_owned();
+        let (faulty, restored, pattern) = (at("faulty"), at("restored"), at("pattern.json"));
+        run(&["inject", &file, "-o", &faulty, "--count", "5", "--pattern-out", &pattern]).ok();
+        let told: Value = serde_json::from_str(&run(&["diff", &file, &faulty, "--json"]).ok()).expect("JSON");
+        assert_eq!(told["flips"], 5, "{file}");
+        run(&["inject", &faulty, "-o", &restored, "--pattern", &pattern]).ok();
+        assert_eq!(fs::read(&file).expect("there"), fs::read(&restored).expect("there"), "{file}");
+    }
+}
+
+#[test]
+fn tensors_without_a_number_format_are_called_so() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tensors/tests/gguf/types.gguf");
+    let said = run(&["inspect", &file.to_string_lossy(), "--select", "t.q5_0"]).failed(2);
+    assert!(said.contains("tensor `t.q5_0` is q5_0: its words can be listed"), "{said}");
+}

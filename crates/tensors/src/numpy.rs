@@ -1,6 +1,7 @@
 //! NumPy arrays: `.npy`, a header and the elements, and `.npz`, a zip archive of such files.
 //!
-//! A lone array has the name of its file, an array in an archive that of its member, both without `.npy`. Arrays in
+//! A lone array is called `array`, so that a pattern fits whatever the file is called; an array in an archive has the name of its
+//! member, without `.npy`. Arrays in
 //! Fortran order are listed by their shape and read by their strides. Complex numbers have one axis more, of real and
 //! imaginary part. Text, dates and others that are no numbers are listed and can not be changed. Arrays of records
 //! and of Python objects are errors: the one would need a name for each field, the other is a pickle.
@@ -25,6 +26,9 @@ use header::Header;
 /// What the names of members end with.
 const EXTENSION: &str = ".npy";
 
+/// The name of the array of a `.npy` file.
+const LONE: &str = "array";
+
 /// Whether the content starts as an array does.
 pub(crate) fn is_npy(bytes: &[u8]) -> bool {
     bytes.starts_with(header::MARK)
@@ -38,9 +42,8 @@ pub(crate) fn is_npz(bytes: &[u8]) -> bool {
 
 /// Makes a file of the array `bytes`, read from `path`.
 pub(crate) fn open_npy(path: &Path, bytes: FileBytes) -> Result<TensorFile, TensorsError> {
-    let name = path.file_stem().map_or_else(|| "array".into(), |stem| stem.to_string_lossy());
     let span = Span { part: 0, range: 0..bytes.len() };
-    let entry = entry(&name, &bytes, span).map_err(bad(path, FileKind::Npy))?;
+    let entry = entry(LONE, &bytes, span).map_err(bad(path, FileKind::Npy))?;
     Ok(TensorFile::assemble(path, FileKind::Npy, vec![Part::main(path, bytes)], vec![entry]))
 }
 

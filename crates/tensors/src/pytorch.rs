@@ -51,11 +51,13 @@ pub(crate) fn is_pytorch(bytes: &[u8]) -> bool {
             && Archive::read(bytes).is_ok_and(|archive| archive::is_checkpoint(&archive))
 }
 
+/// The name of a tensor that is a checkpoint by itself: not the file's, so that a pattern fits whatever that is called.
+const LONE: &str = "tensor";
+
 /// Makes a file of `bytes`, read from `path`.
 pub(crate) fn open(path: &Path, bytes: FileBytes) -> Result<TensorFile, TensorsError> {
-    let root = path.file_stem().map_or_else(|| "tensor".into(), |stem| stem.to_string_lossy());
     let read = if bytes.starts_with(zip::MARK) { archive::read } else { legacy::read };
-    let entries = read(&bytes, &root).and_then(|checkpoint| Ok((checkpoint.entries()?, checkpoint.inflated)));
+    let entries = read(&bytes, LONE).and_then(|checkpoint| Ok((checkpoint.entries()?, checkpoint.inflated)));
     let (entries, inflated) = entries.map_err(|error| TensorsError::BadFile {
         path: path.to_owned(),
         kind: FileKind::Pytorch,
