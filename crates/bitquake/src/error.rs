@@ -103,7 +103,9 @@ impl Error {
 
 fn campaign_kind(error: &CampaignError) -> ErrorKind {
     match error {
-        CampaignError::Read { .. } | CampaignError::Tensors(_) => ErrorKind::BadInput,
+        CampaignError::Read { .. } | CampaignError::Tensors(_) | CampaignError::Chip(_) => {
+            ErrorKind::BadInput
+        }
         CampaignError::Data(error) if error.is_configuration() => ErrorKind::Usage,
         CampaignError::Data(_) => ErrorKind::BadInput,
         CampaignError::Engine(error) | CampaignError::SelfCheck(SelfCheckError::Engine(error)) => {

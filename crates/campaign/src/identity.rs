@@ -47,7 +47,7 @@ impl Identity {
         }
         if let Some(chip) = &config.fault.chip {
             // Its cells, not its path.
-            let chip = chip.load().map_err(|reason| CampaignError::config("campaign", reason))?;
+            let chip = chip.load().map_err(CampaignError::Chip)?;
             put("fault chip", hex(&Sha256::digest(chip.to_csv())));
         }
         put("batch", config.run.batch.to_string());

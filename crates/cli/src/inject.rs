@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::diff::{by_bit_text, explanation_table};
 use crate::exit::Failure;
 use crate::inspect::parse_bits;
-use crate::output::{Output, grouped};
+use crate::output::{Output, counted, grouped};
 
 /// Write a file with flipped bits, every other byte as it was.
 ///
@@ -113,7 +113,7 @@ fn source(args: &Args) -> Source {
 
 fn as_text(args: &Args, injected: &Injected) -> String {
     let told = &injected.explanation.total;
-    let mut text = format!("{} bits flipped in {} words", grouped(told.flips), grouped(told.words));
+    let mut text = format!("{} flipped in {}", counted(told.flips, "bit"), counted(told.words, "word"));
     if let Some(bits) = injected.space_bits {
         text.push_str(&format!(", of {} bits selected", grouped(bits)));
         if let Some(rate) = args.amount.rate {

@@ -80,6 +80,12 @@ pub(crate) fn table(header: &[&str], right: &[usize], rows: impl IntoIterator<It
     table.trim_fmt()
 }
 
+/// A number of things: `1 bit`, `2,000 bits`.
+pub(crate) fn counted(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", grouped(number))
+}
+
 /// A whole number with thin groups of three: `66,170`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();

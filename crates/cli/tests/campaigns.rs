@@ -221,6 +221,15 @@ fn idx(path: &Path, dims: &[u32], bytes: &[u8]) {
 }
 
 #[test]
+fn a_missing_chip_is_a_missing_file() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let settings =
+        ["--set", "fault.model=map", "--set", "fault.voltages=[0.8]", "--set", "fault.chip=no-chip.csv"];
+    let said = campaign(&temp.path().join("results"), &settings).failed(3);
+    assert!(said.contains("no-chip.csv"), "{said}");
+}
+
+#[test]
 fn bad_data_is_named() {
     let temp = tempfile::tempdir().expect("a folder");
     let at = |name: &str| temp.path().join(name);
