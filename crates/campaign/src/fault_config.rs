@@ -164,6 +164,22 @@ impl FaultConfig {
         self.select.as_deref().unwrap_or_default()
     }
 
+    /// The chips of this model and of its parts.
+    pub(crate) fn chips(&self) -> impl Iterator<Item = &ChipConfig> {
+        self.chip.iter().chain(self.parts.iter().flatten().filter_map(|part| part.chip.as_ref()))
+    }
+
+    /// The same with each chip's path replaced by a digest of its cells: what decides results, wherever the file lies.
+    pub(crate) fn with_digests(&self) -> Result<Self, String> {
+        let digest = |chip: &Option<ChipConfig>| chip.as_ref().map(ChipConfig::digest).transpose();
+        let mut config = self.clone();
+        config.chip = digest(&self.chip)?;
+        for part in config.parts.iter_mut().flatten() {
+            part.chip = digest(&part.chip)?;
+        }
+        Ok(config)
+    }
+
     /// Which bits of a word.
     ///
     /// # Errors
@@ -258,7 +274,7 @@ impl FaultConfig {
         }
         self.check_points()?;
         // A map's chip is a file: it is read when the campaign is prepared.
-        let is_map = self.row()?.name == "map";
+        let is_map = self.chips().next().is_some();
         let amounts = self.amounts().into_iter().filter(|_| !is_map);
         amounts.into_iter().try_for_each(|amount| self.model(amount).map(|_| ()))
     }

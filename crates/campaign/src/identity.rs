@@ -41,14 +41,9 @@ impl Identity {
         put("data limit", data.limit.map_or("all".into(), |limit| limit.to_string()));
         put("data preprocess", format!("{:?}", data.preprocess));
         put("seed", config.seed.to_string());
-        for (section, table) in [("storage", as_table(&config.storage)?), ("fault", as_table(&config.fault)?)]
-        {
+        let fault = config.fault.with_digests().map_err(CampaignError::Chip)?;
+        for (section, table) in [("storage", as_table(&config.storage)?), ("fault", as_table(&fault)?)] {
             table.iter().for_each(|(key, value)| drop(put(&format!("{section} {key}"), value.to_string())));
-        }
-        if let Some(chip) = &config.fault.chip {
-            // Its cells, not its path.
-            let chip = chip.load().map_err(CampaignError::Chip)?;
-            put("fault chip", hex(&Sha256::digest(chip.to_csv())));
         }
         put("batch", config.run.batch.to_string());
         put("streams", STREAM_VERSION.to_string());

@@ -11,7 +11,7 @@ use std::time::Instant;
 use bitquake_engine::{
     EngineError, Evaluator, Golden, Model, Outcome, Runtime, SelfCheckError, Threads, self_check,
 };
-use bitquake_fault::{Explanation, FaultPattern};
+use bitquake_fault::{Explanation, FaultPattern, FlipCounts};
 use bitquake_record as record;
 use bitquake_record::{Amount, Appender, ResultDir, TrialRecord};
 use sha2::{Digest, Sha256};
@@ -324,15 +324,16 @@ impl Campaign {
         let native = evaluator.model().image();
         let faults = self.trial(point, trial, native)?;
         let told = faults.stored.explain(&self.memory().view(native)).map_err(EngineError::from)?;
+        let seen = faults.seen.explain(native).map_err(EngineError::from)?.total;
         let outcome = evaluator.trial(&faults.seen, golden)?;
-        Ok(self.record((point, trial), &faults, told, &outcome, start.elapsed().as_secs_f64()))
+        Ok(self.record((point, trial), &faults, (told, seen), &outcome, start.elapsed().as_secs_f64()))
     }
 
     fn record(
         &self,
         (point, trial): Job,
         faults: &Trial,
-        told: Explanation,
+        (told, seen): (Explanation, FlipCounts),
         outcome: &Outcome,
         seconds: f64,
     ) -> TrialRecord {
@@ -366,8 +367,8 @@ impl Campaign {
             loss: outcome.loss(),
             seconds,
             to_one: told.total.to_one,
-            became_nan: told.total.became_nan,
-            became_inf: told.total.became_inf,
+            became_nan: seen.became_nan,
+            became_inf: seen.became_inf,
             by_bit,
             by_tensor: told.tensors.into_iter().map(|tensor| (tensor.tensor, tensor.counts.flips)).collect(),
             pattern: pattern_digest(&faults.stored),

@@ -128,6 +128,82 @@ fn what_protections_did_is_in_the_records() {
     assert!(protected < unprotected, "{protected} of {unprotected}");
 }
 
+/// A faulty scale of a channel makes floats that are not finite, though no stored code or scale is a NaN before decoding; and
+/// faults that a protection corrects make none.
+#[test]
+fn what_becomes_of_the_floats_is_told_after_decoding_and_protection() {
+    let exponents = ["fault.select=['conv1.weight']", "fault.bits='30'", "fault.counts=[30]"];
+    let not_finite = |storage: &str| -> u64 {
+        let settings: Vec<&str> = exponents.iter().copied().chain([storage]).collect();
+        run(config(&settings))
+            .1
+            .iter()
+            .map(|trial| trial.became_nan + trial.became_inf + trial.nonfinite)
+            .sum()
+    };
+    let tmr = "storage.protect=[{ kind = 'tmr', bits = 'exponent' }]";
+    let perfect_copies = ["fault.select=['conv1.weight', '!*@copy1', '!*@copy2']", "fault.bits='30'", tmr];
+    let (_, trials) =
+        run(config(&perfect_copies.iter().copied().chain(["fault.counts=[30]"]).collect::<Vec<_>>()));
+    for trial in &trials {
+        assert_eq!((trial.faults, trial.became_inf, trial.became_nan, trial.golden_mismatch), (30, 0, 0, 0));
+    }
+    assert_eq!(not_finite("storage.guard=[{ select = ['conv1.weight'] }]"), 0);
+    // All exponent bits of a scale stuck at 1 make it a NaN or an infinity, and so every weight of its channel but perhaps code 0.
+    let scales = [
+        "storage={ family = 'symmetric', bits = 8, granularity = { channel = 0 } }",
+        "fault.select=['conv1.weight@scale']",
+        "fault.bits=exponent",
+        "fault.model=stuck-at-1",
+        "fault.counts=[128]",
+    ];
+    let (_, trials) = run(config(&scales));
+    assert!(trials.iter().all(|trial| trial.became_inf + trial.became_nan > 100), "{trials:#?}");
+}
+
+#[test]
+fn conditioned_points_have_their_weight_and_an_overall_mean() {
+    let (golden, trials) = run(config(&["fault.rates=[1e-9]", "fault.at_least=1"]));
+    let expected = -(-1e-9 * golden.storage.bits as f64).exp_m1();
+    let weight = golden.points[0].weight.expect("a weight");
+    assert!((weight / expected - 1.0).abs() < 1e-6, "{weight} instead of {expected}");
+    assert_eq!(golden.points[0].expected_faults, None);
+    let points = bitquake_record::summarise(&golden, &trials, Default::default()).expect("a summary");
+    let accuracy = points[0].metric("accuracy").and_then(|metric| metric.overall).expect("an overall mean");
+    assert!((accuracy.mean - golden.metrics.accuracy()).abs() <= weight);
+}
+
+/// The identity holds a chip's cells, of the parts of a mixture too: not its path, and not nothing.
+#[test]
+fn a_chip_is_known_by_its_cells() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| temp.path().join(name);
+    let chip = |cell: u64| format!("size,4,4\nrow,column,p01,p10\n{cell},0,1,1\n");
+    for (name, cell) in [("a.csv", 1), ("b.csv", 1), ("c.csv", 2)] {
+        std::fs::write(at(name), chip(cell)).expect("written");
+    }
+    let base = "schema = 1\n[model]\npath = MODEL\n[data]\nformat = 'idx'\nimages = IMAGES\nlabels = LABELS\nlimit = 5\n";
+    let example = config(&[]);
+    let quoted = |path: &Path| format!("{:?}", path.display().to_string());
+    let base = base
+        .replace("MODEL", &quoted(&example.model.path))
+        .replace("IMAGES", &quoted(&example.data.images))
+        .replace("LABELS", &quoted(example.data.labels.as_deref().expect("labels")));
+    let id = |fault: &str, name: &str| {
+        let path = at("campaign.toml");
+        std::fs::write(&path, format!("{base}{}", fault.replace("CHIP", name))).expect("written");
+        let config = read_config(&[path], &[]).expect("valid");
+        Campaign::prepare(config).expect("a campaign").0.identity().id()
+    };
+    for fault in [
+        "[fault]\nmodel = 'map'\nchip = 'CHIP'\n",
+        "[fault]\nmodel = 'mixture'\n[[fault.parts]]\ncounts = [1]\n[[fault.parts]]\nmodel = 'map'\nchip = 'CHIP'\n",
+    ] {
+        assert_eq!(id(fault, "a.csv"), id(fault, "b.csv"), "{fault}");
+        assert_ne!(id(fault, "a.csv"), id(fault, "c.csv"), "{fault}");
+    }
+}
+
 #[test]
 fn every_fault_model_runs() {
     type Case = (&'static [&'static str], fn(&TrialRecord) -> bool);

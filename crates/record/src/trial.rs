@@ -111,9 +111,9 @@ pub struct TrialRecord {
     pub seconds: f64,
     /// Flips of a 0 to a 1; the other faults went from 1 to 0.
     pub to_one: u64,
-    /// Weights that became NaN.
+    /// Floats of the network that became NaN, after protections and decoding.
     pub became_nan: u64,
-    /// Weights that became infinite.
+    /// Floats of the network that became infinite, after protections and decoding.
     pub became_inf: u64,
     /// Flips at each bit position that has any.
     pub by_bit: BTreeMap<u32, u64>,
