@@ -30,6 +30,7 @@ pub(crate) fn verdict(view: &View<'_>) -> Verdict {
         cautions.push("No trial is recorded yet.".into());
     }
     cautions.extend(degenerate(view));
+    cautions.extend(conditioned(view));
     Verdict { sentences: sentences(view), figures: figures(view), cautions }
 }
 
@@ -59,7 +60,8 @@ fn sentences(view: &View<'_>) -> Vec<String> {
     let images = grouped(counts.images);
     let mut sentences =
         vec![format!("Without faults, {golden} % of {images} images are classified correctly (golden run).")];
-    sentences.extend(reach_sentence(view));
+    // Means over trials that all have a fault say nothing about how far a rate is tolerated.
+    sentences.extend(if view.is_conditioned() { overall_sentence(view) } else { reach_sentence(view) });
     if let Some((point, trial)) = view.worst_of_all() {
         sentences.push(format!(
             "The worst single trial left {} % (trial {} at {}).",
@@ -71,14 +73,30 @@ fn sentences(view: &View<'_>) -> Vec<String> {
     sentences
 }
 
+/// Over all trials, those without faults included, at the worst point.
+fn overall_sentence(view: &View<'_>) -> Option<String> {
+    let overall = |point: &PointSummary| point.metric("err").and_then(|metric| metric.overall);
+    let with_overall = view.points.iter().filter_map(|point| Some((point, overall(point)?)));
+    let (point, overall) =
+        with_overall.max_by(|a, b| a.0.amount.severity().total_cmp(&b.0.amount.severity()))?;
+    let ends = overall.change_interval.map(|ends| format!(" [{:.1e}, {:.1e}]", ends.lo, ends.hi));
+    let (name, at) = (view.amount_name(), amount(point.amount));
+    Some(format!(
+        "At a {name} of {at}, faults add {:.1e}{} to the share of misclassified images, over all trials.",
+        overall.change,
+        ends.unwrap_or_default()
+    ))
+}
+
 fn reach_sentence(view: &View<'_>) -> Option<String> {
     let (name, margin, decimals) = (view.amount_name(), view.margin(), view.decimals("accuracy", 1));
     let told = |point: &PointSummary| (amount(point.amount), estimate_text(point, "accuracy", decimals));
+    let Direction { up_to, mildest, harshest } = Direction::of(view);
     Some(match reach(view) {
         Reach { last_within: Some(last), first_beyond: Some(first) } => {
             let ((last, kept), (first, fallen)) = (told(last), told(first));
             format!(
-                "Mean accuracy stays within {margin} of that up to a {name} of {last}, where it is {kept}; \
+                "Mean accuracy stays within {margin} of that {up_to} a {name} of {last}, where it is {kept}; \
                  at {first} it is {fallen}."
             )
         }
@@ -93,17 +111,33 @@ fn reach_sentence(view: &View<'_>) -> Option<String> {
         Reach { last_within: Some(last), first_beyond: None } => {
             let (last, kept) = told(last);
             format!(
-                "Mean accuracy stays within {margin} of that at every {name} tried; at the highest, {last}, it is {kept}."
+                "Mean accuracy stays within {margin} of that at every {name} tried; at the {harshest}, {last}, it is {kept}."
             )
         }
         Reach { last_within: None, first_beyond: Some(first) } => {
             let (first, fallen) = told(first);
             format!(
-                "Already at the lowest {name} tried, {first}, mean accuracy is more than {margin} lower: {fallen}."
+                "Already at the {mildest} {name} tried, {first}, mean accuracy is more than {margin} lower: {fallen}."
             )
         }
         Reach { last_within: None, first_beyond: None } => return None,
     })
+}
+
+/// The words for more and fewer faults: a lower voltage brings more.
+struct Direction {
+    up_to: &'static str,
+    mildest: &'static str,
+    harshest: &'static str,
+}
+
+impl Direction {
+    fn of(view: &View<'_>) -> Self {
+        match view.points.first().map(|point| point.amount) {
+            Some(Amount::Voltage(_)) => Self { up_to: "down to", mildest: "highest", harshest: "lowest" },
+            _ => Self { up_to: "up to", mildest: "lowest", harshest: "highest" },
+        }
+    }
 }
 
 /// A point in running text: `rate 10⁻⁵`, `count 3`.
@@ -115,6 +149,7 @@ fn figures(view: &View<'_>) -> Vec<KeyFigure> {
     let counts = &view.results.golden.metrics;
     let (done, planned) = view.progress();
     let tolerated = match reach(view) {
+        _ if view.is_conditioned() => "not asked".into(),
         Reach { last_within: Some(last), .. } => amount(last.amount),
         Reach { first_beyond: Some(_), .. } => "none tried".into(),
         _ => NONE.into(),
@@ -127,7 +162,11 @@ fn figures(view: &View<'_>) -> Vec<KeyFigure> {
             about: format!("{} of {} images", grouped(counts.correct), grouped(counts.images)),
         },
         KeyFigure {
-            name: "mean within the margin up to",
+            name: if Direction::of(view).up_to == "up to" {
+                "mean within the margin up to"
+            } else {
+                "mean within the margin down to"
+            },
             value: tolerated,
             about: view.amount_name().into(),
         },
@@ -164,6 +203,19 @@ fn degenerate(view: &View<'_>) -> Option<String> {
             "At {} all trials have the same accuracy, so the t interval has no width. That is no certainty: see the interval \
              of the share of dropped trials there.",
             listed(&points)
+        )
+    })
+}
+
+fn conditioned(view: &View<'_>) -> Option<String> {
+    let weight =
+        |point: &PointSummary| point.weight.map(|weight| format!("{weight:.2e} at {}", place(point.amount)));
+    let weights: Vec<String> = view.points.iter().filter_map(weight).collect();
+    (!weights.is_empty()).then(|| {
+        format!(
+            "Every trial was drawn with at least one fault, and every mean and share in this report is over such trials. The \
+             probability of a fault is {}; summary.csv has the means over all trials.",
+            listed(&weights)
         )
     })
 }

@@ -286,3 +286,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_the_memory_and_its_protections_did_is_on_the_page() {
+    let page = page(&samples::protected());
+    assert!(
+        page.contains("memory: <bdi>symmetric, 8 bits; secded over 64 bits</bdi>")
+            && page.contains("66,176 bits")
+    );
+    assert!(page.contains("code words whose faults were corrected (CE)"));
+    assert!(!crate::page(&small()).contains("code words whose faults were corrected"));
+}
+
+/// Means over trials that all have a fault must not be read as means over all trials.
+#[test]
+fn a_conditioned_campaign_says_so() {
+    let page = page(&samples::conditioned());
+    assert!(page.contains("Every trial was drawn with at least one fault"));
+    assert!(page.contains("2.13e-4 at rate 10⁻¹⁰") && page.contains("over all trials."));
+    assert!(!page.contains("Mean accuracy stays within"));
+}
+
+#[test]
+fn a_lower_voltage_brings_more_faults() {
+    let page = page(&samples::voltages());
+    assert!(page.contains("mean within the margin down to") && page.contains("supply voltage"));
+    assert!(!page.contains("highest, 0.8"));
+}

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bitquake_record::{
-    Amount, Counts, Engine, Golden, Machine, PointPlan, Results, SCHEMA, SpaceTensorRecord, StorageRecord,
-    TrialRecord,
+    Amount, Counts, Engine, Golden, Machine, PointPlan, ProtectionRecord, Results, SCHEMA, SpaceTensorRecord,
+    StorageRecord, TrialRecord,
 };
 
 /// Every sample with its name.
@@ -16,7 +16,46 @@ pub fn all() -> Vec<(&'static str, Results)> {
         ("many", many_trials()),
         ("flat", flat()),
         ("empty", empty()),
+        ("protected", protected()),
+        ("conditioned", conditioned()),
+        ("voltages", voltages()),
     ]
+}
+
+/// Codes behind an ECC.
+pub fn protected() -> Results {
+    let mut protected = results("protected", &rates(&[1e-4, 1e-3]), 20, 20);
+    (protected.golden.storage.memory, protected.golden.storage.check_bits) =
+        ("symmetric, 8 bits; secded over 64 bits".into(), 66_176);
+    for trial in &mut protected.trials {
+        let corrected = trial.faults * 9 / 10;
+        let detected = trial.faults / 50;
+        trial.protection =
+            Some(ProtectionRecord { corrected, detected, residual: 2 * detected, ..Default::default() });
+    }
+    protected
+}
+
+/// Rates at which hardly any trial has a fault, each trial drawn with one.
+pub fn conditioned() -> Results {
+    let mut conditioned = results("conditioned", &rates(&[1e-10, 1e-8]), 40, 0);
+    for (plan, weight) in conditioned.golden.points.iter_mut().zip([2.13e-4, 2.11e-2]) {
+        (plan.weight, plan.expected_faults) = (Some(weight), None);
+    }
+    let upsets = results("single-upset", &[Amount::Count(1)], 40, 40).trials;
+    for (point, rate) in [(0, 1e-10), (1, 1e-8)] {
+        let of_point =
+            |trial: &TrialRecord| TrialRecord { point, rate: Some(rate), count: None, ..trial.clone() };
+        conditioned.trials.extend(upsets.iter().map(of_point));
+    }
+    conditioned
+}
+
+/// A chip at falling voltages.
+pub fn voltages() -> Results {
+    let mut falling = results("voltages", &[0.9, 0.85, 0.8].map(Amount::Voltage), 10, 10);
+    falling.golden.points.iter_mut().for_each(|plan| plan.expected_faults = None);
+    falling
 }
 
 /// Five rates with fifty trials each.
