@@ -182,13 +182,13 @@ impl GraphBuilder {
 
     /// Adds an input.
     pub fn input(&mut self, name: &str, elem_type: ElemType, dims: &[BuildDim<'_>]) -> &mut Self {
-        self.inputs.push(value_info(name, elem_type, dims));
+        self.inputs.push(value_info(name, elem_type as u64, dims));
         self
     }
 
     /// Adds an output.
     pub fn output(&mut self, name: &str, elem_type: ElemType, dims: &[BuildDim<'_>]) -> &mut Self {
-        self.outputs.push(value_info(name, elem_type, dims));
+        self.outputs.push(value_info(name, elem_type as u64, dims));
         self
     }
 
@@ -243,7 +243,8 @@ impl GraphBuilder {
     }
 }
 
-fn value_info(name: &str, elem_type: ElemType, dims: &[BuildDim<'_>]) -> Writer {
+/// A `ValueInfoProto` of a tensor, with the number that ONNX gives its element type.
+pub(crate) fn value_info(name: &str, elem_type: u64, dims: &[BuildDim<'_>]) -> Writer {
     let mut shape = Writer::new();
     for dim in dims {
         let mut message = Writer::new();
@@ -254,7 +255,7 @@ fn value_info(name: &str, elem_type: ElemType, dims: &[BuildDim<'_>]) -> Writer 
         shape.message(1, &message);
     }
     let mut tensor = Writer::new();
-    tensor.varint(1, elem_type as u64).message(2, &shape);
+    tensor.varint(1, elem_type).message(2, &shape);
     let mut kind = Writer::new();
     kind.message(1, &tensor);
     let mut out = Writer::new();

@@ -57,9 +57,7 @@ impl<'f> Graph<'f> {
 
     /// The inputs that a caller must give: those of the main graph that have no initializer, in file order.
     pub fn inputs(&self) -> Vec<&'f ValueInfo> {
-        let graph = self.main();
-        let stored: HashSet<&str> = graph.initializers.iter().map(|stored| stored.name.as_str()).collect();
-        graph.inputs.iter().filter(|input| !stored.contains(input.name.as_str())).collect()
+        required_inputs(self.main())
     }
 
     /// The outputs of the main graph, in file order.
@@ -131,14 +129,20 @@ impl<'f> Graph<'f> {
     }
 }
 
+/// The inputs of a graph that have no initializer, in file order.
+pub(crate) fn required_inputs(graph: &OnnxGraph) -> Vec<&ValueInfo> {
+    let stored: HashSet<&str> = graph.initializers.iter().map(|stored| stored.name.as_str()).collect();
+    graph.inputs.iter().filter(|input| !stored.contains(input.name.as_str())).collect()
+}
+
 fn visit<'f>(graph: &'f OnnxGraph, look: &mut dyn FnMut(&'f Node)) {
-    for node in &graph.nodes {
-        look(node);
-        node.attributes
-            .iter()
-            .flat_map(|attribute| attribute.value.graphs())
-            .for_each(|sub| visit(sub, look));
-    }
+    graph.nodes.iter().for_each(|node| visit_node(node, look));
+}
+
+/// Calls `look` for a node and the nodes of its subgraphs.
+pub(crate) fn visit_node<'f>(node: &'f Node, look: &mut dyn FnMut(&'f Node)) {
+    look(node);
+    node.attributes.iter().flat_map(|attribute| attribute.value.graphs()).for_each(|sub| visit(sub, look));
 }
 
 fn qualified(node: &Node) -> String {

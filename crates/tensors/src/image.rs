@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use bitquake_bits::{Format, WordStore, Words, WordsMut};
 
-use crate::AlignedBytes;
+use crate::onnx::{ModelLayout, parse};
+use crate::{AlignedBytes, TensorsError};
 
 /// Weights of the main graph of at least this many bytes are external parts of an [`EngineImage`], which a runtime can
 /// read in place.
@@ -99,6 +101,20 @@ impl EngineImage {
     /// Where the words of a tensor are; `None` if there is no tensor of that name and of a known format.
     pub fn locate(&self, tensor: &str) -> Option<&WordRange> {
         self.words.get(tensor)
+    }
+
+    /// The model as the image holds it: the thin graph, and where in [`main`](Self::main) each tensor's message stands.
+    /// It is read anew at each call.
+    ///
+    /// # Errors
+    /// [`TensorsError`] if the model is malformed, which it is not unless its bytes were changed elsewhere than in words,
+    /// or if the names of its tensors are out of all proportion to its size without the large weights.
+    pub fn model_layout(&self) -> Result<ModelLayout, TensorsError> {
+        let bytes = self.main();
+        let parsed = parse(bytes).map_err(|problem| problem.in_file(Path::new("engine image")))?;
+        let body = |message| parsed.nesting.body(message, bytes.len());
+        let tensors = parsed.tensors.iter().map(|found| (found.name.clone(), body(found.message))).collect();
+        Ok(ModelLayout { model: parsed.model, tensors })
     }
 
     /// All tensors with words, by name.

@@ -27,6 +27,8 @@ mod roles;
 mod tensor;
 mod value_info;
 
+use std::ops::Range;
+
 use crate::Dtype;
 
 pub(crate) use consumers::assign_roles;
@@ -55,6 +57,16 @@ impl OnnxModel {
     pub fn opset(&self) -> Option<i64> {
         self.opsets.iter().find(|(domain, _)| is_standard(domain)).map(|(_, version)| *version)
     }
+}
+
+/// A model as the bytes of a file hold it: the thin graph, and where each tensor stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelLayout {
+    /// The thin graph.
+    pub model: OnnxModel,
+    /// Of each tensor, in the order of a walk through the file: its name in the file
+    /// ([`TensorInfo::name`](crate::TensorInfo::name)), and the bytes of the message that holds its data.
+    pub tensors: Vec<(String, Range<usize>)>,
 }
 
 /// A function: a graph that nodes call by `op_type`.
