@@ -75,3 +75,11 @@ pub enum EngineError {
     #[error(transparent)]
     Pattern(#[from] PatternError),
 }
+
+impl EngineError {
+    /// Whether the engine refused the model or failed while running it, as a faulty model may make it.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Load { .. } | Self::Run { .. } | Self::Unsupported { .. })
+    }
+}

@@ -1,14 +1,21 @@
-//! Evaluating images on a model with faulty weights.
+//! Evaluating images on a model with faults.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bitquake_data::Dataset;
 use bitquake_fault::FaultPattern;
 use ort::session::Session;
-use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
+use crate::chain::golden::{GoldenRun, boundaries_to_keep};
+use crate::chain::plan::ChainPlan;
+use crate::chain::rows::{NoFaults, RowFaults, RowValues, Stop};
+use crate::chain::session::Settings;
+use crate::chain::sessions::Sessions;
+use crate::chain::state::Block;
 use crate::error::EngineError;
-use crate::lend::LentSession;
 use crate::model::Model;
-use crate::outcome::{Golden, Outcome, OutputKind, Prediction};
+use crate::outcome::{Outcome, Prediction};
 use crate::runtime::Runtime;
 
 /// Optimisers of ONNX Runtime that multiply weights into other weights before any image is seen.
@@ -29,24 +36,53 @@ pub enum Threads {
     Caller,
 }
 
-/// One copy of the model's bytes, and the sessions built from them.
+/// Called for each row of a run: its number, and its output unless that is, bit for bit, the golden one of its image.
+pub type EachRow<'e> = &'e mut dyn FnMut(usize, Option<&[f32]>);
+
+/// One copy of the model's bytes, and the sessions of its links.
 pub struct Evaluator<'d> {
-    model: Model,
-    runtime: &'static Runtime,
-    data: &'d Dataset,
+    pub(crate) model: Model,
+    pub(crate) data: &'d Dataset,
+    pub(crate) plan: Arc<ChainPlan>,
+    pub(crate) settings: Settings,
+    /// Of each link, its session without faults, once it was needed.
+    pub(crate) sessions: Vec<Option<Session>>,
     batch: usize,
-    threads: Threads,
+    lets_go: bool,
 }
 
 impl<'d> Evaluator<'d> {
-    /// Prepares to evaluate `data` in batches of `batch` images.
+    /// Prepares to evaluate `data` in batches of `batch` images, the model in one piece.
     ///
     /// # Errors
     /// [`EngineError`] when the runtime is missing or the images do not fit the model.
     pub fn new(model: Model, data: &'d Dataset, batch: u64, threads: Threads) -> Result<Self, EngineError> {
+        let plan = ChainPlan::whole(&model, data.image_shape());
+        Self::chained(model, Arc::new(plan), data, batch, threads)
+    }
+
+    /// Prepares to evaluate `data` on a model cut as `plan` says.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn chained(
+        model: Model,
+        plan: Arc<ChainPlan>,
+        data: &'d Dataset,
+        batch: u64,
+        threads: Threads,
+    ) -> Result<Self, EngineError> {
         model.check_shape(data.image_shape())?;
+        Runtime::load()?;
         let batch = model.batch(batch) as usize;
-        Ok(Self { model, runtime: Runtime::load()?, data, batch, threads })
+        let sessions = plan.links.iter().map(|_| None).collect();
+        Ok(Self { model, data, plan, settings: Settings::new(threads), sessions, batch, lets_go: true })
+    }
+
+    /// Whether rows that became golden ones, bit for bit, are let go before the end; they are by default.
+    #[must_use]
+    pub fn letting_go(self, lets_go: bool) -> Self {
+        Self { lets_go, ..self }
     }
 
     /// The model as stored, without faults.
@@ -55,158 +91,167 @@ impl<'d> Evaluator<'d> {
         &self.model
     }
 
+    /// Where the model is cut.
+    #[must_use]
+    pub fn plan(&self) -> &ChainPlan {
+        &self.plan
+    }
+
+    /// The images.
+    #[must_use]
+    pub fn data(&self) -> &'d Dataset {
+        self.data
+    }
+
     /// Images in one call of the engine.
     #[must_use]
     pub fn batch(&self) -> u64 {
         self.batch as u64
     }
 
-    /// Runs the model as it is.
+    /// Runs the model as it is, and keeps values at boundaries for trials, in up to `budget` bytes.
     ///
     /// # Errors
     /// [`EngineError`] from the engine, or when the output is not one row of classes for each image.
-    pub fn golden(&mut self) -> Result<Golden, EngineError> {
-        let mut golden = Golden { outputs: Vec::new(), predictions: Vec::new() };
-        self.run(&FaultPattern::empty(), self.data.len(), |label, row, kind| {
-            golden.outputs.extend_from_slice(row);
-            golden.predictions.push(Prediction::of(row, label, kind));
-        })?;
-        Ok(golden)
+    pub fn golden(&mut self, budget: usize) -> Result<GoldenRun, EngineError> {
+        let mut run = GoldenRun::empty(&self.plan);
+        let kept = boundaries_to_keep(&self.plan, self.data.len(), budget);
+        let mut values: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
+        for value in self.plan.values_at(&kept) {
+            values.insert(value, Vec::with_capacity(self.data.len() * self.plan.values[value].elements()));
+        }
+        let mut keep = |value: usize, rows: &[f32]| {
+            if let Some(kept) = values.get_mut(&value) {
+                kept.extend_from_slice(rows);
+            }
+        };
+        let (labels, kind) = (self.data.labels(), self.model.kind);
+        let images: Vec<u32> = (0..self.data.len() as u32).collect();
+        let nothing = GoldenRun::empty(&self.plan);
+        let batch = self.batch;
+        let mut sessions = Sessions::new(self, &FaultPattern::empty())?;
+        for (block, first) in images.chunks(batch).zip((0..).step_by(batch)) {
+            let block = Block { first, all: true, ..sessions.block(block, &NoFaults, &nothing) };
+            let golden = &mut run.golden;
+            sessions.run(&block, &mut keep, &mut |row, output| {
+                let output = output.unwrap_or_default();
+                golden.outputs.extend_from_slice(output);
+                golden.predictions.push(Prediction::of(output, labels[row], kind));
+            })?;
+            if first == 0 {
+                let classes = run.golden.outputs.len() / run.golden.predictions.len().max(1);
+                check_labels(sessions.model, sessions.data, classes)?;
+            }
+        }
+        run.values = (0..self.plan.values.len()).map(|value| values.remove(&value)).collect();
+        run.kept = kept;
+        Ok(run)
     }
 
-    /// Runs the model with a pattern's faults in its weights, and undoes them.
+    /// Runs rows: of each, its image, and by `faults` what happens to its values at boundaries; `pattern` flips bits of stored
+    /// tensors for all rows. `each` hears of every row once, in any order.
+    ///
+    /// # Errors
+    /// [`EngineError`] from the engine, or for a pattern of another model. Stored tensors are as before in any case.
+    ///
+    /// # Panics
+    /// For an image that the data set does not have.
+    pub fn run(
+        &mut self,
+        images: &[u32],
+        pattern: &FaultPattern,
+        faults: &dyn RowFaults,
+        golden: &GoldenRun,
+        each: EachRow<'_>,
+    ) -> Result<(), EngineError> {
+        let order = order_by_first_stop(images.len(), faults, pattern.flips() > 0);
+        let images: Vec<u32> = order.iter().map(|&row| images[row]).collect();
+        let faults = Reordered { faults, order: &order };
+        let (batch, lets_go) = (self.batch, self.lets_go);
+        let faulty = Faulty::new(self, pattern)?;
+        let mut sessions = Sessions::new(faulty.evaluator, pattern)?;
+        for (rows, first) in images.chunks(batch).zip((0..).step_by(batch)) {
+            let block = Block { first, lets_go, ..sessions.block(rows, &faults, golden) };
+            sessions.run(&block, &mut |_, _| (), &mut |row, output| each(order[row], output))?;
+        }
+        Ok(())
+    }
+
+    /// Runs all images with a pattern's faults in the weights.
     ///
     /// When the engine refuses the faulty model or fails while running it, every image is a detected unrecoverable error.
     ///
     /// # Errors
     /// [`EngineError::Pattern`] when the pattern was made for another model.
-    pub fn trial(&mut self, pattern: &FaultPattern, golden: &Golden) -> Result<Outcome, EngineError> {
-        let mut outcome = Outcome::default();
-        let mut predictions = golden.predictions.iter();
-        let run = self.run(pattern, self.data.len(), |label, row, kind| {
-            if let Some(golden) = predictions.next() {
-                outcome.add(&Prediction::of(row, label, kind), golden);
+    pub fn trial(&mut self, pattern: &FaultPattern, golden: &GoldenRun) -> Result<Outcome, EngineError> {
+        let images: Vec<u32> = (0..self.data.len() as u32).collect();
+        let (labels, kind) = (self.data.labels(), self.model.kind);
+        let mut predictions = golden.golden.predictions.clone();
+        let run = self.run(&images, pattern, &NoFaults, golden, &mut |image, output| {
+            if let Some(output) = output {
+                predictions[image] = Prediction::of(output, labels[image], kind);
             }
         });
         match run {
-            Ok(()) => Ok(outcome),
-            Err(EngineError::Load { .. } | EngineError::Run { .. } | EngineError::Unsupported { .. }) => {
-                Ok(Outcome::all_due(self.data.len() as u64))
-            }
+            Ok(()) => Ok(Outcome::of(&predictions, &golden.golden.predictions)),
+            Err(error) if error.is_refusal() => Ok(Outcome::all_due(self.data.len() as u64)),
             Err(other) => Err(other),
         }
     }
 
-    /// The outputs of the first `images` images with a pattern's faults, one row of classes each.
+    /// The outputs of the first `images` images with a pattern's faults in the weights, one row of classes each: run from the
+    /// start to the end.
     ///
     /// # Errors
     /// [`EngineError`] from the engine or for the pattern.
     pub fn outputs(&mut self, pattern: &FaultPattern, images: usize) -> Result<Vec<f32>, EngineError> {
+        let images: Vec<u32> = (0..images.min(self.data.len()) as u32).collect();
+        let nothing = GoldenRun::empty(&self.plan);
+        let batch = self.batch;
         let mut outputs = Vec::new();
-        self.run(pattern, images.min(self.data.len()), |_, row, _| outputs.extend_from_slice(row))?;
+        let faulty = Faulty::new(self, pattern)?;
+        let mut sessions = Sessions::new(faulty.evaluator, pattern)?;
+        for rows in images.chunks(batch) {
+            let block = Block { all: true, ..sessions.block(rows, &NoFaults, &nothing) };
+            let each: EachRow<'_> = &mut |_, output| outputs.extend_from_slice(output.unwrap_or_default());
+            sessions.run(&block, &mut |_, _| (), each)?;
+        }
         Ok(outputs)
     }
+}
 
-    fn run(
-        &mut self,
-        pattern: &FaultPattern,
-        images: usize,
-        each: impl FnMut(u32, &[f32], OutputKind),
-    ) -> Result<(), EngineError> {
-        Faulty::new(self, pattern)?.evaluator.evaluate(images, each)
+/// Rows in the order of the boundaries at which their faults begin, so that those of a block wake together and no link is run
+/// for a handful of them. Faulty weights wake all rows.
+fn order_by_first_stop(rows: usize, faults: &dyn RowFaults, all_wake: bool) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..rows).collect();
+    if !all_wake {
+        let first = |row: usize| faults.stops(row).first().map_or(usize::MAX, |stop| stop.boundary);
+        order.sort_by_key(|&row| first(row));
+    }
+    order
+}
+
+fn check_labels(model: &Model, data: &Dataset, classes: usize) -> Result<(), EngineError> {
+    data.check_labels(classes as u64).map_err(|error| EngineError::Labels {
+        model: model.file.clone(),
+        classes: classes as u64,
+        message: error.to_string(),
+    })
+}
+
+/// Rows in another order.
+struct Reordered<'r> {
+    faults: &'r dyn RowFaults,
+    order: &'r [usize],
+}
+
+impl RowFaults for Reordered<'_> {
+    fn stops(&self, row: usize) -> &[Stop] {
+        self.faults.stops(self.order[row])
     }
 
-    /// A session that reads the bytes as they are now.
-    fn session(&self) -> Result<LentSession<'_>, EngineError> {
-        self.builder()
-            .and_then(|builder| LentSession::build(builder, &self.model.image))
-            .map_err(|error| EngineError::Load { model: self.model.file.clone(), message: error.to_string() })
-    }
-
-    fn builder(&self) -> ort::Result<SessionBuilder> {
-        let intra = match self.threads {
-            Threads::Engine(threads) => threads,
-            Threads::Caller => 1,
-        };
-        Ok(Session::builder(self.runtime.environment())?
-            .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_disabled_optimizers(DISABLED_OPTIMISERS)?
-            .with_intra_threads(intra)?
-            .with_inter_threads(1)?)
-    }
-
-    fn evaluate(
-        &self,
-        images: usize,
-        mut each: impl FnMut(u32, &[f32], OutputKind),
-    ) -> Result<(), EngineError> {
-        let mut session = self.session()?;
-        let mut padding = Vec::new();
-        for start in (0..images).step_by(self.batch) {
-            let end = images.min(start + self.batch);
-            let (rows, pixels) = self.feed(start..end, &mut padding);
-            let mut shape = vec![rows as i64];
-            shape.extend(self.data.image_shape().iter().map(|&dim| dim as i64));
-            let (input, output) = (self.model.input.as_str(), self.model.output.as_str());
-            let outputs = session.run(input, (shape, pixels)).map_err(|error| self.failed(&error))?;
-            let output = outputs.get(output).ok_or_else(|| self.odd_output("is missing".into()))?;
-            let (shape, values) =
-                output.try_extract_tensor::<f32>().map_err(|error| self.odd_output(error.to_string()))?;
-            let classes = self.classes(shape, rows)?;
-            if start == 0 {
-                self.check_labels(classes)?;
-            }
-            for (label, row) in self.data.labels()[start..end].iter().zip(values.chunks_exact(classes)) {
-                each(*label, row, self.model.kind);
-            }
-        }
-        Ok(())
-    }
-
-    /// The images of a range, padded with zeros when the model wants full batches.
-    fn feed<'a>(&'a self, range: std::ops::Range<usize>, padding: &'a mut Vec<f32>) -> (usize, &'a [f32]) {
-        let (rows, pixels) = (range.len(), self.data.images(range));
-        match self.model.fixed_batch {
-            Some(batch) if rows < batch as usize => {
-                padding.clear();
-                padding.extend_from_slice(pixels);
-                padding.resize(pixels.len() / rows * batch as usize, 0.0);
-                (batch as usize, padding)
-            }
-            _ => (rows, pixels),
-        }
-    }
-
-    /// Classes in each row of an output.
-    fn classes(&self, shape: &[i64], rows: usize) -> Result<usize, EngineError> {
-        let classes = match shape {
-            [batch, classes, rest @ ..] if *batch == rows as i64 && rest.iter().all(|&dim| dim == 1) => {
-                *classes
-            }
-            _ => 0,
-        };
-        if classes < 2 {
-            let wanted = "models that give one row of at least 2 class scores for each image are supported";
-            return Err(self.odd_output(format!("has shape {shape:?} for {rows} images; {wanted}")));
-        }
-        Ok(classes as usize)
-    }
-
-    fn check_labels(&self, classes: usize) -> Result<(), EngineError> {
-        self.data.check_labels(classes as u64).map_err(|error| EngineError::Labels {
-            model: self.model.file.clone(),
-            classes: classes as u64,
-            message: error.to_string(),
-        })
-    }
-
-    fn odd_output(&self, reason: String) -> EngineError {
-        let reason = format!("output `{}` {reason}", self.model.output);
-        EngineError::Unsupported { model: self.model.file.clone(), reason }
-    }
-
-    fn failed(&self, error: &ort::Error) -> EngineError {
-        EngineError::Run { model: self.model.file.clone(), message: error.to_string() }
+    fn apply(&self, row: usize, boundary: usize, values: &mut RowValues<'_>) -> Result<(), EngineError> {
+        self.faults.apply(self.order[row], boundary, values)
     }
 }
 

@@ -14,8 +14,11 @@ use bitquake_tensors::{EngineImage, ImagePart};
 use ort::AsPointer;
 use ort::session::builder::SessionBuilder;
 use ort::session::{Session, SessionOutputs};
+
 use ort::sys::os_char;
-use ort::value::{DynValue, TensorRef};
+use ort::value::DynValue;
+
+use crate::chain::session::{Feed, run};
 
 /// The setting that makes ONNX Runtime use external data in the caller's memory without copying them.
 const IN_PLACE: &str = "session.use_external_initializer_file_buffers_directly";
@@ -30,27 +33,32 @@ pub(crate) struct LentSession<'i> {
 pub(crate) struct Outputs<'s>(SessionOutputs<'s>);
 
 impl<'i> LentSession<'i> {
-    /// Builds a session of the model in `image` with the settings of `builder`.
-    pub(crate) fn build(builder: SessionBuilder, image: &'i EngineImage) -> ort::Result<Self> {
+    /// Builds a session of `model`, the model in `image` or a part of it, with the settings of `builder`.
+    pub(crate) fn build(builder: SessionBuilder, model: &[u8], image: &'i EngineImage) -> ort::Result<Self> {
         let mut builder = builder.with_config_entry(IN_PLACE, "1")?;
         for part in image.externals() {
             // SAFETY: the bytes live and stay as they are for 'i. The builder ends with this call, and the session is
             // private to `LentSession<'i>`, whose methods give away neither it nor values that it holds or makes.
             unsafe { lend(&mut builder, part)? };
         }
-        let session = builder.commit_from_memory(image.main())?;
+        let session = builder.commit_from_memory(model)?;
         Ok(Self { session, image: PhantomData })
     }
 
-    /// Runs the model on one tensor, given as its shape and its elements.
-    pub(crate) fn run(
-        &mut self,
-        input: &str,
-        (shape, elements): (Vec<i64>, &[f32]),
-    ) -> ort::Result<Outputs<'_>> {
-        let tensor = TensorRef::from_array_view((shape, elements))?;
-        self.session.run(ort::inputs![input => tensor]).map(Outputs)
+    /// Runs the model.
+    pub(crate) fn run(&mut self, feeds: &[Feed<'_>]) -> ort::Result<Outputs<'_>> {
+        run(&mut self.session, feeds).map(Outputs)
     }
+}
+
+/// Builds a session of `model`, the model in `image` or a part of it, that copies the weights.
+pub(crate) fn build_owned(mut builder: SessionBuilder, model: &[u8], image: &EngineImage) -> ort::Result<Session> {
+    for part in image.externals() {
+        // SAFETY: without `IN_PLACE` the runtime copies external data while it builds a session; the builder ends with this
+        // call, before which `image` cannot change.
+        unsafe { lend(&mut builder, part)? };
+    }
+    builder.commit_from_memory(model)
 }
 
 impl Outputs<'_> {

@@ -8,6 +8,7 @@
 //! seen (batch-norm into a convolution, say) are switched off, see [`DISABLED_OPTIMISERS`]: folding moves overflows and
 //! hides infinities, and a campaign is about those.
 
+mod chain;
 mod error;
 mod evaluator;
 mod lend;
@@ -16,8 +17,9 @@ mod outcome;
 mod runtime;
 mod self_check;
 
+pub use chain::{ChainPlan, CutRequest, Exposure, GoldenRun, NoFaults, RowFaults, RowValues, Stop, Value};
 pub use error::EngineError;
-pub use evaluator::{DISABLED_OPTIMISERS, Evaluator, Threads};
+pub use evaluator::{DISABLED_OPTIMISERS, EachRow, Evaluator, Threads};
 pub use model::Model;
 pub use outcome::{Golden, Outcome, OutputKind, Prediction};
 pub use runtime::{RUNTIME_VERSION, Runtime};

@@ -98,6 +98,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Counts images in order, each with what it was in the golden run.
+    #[must_use]
+    pub fn of(images: &[Prediction], golden: &[Prediction]) -> Self {
+        let mut outcome = Self::default();
+        images.iter().zip(golden).for_each(|(image, golden)| outcome.add(image, golden));
+        outcome
+    }
+
     /// Counts one image.
     pub fn add(&mut self, image: &Prediction, golden: &Prediction) {
         self.images += 1;

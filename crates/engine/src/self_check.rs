@@ -5,7 +5,7 @@ use bitquake_fault::{FaultPattern, FaultSpace, PatternError, SpaceTensor, Tensor
 use crate::error::EngineError;
 use crate::evaluator::Evaluator;
 use crate::model::Model;
-use crate::outcome::Golden;
+use crate::chain::GoldenRun;
 
 /// Why a campaign must not run.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -51,11 +51,12 @@ pub enum SelfCheckError {
 /// [`SelfCheckError`]; the campaign must then refuse to run.
 pub fn self_check(
     evaluator: &mut Evaluator<'_>,
-    golden: &Golden,
+    golden: &GoldenRun,
     space: &FaultSpace,
     probe_images: usize,
     seen: impl Fn(FaultPattern, &Model) -> Result<FaultPattern, SelfCheckError>,
 ) -> Result<String, SelfCheckError> {
+    let golden = &golden.golden;
     let images = golden.predictions.len();
     let classes = golden.outputs.len() / images.max(1);
     let again = evaluator.outputs(&FaultPattern::empty(), images)?;

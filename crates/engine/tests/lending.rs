@@ -55,7 +55,7 @@ fn compare(name: &str, bytes: &[u8], shape: &[usize], rate: f64, trials: u64) ->
     let mut lent = Evaluator::new(lent, &data, 3, Threads::Caller)?;
     let mut inline = Evaluator::new(inline, &data, 3, Threads::Caller)?;
     let before = lent.model().image().clone();
-    let golden = lent.golden()?;
+    let golden = lent.golden(0)?;
     let golden_bits = outputs(&mut lent, &FaultPattern::empty(), data.len())?;
     assert_eq!(golden_bits, outputs(&mut inline, &FaultPattern::empty(), data.len())?, "{name}");
     let faults = Hits::Rate(Rate::new(rate)?);

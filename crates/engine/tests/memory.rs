@@ -70,7 +70,7 @@ fn measure(path: &Path) -> Result<(), Box<dyn Error>> {
     let pixels = vec![1.0; (images * SIZES[0]) as usize];
     let data = Dataset::new(pixels, vec![SIZES[0] as usize], vec![0; images as usize])?;
     let mut evaluator = Evaluator::new(model, &data, images, Threads::Engine(2))?;
-    let golden = evaluator.golden()?;
+    let golden = evaluator.golden(0)?;
     let flips = TensorFlips {
         tensor: "w1".into(),
         format: Format::F32,

@@ -116,7 +116,7 @@ fn undoing_leaves_no_trace() {
     let before = model.image().clone();
     let data = images("tiny_images.npy");
     let mut evaluator = Evaluator::new(model, &data, 3, Threads::Caller).expect("an evaluator");
-    let golden = evaluator.golden().expect("golden outputs");
+    let golden = evaluator.golden(0).expect("golden outputs");
     let edits =
         serde_json::json!({ "edits": [{ "tensor": "conv.weight", "index": 5, "word_hex": "7fc00000" }] });
     let broken = pattern(evaluator.model(), &edits);
@@ -133,7 +133,7 @@ fn batches_and_engine_threads_give_the_same_bits() {
     let outputs = |batch, threads| {
         let model = open(&root().join("examples/fashion-cnn/fashion_cnn.onnx"));
         let mut evaluator = Evaluator::new(model, &data, batch, threads).expect("an evaluator");
-        let outputs = evaluator.golden().expect("golden outputs").outputs;
+        let outputs = evaluator.golden(0).expect("golden outputs").golden.outputs;
         outputs.iter().map(|output| output.to_bits()).collect::<Vec<u32>>()
     };
     let golden = outputs(256, Threads::Caller);
