@@ -307,7 +307,9 @@ mod tests {
         for p in [0.0, 1e-6, 1e-4, 2e-3, 1.0] {
             let draw = BernoulliDraw::new(&stream, sites, Rate(p));
             let all = draw.sites();
-            for (start, end) in [(0, sites), (0, 1), (63, 65), (100, 100), (9, 5_000), (sites - 70_100, sites + 5)] {
+            for (start, end) in
+                [(0, sites), (0, 1), (63, 65), (100, 100), (9, 5_000), (sites - 70_100, sites + 5)]
+            {
                 let want: Vec<u64> = all.iter().copied().filter(|site| (start..end).contains(site)).collect();
                 assert_eq!(draw.sites_in(start..end), want, "{start}..{end} at {p}");
             }
