@@ -109,6 +109,12 @@ pub enum DrawError {
         /// The length.
         length: u64,
     },
+    /// A shape without words.
+    #[error("the shape `{shape}` has size 0: it would hit nothing")]
+    EmptyShape {
+        /// The shape's name.
+        shape: &'static str,
+    },
     /// A mixture within a mixture.
     #[error("the mixture is nested: part {part} is itself a mixture; write its parts out")]
     NestedMixture {

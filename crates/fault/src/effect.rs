@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 /// | `Flip` | 1 | 0 | always |
 /// | `Set1` | 1 | 1 | always; dormant on a 1 |
 /// | `Set0` | 0 | 0 | always; dormant on a 0 |
+/// | `Saturate` | the bit of the word's extreme | the same | always; dormant where it is that already |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Effect {
@@ -28,19 +29,30 @@ pub enum Effect {
     /// The bit always reads 0.
     #[serde(rename = "set-0")]
     Set0,
+    /// The bit reads what it has in the extreme of its word: the largest finite magnitude of the format with the sign of the
+    /// stored word. That hangs on the word's sign, so it is known when faults meet the stored words
+    /// ([`Faults::resolve`](crate::Faults::resolve)). Drawn for [`Value::Saturate`](crate::Value::Saturate) alone.
+    #[serde(skip)]
+    Saturate,
 }
 
 impl Effect {
     /// Every effect, in the order of the enum.
-    pub const ALL: [Self; 5] = [Self::Rise, Self::Fall, Self::Flip, Self::Set1, Self::Set0];
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Rise, Self::Fall, Self::Flip, Self::Set1, Self::Set0, Self::Saturate];
 
-    /// What is read from a bit that has the effect and holds `stored`.
+    /// How many effects there are.
+    pub(crate) const COUNT: usize = 6;
+
+    /// What is read from a bit that has the effect and holds `stored`; `None` where that hangs on the rest of the word
+    /// ([`Saturate`](Self::Saturate)).
     #[must_use]
-    pub fn read(self, stored: bool) -> bool {
+    pub fn read(self, stored: bool) -> Option<bool> {
         match self {
-            Self::Rise | Self::Set1 => true,
-            Self::Fall | Self::Set0 => false,
-            Self::Flip => !stored,
+            Self::Rise | Self::Set1 => Some(true),
+            Self::Fall | Self::Set0 => Some(false),
+            Self::Flip => Some(!stored),
+            Self::Saturate => None,
         }
     }
 
@@ -56,19 +68,29 @@ impl Effect {
 
     /// Two effects on one bit; `None` when they cancel.
     ///
-    /// Stuck-at beats flips, and stuck-at-0 beats stuck-at-1 (as in SPEC 2.1, S5). Flips look at the stored bit, not at each
+    /// Stuck-at beats flips, and stuck-at-0 beats stuck-at-1 (as in SPEC 2.1, S5). Saturation beats flips and gives way to both
+    /// kinds of stuck-at: a stuck cell keeps what it has, whatever is written. Flips look at the stored bit, not at each
     /// other's result, and two that act on it cancel. So the order of effects, and of groups of them, does not matter.
     #[must_use]
     pub fn combine(self, other: Self) -> Option<Self> {
-        let stuck = |effect: Self| matches!(effect, Self::Set0 | Self::Set1);
-        if stuck(self) || stuck(other) {
-            return Some(self.max(other));
+        if self.force().max(other.force()) > 0 {
+            return Some(if self.force() >= other.force() { self } else { other });
         }
         match self.toggles() ^ other.toggles() {
             0b01 => Some(Self::Rise),
             0b10 => Some(Self::Fall),
             0b11 => Some(Self::Flip),
             _ => None,
+        }
+    }
+
+    /// Of effects that do not toggle but set, the stronger wins; 0 for those that toggle.
+    fn force(self) -> u8 {
+        match self {
+            Self::Set0 => 3,
+            Self::Set1 => 2,
+            Self::Saturate => 1,
+            _ => 0,
         }
     }
 
@@ -114,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_rule() {
-        use Effect::{Fall, Flip, Rise, Set0, Set1};
+        use Effect::{Fall, Flip, Rise, Saturate, Set0, Set1};
         let rows = [
             (Flip, Flip, None),
             (Rise, Rise, None),
@@ -124,6 +146,10 @@ mod tests {
             (Fall, Set1, Some(Set1)),
             (Set0, Set1, Some(Set0)),
             (Set1, Set1, Some(Set1)),
+            (Saturate, Flip, Some(Saturate)),
+            (Saturate, Saturate, Some(Saturate)),
+            (Saturate, Set1, Some(Set1)),
+            (Saturate, Set0, Some(Set0)),
         ];
         for (a, b, want) in rows {
             assert_eq!(a.combine(b), want, "{a:?} {b:?}");

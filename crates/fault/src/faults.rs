@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::effect::Effect;
 use crate::pattern::{FaultPattern, PatternError, TensorFlips};
+use crate::saturate::extremes;
 
 /// The faults of one tensor: at most one effect on each bit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct TensorFaults {
     /// Its number of elements when the faults were drawn.
     pub elements: u64,
     /// For each of `Effect::ALL`, its bit addresses, rising; no address is in two lists.
-    lists: [Vec<u64>; 5],
+    lists: [Vec<u64>; Effect::COUNT],
 }
 
 /// Which bits of which tensors have which fault: what a [`FaultModel`](crate::FaultModel) draws.
@@ -113,10 +114,10 @@ impl TensorFaults {
     fn meet(&self, bit: impl Fn(u64) -> bool + Sync) -> (TensorFlips, u64, u64) {
         let (mut flips, mut faults, mut dormant) = (Vec::new(), 0, 0);
         for (&effect, list) in Effect::ALL.iter().zip(&self.lists) {
-            let changed = changing(effect, list, &bit);
+            let changed = self.changing(effect, list, &bit);
             let idle = (list.len() - changed.len()) as u64;
             // A stuck bit that changes nothing is there all the same; a direction that does not fit is no fault.
-            if matches!(effect, Effect::Set0 | Effect::Set1) {
+            if matches!(effect, Effect::Set0 | Effect::Set1 | Effect::Saturate) {
                 dormant += idle;
             }
             faults += changed.len() as u64;
@@ -124,19 +125,25 @@ impl TensorFaults {
         }
         (self.flips(flips), faults + dormant, dormant)
     }
-}
 
-/// The addresses whose bits the effect changes.
-fn changing(effect: Effect, addresses: &[u64], bit: &(impl Fn(u64) -> bool + Sync)) -> Vec<u64> {
-    const FEW: usize = 1 << 15;
-    let changes = |address: &u64| {
-        let stored = bit(*address);
-        effect.read(stored) != stored
-    };
-    match effect {
-        Effect::Flip => addresses.to_vec(),
-        _ if addresses.len() < FEW => addresses.iter().copied().filter(changes).collect(),
-        _ => addresses.par_iter().copied().filter(changes).collect(),
+    /// The addresses whose bits the effect changes.
+    fn changing(&self, effect: Effect, addresses: &[u64], bit: &(impl Fn(u64) -> bool + Sync)) -> Vec<u64> {
+        const FEW: usize = 1 << 15;
+        let (width, extremes) = (u64::from(self.format.width()), extremes(self.format));
+        let saturated = |address: u64| {
+            let place = address % width;
+            let extreme = extremes[usize::from(bit(address - place + width - 1))];
+            extreme >> place & 1 == 1
+        };
+        let changes = |address: &u64| {
+            let stored = bit(*address);
+            effect.read(stored).unwrap_or_else(|| saturated(*address)) != stored
+        };
+        match effect {
+            Effect::Flip => addresses.to_vec(),
+            _ if addresses.len() < FEW => addresses.iter().copied().filter(changes).collect(),
+            _ => addresses.par_iter().copied().filter(changes).collect(),
+        }
     }
 }
 
@@ -152,8 +159,8 @@ fn merge_into(all: &mut Vec<u64>, more: Vec<u64>) {
 }
 
 /// Lists with one effect a bit.
-fn combined(lists: Vec<(Effect, Vec<u64>)>) -> [Vec<u64>; 5] {
-    let mut by_effect = <[Vec<u64>; 5]>::default();
+fn combined(lists: Vec<(Effect, Vec<u64>)>) -> [Vec<u64>; Effect::COUNT] {
+    let mut by_effect = <[Vec<u64>; Effect::COUNT]>::default();
     if are_apart(&lists) {
         lists.into_iter().for_each(|(effect, list)| by_effect[effect as usize] = list);
         return by_effect;
@@ -229,6 +236,9 @@ impl Faults {
     /// # Errors
     /// [`PatternError`] when the two were drawn for different versions of a tensor.
     pub fn compose(self, other: Self) -> Result<Self, PatternError> {
+        if self.tensors.is_empty() {
+            return Ok(other);
+        }
         let mut by_name: BTreeMap<String, TensorFaults> =
             self.tensors.into_iter().map(|faults| (faults.tensor.clone(), faults)).collect();
         for theirs in other.tensors {

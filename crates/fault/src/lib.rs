@@ -20,6 +20,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod dims;
 mod draw_error;
 mod effect;
 mod explain;
@@ -31,10 +32,13 @@ mod model;
 mod pattern;
 pub mod protect;
 mod region;
+mod saturate;
 mod selector;
+mod shape;
 mod site;
 mod space;
 
+pub use dims::{channel_of, channels, coordinates, element_at};
 pub use effect::Effect;
 pub use explain::{Explanation, FlipCounts, TensorExplanation};
 pub use faults::{Faults, NeedsBits, Resolved, TensorFaults};
@@ -46,10 +50,14 @@ pub use memory::{
 };
 pub use model::{
     Amount, Burst, Conditioned, DrawError, ElementSite, Elements, FaultModel, FaultyRegion, Hits, MODELS,
-    ModelKey, ModelRow, Neighbours, Value,
+    ModelKey, ModelRow, Neighbours, Sampler, Value,
 };
 pub use pattern::{FaultPattern, PatternError, TensorFlips};
 pub use region::{Place, SiteRange, SiteRangeError};
 pub use selector::{Name, Selector, SelectorError};
+pub use shape::{
+    Axis, BitsHit, BitsHitError, Choice, Extent, PatternClass, PatternPart, PatternValue, Shape, ShapeFaults,
+    Span, SpatialPattern, SpatialPatternError, WORD_EFFECTS, WordEffect,
+};
 pub use site::{Site, SiteError};
 pub use space::{Candidate, FaultSpace, ProtectedBits, SpaceError, SpaceTensor};

@@ -5,6 +5,7 @@ mod condition;
 mod elements;
 mod hits;
 pub(crate) mod plan;
+mod sampler;
 mod table;
 mod value;
 
@@ -14,13 +15,16 @@ pub use burst::{Amount, Burst, Neighbours};
 pub use condition::Conditioned;
 pub use elements::{ElementSite, Elements};
 pub use hits::{FaultyRegion, Hits};
+pub use sampler::Sampler;
 pub use table::{MODELS, ModelKey, ModelRow};
 pub use value::Value;
+pub(crate) use value::{WordValue, bits_of_words, saturate, set};
 
 pub use crate::draw_error::DrawError;
 use crate::effect::Effect;
 use crate::faults::Faults;
 use crate::memory::{DramFault, MapFaults};
+use crate::shape::ShapeFaults;
 use crate::space::{FaultSpace, SpaceTensor};
 use plan::{Drawn, Group, Part, Plan};
 
@@ -72,6 +76,8 @@ pub enum FaultModel {
     Map(MapFaults),
     /// Rows, columns, banks or devices of a DRAM fail.
     Dram(DramFault),
+    /// Words that form a shape fail together: a channel, a row, a pattern that was measured.
+    Shape(ShapeFaults),
     /// Several models in one trial, none of them a mixture. The first part draws what it would draw alone, every other part from
     /// streams that belong to its place in the list: adding a part at the end changes no other. Where parts hit the same bit,
     /// effects combine ([`Effect::combine`]).
@@ -79,59 +85,89 @@ pub enum FaultModel {
 }
 
 impl FaultModel {
-    /// Draws the faults of one trial.
+    /// Draws the faults of one trial. For many draws, prepare them once with a [`sampler`](Self::sampler).
     ///
     /// # Errors
     /// [`DrawError`] when there is not enough to hit, or something named is outside the space.
     pub fn draw(&self, space: &FaultSpace, key: &StreamKey) -> Result<Faults, DrawError> {
-        condition::finish(space, self.plans(space, &PartKey::from(*key))?)
+        self.sampler(space)?.draw(&PartKey::from(*key))
     }
 
     /// The models that are not mixtures, each with its plan.
-    fn plans<'a>(
-        &'a self,
-        space: &'a FaultSpace,
-        key: &PartKey,
-    ) -> Result<Vec<(&'a Self, Plan<'a>)>, DrawError> {
+    fn plans<'a>(&'a self, space: &'a FaultSpace) -> Result<Vec<Prepared<'a>>, DrawError> {
         let Self::Mixture(parts) = self else {
-            return Ok(vec![(self, self.plan(space, key)?)]);
-        };
-        let part_key = |place: usize| match place {
-            0 => key.clone(),
-            _ => key.part(format!("part {place}")),
+            return Ok(vec![Prepared { model: self, plan: self.plan(space)?, place: 0 }]);
         };
         let plan = |(place, part): (usize, &'a Self)| match part {
             Self::Mixture(_) => Err(DrawError::NestedMixture { part: place }),
-            part => Ok((part, part.plan(space, &part_key(place))?)),
+            part => Ok(Prepared { model: part, plan: part.plan(space)?, place }),
         };
         parts.iter().enumerate().map(plan).collect()
     }
 
-    fn plan<'a>(&'a self, space: &'a FaultSpace, key: &PartKey) -> Result<Plan<'a>, DrawError> {
+    fn plan<'a>(&'a self, space: &'a FaultSpace) -> Result<Plan<'a>, DrawError> {
         match self {
-            Self::BitFlip(hits) => hits.plan(space, key, Effect::Flip),
-            Self::Asymmetric { to_one, to_zero } => Ok(asymmetric(space, key, *to_one, *to_zero)),
-            Self::StuckAt { value, at } => at.plan(space, key, Effect::stuck_at(*value)),
-            Self::SetValue { value, at } => value.plan(at, space, key),
-            Self::Burst(burst) => burst.plan(space, key),
-            Self::Map(map) => map.plan(space, key),
-            Self::Dram(dram) => dram.plan(space, key),
+            Self::BitFlip(hits) => hits.plan(space, Effect::Flip),
+            Self::Asymmetric { to_one, to_zero } => Ok(asymmetric(space, *to_one, *to_zero)),
+            Self::StuckAt { value, at } => at.plan(space, Effect::stuck_at(*value)),
+            Self::SetValue { value, at } => value.plan(at, space),
+            Self::Burst(burst) => burst.plan(space),
+            Self::Map(map) => map.plan(space),
+            Self::Dram(dram) => dram.plan(space),
+            Self::Shape(shape) => shape.plan(space),
             Self::Mixture(_) => Err(DrawError::NestedMixture { part: 0 }),
+        }
+    }
+}
+
+/// One model that is not a mixture, ready to be drawn with any key.
+struct Prepared<'a> {
+    model: &'a FaultModel,
+    plan: Plan<'a>,
+    /// Its place in a mixture.
+    place: usize,
+}
+
+impl<'a> Prepared<'a> {
+    /// Its key: the first part of a mixture draws what it would draw alone.
+    fn key(&self, key: &PartKey) -> PartKey {
+        match self.place {
+            0 => key.clone(),
+            place => key.part(format!("part {place}")),
+        }
+    }
+
+    fn groups(&self) -> &[Group<'a>] {
+        match &self.plan {
+            Plan::Trials(groups) => groups,
+            Plan::Certain(_) | Plan::Cells(_) => &[],
+        }
+    }
+
+    /// An ordinary draw.
+    fn draw(&self, key: &PartKey, part: &mut Part<'a>) -> Result<(), DrawError> {
+        match &self.plan {
+            Plan::Certain(draw) | Plan::Cells(draw) => draw(key, part),
+            Plan::Trials(groups) => {
+                groups.iter().for_each(|group| (group.place)(key, group.draw(key), part));
+                Ok(())
+            }
         }
     }
 }
 
 /// The sites of the lower rate, drawn from the same stream, flip whatever they hold; the other sites of the higher rate flip in
 /// its direction alone.
-fn asymmetric<'a>(space: &'a FaultSpace, key: &PartKey, to_one: Rate, to_zero: Rate) -> Plan<'a> {
+fn asymmetric(space: &FaultSpace, to_one: Rate, to_zero: Rate) -> Plan<'_> {
     let (rate, lower, one_way) =
         if to_one >= to_zero { (to_one, to_zero, Effect::Rise) } else { (to_zero, to_one, Effect::Fall) };
-    let group = |(place, tensor): (usize, &'a SpaceTensor)| {
-        let add = move |drawn: Drawn, part: &mut Part<'a>| {
+    let group = |(place, tensor)| {
+        let tensor: &SpaceTensor = tensor;
+        let add = move |_: &PartKey, drawn: Drawn, part: &mut Part<'_>| {
             part.add_rising(place, one_way, tensor.addresses(without(drawn.hits, &drawn.lower)));
             part.add_rising(place, Effect::Flip, tensor.addresses(drawn.lower));
         };
-        let group = Group::new(key.tensor(&tensor.name), tensor.bits(), rate, add);
+        let group = Group::new(|key| key.tensor(&tensor.name), tensor.bits(), rate, add);
         Group { lower: Some(lower), ..group }
     };
     Plan::Trials(space.tensors().iter().enumerate().map(group).collect())

@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     fn tensor(format: Format, elements: u64, mask: u64) -> SpaceTensor {
-        SpaceTensor { name: "w".into(), format, elements, mask }
+        SpaceTensor { name: "w".into(), format, elements, mask, dims: vec![elements] }
     }
 
     fn addresses(text: &str, tensor: &SpaceTensor) -> Result<Vec<u64>, DrawError> {

@@ -28,6 +28,9 @@ pub struct SpaceTensor {
     pub elements: u64,
     /// The bits of each word that may be hit.
     pub mask: u64,
+    /// Its dimensions, slowest first (C order), with `elements` as product: those of one image where it is an activation, such
+    /// as `[channels, rows, columns]`. `[elements]` until [`FaultSpace::with_dims`] says more.
+    pub dims: Vec<u64>,
 }
 
 /// All bits that a fault model may choose from, in file order.
@@ -83,6 +86,16 @@ pub enum SpaceError {
     /// Nothing is left that may be hit.
     #[error("every selected bit is protected: nothing is left that may be hit")]
     AllProtected,
+    /// Dimensions that are not those of a tensor.
+    #[error("tensor `{tensor}` has {elements} elements, which are not those of the dimensions {dims:?}")]
+    Dims {
+        /// The tensor.
+        tensor: String,
+        /// Its elements.
+        elements: u64,
+        /// The dimensions given.
+        dims: Vec<u64>,
+    },
     /// Too many bits to count.
     #[error("tensor `{tensor}` has {elements} elements: the fault space is larger than 2^56 bits")]
     TooLarge {
@@ -172,9 +185,40 @@ impl FaultSpace {
         }
         if candidate.elements > 0 {
             let Candidate { format, elements, .. } = *candidate;
-            self.tensors.push(SpaceTensor { name: name(), format, elements, mask });
+            self.tensors.push(SpaceTensor { name: name(), format, elements, mask, dims: vec![elements] });
         }
         Ok(())
+    }
+
+    /// The same space with the dimensions of its tensors, which `dims_of` tells by name; where it tells nothing, they stay as
+    /// they are. Only shapes ([`FaultModel::Shape`](crate::FaultModel::Shape)) look at them.
+    ///
+    /// # Errors
+    /// [`SpaceError::Dims`] when the product of the dimensions is not the number of elements.
+    ///
+    /// ```
+    /// use bitquake_bits::{BitSelection, Format};
+    /// use bitquake_fault::{Candidate, FaultSpace};
+    /// let conv = Candidate { name: "conv1", format: Format::F32, elements: 16 * 32 * 32, by_name_only: false };
+    /// let space = FaultSpace::gather([(conv, BitSelection::All)])?.with_dims(|_| Some(vec![16, 32, 32]))?;
+    /// assert_eq!(space.tensors()[0].dims, [16, 32, 32]);
+    /// assert!(space.with_dims(|_| Some(vec![16, 32])).is_err());
+    /// # Ok::<(), bitquake_fault::SpaceError>(())
+    /// ```
+    pub fn with_dims(mut self, dims_of: impl Fn(&str) -> Option<Vec<u64>>) -> Result<Self, SpaceError> {
+        for tensor in &mut self.tensors {
+            let Some(dims) = dims_of(&tensor.name) else { continue };
+            let product = dims.iter().try_fold(1_u64, |product, &dim| product.checked_mul(dim));
+            if product != Some(tensor.elements) {
+                return Err(SpaceError::Dims {
+                    tensor: tensor.name.clone(),
+                    elements: tensor.elements,
+                    dims,
+                });
+            }
+            tensor.dims = dims;
+        }
+        Ok(self)
     }
 
     /// The same space without bits that never change. A tensor whose every selected bit is protected is left out.
@@ -290,8 +334,13 @@ mod tests {
 
     #[test]
     fn sites_become_addresses() {
-        let tensor =
-            SpaceTensor { name: "w".into(), format: Format::F32, elements: 4, mask: 1 << 30 | 1 << 3 };
+        let tensor = SpaceTensor {
+            name: "w".into(),
+            format: Format::F32,
+            elements: 4,
+            mask: 1 << 30 | 1 << 3,
+            dims: vec![4],
+        };
         assert_eq!(tensor.addresses(vec![0, 1, 2, 7]), [3, 30, 32 + 3, 96 + 30]);
     }
 

@@ -56,7 +56,9 @@ fn every_pattern_undoes_itself_and_counts_add_up() {
         resolved.pattern.apply(&mut store).expect("fits");
         for (tensor, address, effect) in listed(&faults) {
             let stored = before.bit(&tensor, address);
-            assert_eq!(store.bit(&tensor, address), effect.read(stored), "{name}");
+            if let Some(read) = effect.read(stored) {
+                assert_eq!(store.bit(&tensor, address), read, "{name}");
+            }
         }
         resolved.pattern.apply(&mut store).expect("fits");
         assert_eq!(store, before, "{name}");
@@ -123,6 +125,11 @@ const PINNED: &[(&str, u64, u64)] = &[
     ("column", 417, 0xcf23_ee3f_d93b_fc2b),
     ("bank", 1004, 0xba13_144f_5d4b_e71d),
     ("device", 2023, 0x6983_33de_625e_365e),
+    ("channel", 200, 0x3883_d2a6_56db_acb2),
+    ("block", 1015, 0x9793_b806_d85c_8f53),
+    ("wake", 1040, 0x8c62_b62d_f570_4aad),
+    ("pattern", 519, 0xdab8_a3ed_e83e_0de2),
+    ("saturate", 625, 0x8c9d_d458_176a_c39e),
     ("mixture", 836, 0xd54a_34fb_97be_7039),
 ];
 

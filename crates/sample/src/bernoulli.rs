@@ -151,6 +151,31 @@ impl<'s> BernoulliDraw<'s> {
         }
     }
 
+    /// The hits of a range of sites, sorted; sites count from the start of the draw. Only the blocks that meet the range are
+    /// read, so many ranges of one draw cost about as much as all of it.
+    ///
+    /// ```
+    /// use bitquake_sample::{BernoulliDraw, Rate, StreamKey};
+    /// let stream = StreamKey { seed: 1, point: 0, trial: 0 }.tensor("fc.weight");
+    /// let draw = BernoulliDraw::new(&stream, 5_000_000, Rate::new(1e-3)?);
+    /// let all = draw.sites();
+    /// let some: Vec<u64> = all.into_iter().filter(|site| (1000..90_000).contains(site)).collect();
+    /// assert_eq!(draw.sites_in(1000..90_000), some);
+    /// # Ok::<(), bitquake_sample::RateError>(())
+    /// ```
+    #[must_use]
+    pub fn sites_in(&self, range: std::ops::Range<u64>) -> Vec<u64> {
+        let range = range.start..range.end.min(self.sites);
+        if self.hazard == 0.0 || range.is_empty() {
+            return Vec::new();
+        }
+        let blocks = range.start / self.block_sites()..range.end.div_ceil(self.block_sites());
+        let mut hits = self.sites_of(&mut Scratch::default(), blocks);
+        hits.truncate(hits.partition_point(|&site| site < range.end));
+        hits.drain(..hits.partition_point(|&site| site < range.start));
+        hits
+    }
+
     /// The hits of some blocks, sorted.
     fn sites_of(&self, scratch: &mut Scratch, blocks: std::ops::Range<u64>) -> Vec<u64> {
         let sites = (blocks.end - blocks.start).saturating_mul(self.block_sites()).min(self.sites);
@@ -271,6 +296,22 @@ mod tests {
                 let rate = Rate(p);
                 let draw = BernoulliDraw::new(&stream, sites, rate);
                 assert!(draw.sites() == reference(&stream, sites, rate), "{sites} sites at {p}");
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_are_parts_of_the_whole() {
+        let sites = (1 << DENSE_BLOCK_LOG2) + 70_001;
+        let stream = StreamKey { seed: 3, point: 0, trial: 0 }.tensor("w");
+        for p in [0.0, 1e-6, 1e-4, 2e-3, 1.0] {
+            let draw = BernoulliDraw::new(&stream, sites, Rate(p));
+            let all = draw.sites();
+            for (start, end) in
+                [(0, sites), (0, 1), (63, 65), (100, 100), (9, 5_000), (sites - 70_100, sites + 5)]
+            {
+                let want: Vec<u64> = all.iter().copied().filter(|site| (start..end).contains(site)).collect();
+                assert_eq!(draw.sites_in(start..end), want, "{start}..{end} at {p}");
             }
         }
     }

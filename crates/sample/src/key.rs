@@ -1,5 +1,7 @@
 //! From (seed, point, trial, tensor, block) to a sequence of random words.
 
+use std::borrow::Cow;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
@@ -7,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::rate::Rate;
 
 /// Version of the streams. A change of any drawn bit raises it, is announced in CHANGELOG.md, and makes older campaigns
-/// refuse to resume.
+/// refuse to resume. New parts ([`PartKey::numbered`] among them) only add streams and leave it as it is.
 pub const STREAM_VERSION: u32 = 1;
 
 /// What decides the random choices of one trial.
@@ -47,11 +49,17 @@ impl StreamKey {
 
     /// The key of one part of the trial's choices, which shares no stream with the trial itself or with another part.
     #[must_use]
-    pub fn part(&self, label: impl Into<String>) -> PartKey {
+    pub fn part(&self, label: impl Into<Cow<'static, str>>) -> PartKey {
         PartKey::from(*self).part(label)
     }
 
-    fn stream(&self, domain: Domain, path: &[String], name: &str) -> Stream {
+    /// The key of one of many alike parts, as [`PartKey::numbered`].
+    #[must_use]
+    pub fn numbered(&self, label: &'static str, index: u64) -> PartKey {
+        PartKey::from(*self).numbered(label, index)
+    }
+
+    fn stream(&self, domain: Domain, path: &[Label], name: &str) -> Stream {
         let mut hash = Sha256::new();
         hash.update(b"bitquake stream");
         hash.update(STREAM_VERSION.to_le_bytes());
@@ -61,10 +69,7 @@ impl StreamKey {
         }
         if !path.is_empty() {
             hash.update((path.len() as u64).to_le_bytes());
-            for label in path {
-                hash.update((label.len() as u64).to_le_bytes());
-                hash.update(label.as_bytes());
-            }
+            path.iter().for_each(|label| label.add_to(&mut hash));
         }
         hash.update(name.as_bytes());
         Stream { root: ChaCha8Rng::from_seed(hash.finalize().into()) }
@@ -85,7 +90,32 @@ impl StreamKey {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PartKey {
     key: StreamKey,
-    path: Vec<String>,
+    path: Vec<Label>,
+}
+
+/// One step from a trial to a part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Label {
+    Text(Cow<'static, str>),
+    Numbered(&'static str, u64),
+}
+
+impl Label {
+    /// Length, then text. A number comes behind the complement of the length, which is the length of no text, so that no two
+    /// paths are the same bytes.
+    fn add_to(&self, hash: &mut Sha256) {
+        match self {
+            Self::Text(text) => {
+                hash.update((text.len() as u64).to_le_bytes());
+                hash.update(text.as_bytes());
+            }
+            Self::Numbered(text, index) => {
+                hash.update((!(text.len() as u64)).to_le_bytes());
+                hash.update(text.as_bytes());
+                hash.update(index.to_le_bytes());
+            }
+        }
+    }
 }
 
 impl From<StreamKey> for PartKey {
@@ -103,8 +133,28 @@ impl PartKey {
 
     /// The key of a part of this part.
     #[must_use]
-    pub fn part(&self, label: impl Into<String>) -> Self {
-        let path = self.path.iter().cloned().chain([label.into()]).collect();
+    pub fn part(&self, label: impl Into<Cow<'static, str>>) -> Self {
+        self.step(Label::Text(label.into()))
+    }
+
+    /// The key of one of many alike parts, such as image 17 of a trial: no text is made of the number. It shares no stream with
+    /// any other part, one labelled with the same text and number among them.
+    ///
+    /// ```
+    /// use bitquake_sample::StreamKey;
+    /// let trial = StreamKey { seed: 42, point: 0, trial: 0 };
+    /// let first = |image| trial.numbered("image", image).whole().words(0).u64();
+    /// assert_ne!(first(0), first(1));
+    /// ```
+    #[must_use]
+    pub fn numbered(&self, label: &'static str, index: u64) -> Self {
+        self.step(Label::Numbered(label, index))
+    }
+
+    fn step(&self, label: Label) -> Self {
+        let mut path = Vec::with_capacity(self.path.len() + 1);
+        path.extend_from_slice(&self.path);
+        path.push(label);
         Self { key: self.key, path }
     }
 
@@ -221,12 +271,18 @@ mod tests {
             KEY.part("a").part("b").tensor("w"),
             KEY.part("ab").tensor("w"),
             KEY.part("").tensor("w"),
+            KEY.numbered("a", 0).tensor("w"),
+            KEY.numbered("a", 1).tensor("w"),
+            KEY.numbered("a", 1).whole(),
+            KEY.numbered("", 1).tensor("w"),
+            KEY.part("a 1").tensor("w"),
+            KEY.part("a").numbered("a", 1).tensor("w"),
         ];
         let mut words: Vec<u64> =
             streams.iter().flat_map(|stream| [0, 1, u64::MAX].map(|block| first(stream, block))).collect();
         words.sort_unstable();
         words.dedup();
-        assert_eq!(words.len(), 36);
+        assert_eq!(words.len(), 54);
     }
 
     #[test]
@@ -245,6 +301,14 @@ mod tests {
         let (root, none) = (KEY.tensor("w"), PartKey::from(KEY).tensor("w"));
         assert_eq!(first(&root, 3), first(&none, 3), "a key without a label is the trial's own");
     }
+
+    #[test]
+    fn first_words_of_numbered_parts_are_pinned() {
+        let part = KEY.numbered("image", 17);
+        assert_eq!([first(&part.tensor("w"), 0), first(&part.whole(), 0)], PINNED_NUMBERED);
+    }
+
+    const PINNED_NUMBERED: [u64; 2] = [10_769_094_472_927_367_020, 3_955_031_272_227_804_475];
 
     const PINNED_PARTS: [u64; 2] = [14_683_100_468_494_230_494, 18_179_240_774_249_461_765];
 

@@ -74,23 +74,24 @@ impl DramFault {
         }
     }
 
-    pub(crate) fn plan<'a>(&'a self, space: &'a FaultSpace, key: &PartKey) -> Result<Plan<'a>, DrawError> {
+    pub(crate) fn plan<'a>(&'a self, space: &'a FaultSpace) -> Result<Plan<'a>, DrawError> {
         let memory = Memory::new(self, space)?;
-        let key = key.part(format!("dram {:?}", self.structure));
-        let bits = key.part("bits").whole();
+        let count_all = memory.structures();
+        let of = |key: &PartKey| key.part(format!("dram {:?}", self.structure));
+        let bits = move |key: &PartKey| of(key).part("bits").whole();
         match self.amount {
             Amount::Rate(rate) => {
-                let count = memory.structures();
-                let add = move |drawn: Drawn, part: &mut Part<'a>| memory.fail(&drawn.hits, &bits, part);
-                Ok(Plan::Trials(vec![Group::new(key.whole(), count, rate, add)]))
+                let add = move |key: &PartKey, drawn: Drawn, part: &mut Part<'a>| {
+                    memory.fail(&drawn.hits, &bits(key), part);
+                };
+                Ok(Plan::Trials(vec![Group::new(move |key| of(key).whole(), count_all, rate, add)]))
             }
-            Amount::Count(count) => {
-                let chosen = subset_of(&key.whole(), memory.structures(), count)
+            Amount::Count(count) => Ok(Plan::Certain(Box::new(move |key, part| {
+                let chosen = subset_of(&of(key).whole(), count_all, count)
                     .map_err(|error| DrawError::TooMany { what: "parts of the memory", error })?;
-                let mut part = Part::new(space);
-                memory.fail(&chosen, &bits, &mut part);
-                Ok(Plan::Certain(part))
-            }
+                memory.fail(&chosen, &bits(key), part);
+                Ok(())
+            }))),
         }
     }
 }

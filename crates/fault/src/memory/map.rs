@@ -51,26 +51,31 @@ impl Offset {
 }
 
 impl MapFaults {
-    pub(crate) fn plan<'a>(&self, space: &'a FaultSpace, key: &PartKey) -> Result<Plan<'a>, DrawError> {
+    pub(crate) fn plan<'a>(&'a self, space: &'a FaultSpace) -> Result<Plan<'a>, DrawError> {
         self.check_voltage()?;
         let cells: Vec<&ChipCell> = self.chip.faulty_at(self.voltage).collect();
+        Ok(Plan::Cells(Box::new(move |key, part| {
+            self.lay(&cells, space, key, part);
+            Ok(())
+        })))
+    }
+
+    fn lay(&self, cells: &[&ChipCell], space: &FaultSpace, key: &PartKey, part: &mut Part<'_>) {
         let all = self.chip.rows() * self.chip.columns();
         let offset = self.offset.of(key, all);
         let key = key.part("cells");
-        let mut part = Part::new(space);
         for (place, (start, _)) in MemoryLine::new(space, 1).spans().enumerate() {
             let tensor = &space.tensors()[place];
             let first = (start % all + offset) % all;
-            let mut lists = <[Vec<u64>; 5]>::default();
+            let mut lists = <[Vec<u64>; Effect::COUNT]>::default();
             let stream = key.tensor(&tensor.name);
-            visit(&cells, all, first, tensor, |cell, address| {
+            visit(cells, all, first, tensor, |cell, address| {
                 if let Some(effect) = effect(cell.fault, &stream, address) {
                     lists[effect as usize].push(address);
                 }
             });
             Effect::ALL.into_iter().zip(lists).for_each(|(effect, list)| part.add(place, effect, list));
         }
-        Ok(Plan::Cells(part))
     }
 
     fn check_voltage(&self) -> Result<(), DrawError> {

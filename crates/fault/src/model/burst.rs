@@ -4,7 +4,7 @@ use bitquake_sample::{PartKey, Rate, Stream, subset_of};
 use serde::{Deserialize, Serialize};
 
 use super::DrawError;
-use super::plan::{Drawn, Group, Part, Plan, by_tensor};
+use super::plan::{Drawn, Group, Numbering, Part, Plan};
 use crate::effect::Effect;
 use crate::space::{FaultSpace, SpaceTensor};
 
@@ -95,11 +95,11 @@ impl Burst {
         }
     }
 
-    pub(crate) fn plan<'a>(&'a self, space: &'a FaultSpace, key: &PartKey) -> Result<Plan<'a>, DrawError> {
+    pub(crate) fn plan<'a>(&'a self, space: &'a FaultSpace) -> Result<Plan<'a>, DrawError> {
         let shares = shares(&self.lengths)?;
         match self.amount {
-            Amount::Rate(rate) => self.at_rate(space, key, rate, &shares),
-            Amount::Count(count) => self.exactly(space, key, count, &shares),
+            Amount::Rate(rate) => self.at_rate(space, rate, &shares),
+            Amount::Count(count) => self.exactly(space, count, shares),
         }
     }
 
@@ -116,21 +116,19 @@ impl Burst {
     fn at_rate<'a>(
         &'a self,
         space: &'a FaultSpace,
-        key: &PartKey,
         rate: Rate,
         shares: &[(u64, f64)],
     ) -> Result<Plan<'a>, DrawError> {
         let mut groups = Vec::new();
         for &(length, share) in shares {
-            let key = key.part(format!("burst {length}"));
             for (place, windows) in self.windows(space, length)?.into_iter().enumerate() {
                 let name = &space.tensors()[place].name;
-                let (stream, bits) = (key.tensor(name), key.part("bits").tensor(name));
                 let (count, rate) = (windows.count, rate.scaled(share));
-                let add = move |drawn: Drawn, part: &mut Part<'a>| {
+                let add = move |key: &PartKey, drawn: Drawn, part: &mut Part<'a>| {
+                    let bits = bits_of(&bursts_of(key, length), name);
                     part.add(place, self.effect, self.hit(&windows, length, drawn.hits, &bits));
                 };
-                groups.push(Group::new(stream, count, rate, add));
+                groups.push(Group::new(move |key| bursts_of(key, length).tensor(name), count, rate, add));
             }
         }
         Ok(Plan::Trials(groups))
@@ -139,26 +137,31 @@ impl Burst {
     /// The length of the n-th burst hangs on n alone, and its window is the next of a random order of all windows of that
     /// length; so more bursts add to fewer.
     fn exactly<'a>(
-        &self,
+        &'a self,
         space: &'a FaultSpace,
-        key: &PartKey,
         count: u64,
-        shares: &[(u64, f64)],
+        shares: Vec<(u64, f64)>,
     ) -> Result<Plan<'a>, DrawError> {
-        let mut part = Part::new(space);
-        for (&(length, _), count) in shares.iter().zip(counts_of_lengths(key, count, shares)) {
-            let key = key.part(format!("burst {length}"));
+        let windows_of = |&(length, _): &(u64, f64)| {
             let windows = self.windows(space, length)?;
-            let all = windows.iter().map(|windows| windows.count).sum();
-            let chosen = subset_of(&key.whole(), all, count)
-                .map_err(|error| DrawError::TooMany { what: "bursts", error })?;
-            let chosen = by_tensor(space, |place, _| windows[place].count, &chosen);
-            for (place, (windows, chosen)) in windows.iter().zip(chosen).enumerate() {
-                let bits = key.part("bits").tensor(&space.tensors()[place].name);
-                part.add(place, self.effect, self.hit(windows, length, chosen, &bits));
+            let numbering = Numbering::new(space, |place, _| windows[place].count);
+            Ok((length, windows, numbering))
+        };
+        let all = shares.iter().map(windows_of).collect::<Result<Vec<_>, DrawError>>()?;
+        Ok(Plan::Certain(Box::new(move |key, part| {
+            for ((length, windows, numbering), count) in
+                all.iter().zip(counts_of_lengths(key, count, &shares))
+            {
+                let key = bursts_of(key, *length);
+                let chosen = subset_of(&key.whole(), numbering.all(), count)
+                    .map_err(|error| DrawError::TooMany { what: "bursts", error })?;
+                numbering.divide(&chosen, |place, chosen| {
+                    let bits = bits_of(&key, &space.tensors()[place].name);
+                    part.add(place, self.effect, self.hit(&windows[place], *length, chosen, &bits));
+                });
             }
-        }
-        Ok(Plan::Certain(part))
+            Ok(())
+        })))
     }
 
     /// The bits that the bursts of these windows hit.
@@ -176,6 +179,16 @@ impl Burst {
         }
         addresses
     }
+}
+
+/// The key of the bursts of one length.
+fn bursts_of(key: &PartKey, length: u64) -> PartKey {
+    key.part(format!("burst {length}"))
+}
+
+/// The stream that decides which bits of a burst are hit.
+fn bits_of(bursts: &PartKey, tensor: &str) -> Stream {
+    bursts.part("bits").tensor(tensor)
 }
 
 /// Lengths with their shares, which add up to 1.

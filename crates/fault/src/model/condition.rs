@@ -3,7 +3,8 @@
 use bitquake_sample::{PartKey, StreamKey, Trials, Words, first_hit};
 
 use super::plan::{Drawn, Group, Part, Plan};
-use super::{DrawError, FaultModel};
+use super::sampler::Sampler;
+use super::{DrawError, FaultModel, Prepared};
 use crate::faults::Faults;
 use crate::space::FaultSpace;
 
@@ -49,121 +50,112 @@ impl FaultModel {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn draw_at_least_one(&self, space: &FaultSpace, key: &StreamKey) -> Result<Conditioned, DrawError> {
-        let key = PartKey::from(*key);
-        let plans = self.plans(space, &key)?;
-        if plans.iter().any(|(_, plan)| matches!(plan, Plan::Certain(part) if !part.is_empty())) {
-            return Ok(Conditioned { faults: finish(space, plans)?, weight: 1.0 });
+        self.sampler(space)?.draw_at_least_one(&PartKey::from(*key))
+    }
+}
+
+impl<'a> Sampler<'a> {
+    /// As [`FaultModel::draw_at_least_one`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn draw_at_least_one(&self, key: &PartKey) -> Result<Conditioned, DrawError> {
+        if self.is_certain(key)? {
+            return Ok(Conditioned { faults: self.draw(key)?, weight: 1.0 });
         }
-        if let Some((model, _)) = plans.iter().find(|(_, plan)| matches!(plan, Plan::Cells(_))) {
-            return Err(DrawError::NotConditionable { model: model.name() });
+        if let Some(cells) = self.prepared.iter().find(|one| matches!(one.plan, Plan::Cells(_))) {
+            return Err(DrawError::NotConditionable { model: cells.model.name() });
         }
-        let hazard: f64 = groups(&plans).map(|group| group.trials.hazard()).sum();
+        let hazard: f64 = self.groups().map(|group| group.trials.hazard()).sum();
         let faults = if hazard == 0.0 {
             return Err(DrawError::NeverHits);
         } else if hazard > FEW {
-            self.repeat_until_hit(space, &key)?
+            self.repeat_until_hit(key)?
         } else {
-            behind_first_hit(space, &key, &plans)?
+            self.behind_first_hit(key)?
         };
         Ok(Conditioned { faults, weight: -libm::expm1(-hazard) })
     }
 
+    /// Whether a part that has as many faults in every trial has any.
+    fn is_certain(&self, key: &PartKey) -> Result<bool, DrawError> {
+        for one in &self.prepared {
+            if let Plan::Certain(draw) = &one.plan {
+                let mut part = Part::new(self.space);
+                draw(&one.key(key), &mut part)?;
+                if !part.is_empty() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &Group<'a>> {
+        self.prepared.iter().flat_map(Prepared::groups)
+    }
+
     /// Rejection: each attempt is an ordinary draw with a key of its own, and more than half of them hit.
-    fn repeat_until_hit(&self, space: &FaultSpace, key: &PartKey) -> Result<Faults, DrawError> {
+    fn repeat_until_hit(&self, key: &PartKey) -> Result<Faults, DrawError> {
         let mut attempt_key = key.clone();
         for attempt in 1_u64.. {
-            let plans = self.plans(space, &attempt_key)?;
-            let drawn: Vec<Vec<Drawn>> = plans.iter().map(|(_, plan)| draw(plan)).collect();
+            let draw = |one: &Prepared<'a>| {
+                let key = one.key(&attempt_key);
+                one.groups().iter().map(|group| group.draw(&key)).collect()
+            };
+            let drawn: Vec<Vec<Drawn>> = self.prepared.iter().map(draw).collect();
             if drawn.iter().flatten().any(|drawn| !drawn.hits.is_empty()) {
-                return place(space, &plans, drawn);
+                return self.place(&attempt_key, drawn);
             }
             attempt_key = key.part(format!("attempt {attempt}"));
         }
         unreachable!("2^64 draws without a hit")
     }
-}
 
-fn groups<'p, 'a>(plans: &'p [(&FaultModel, Plan<'a>)]) -> impl Iterator<Item = &'p Group<'a>> {
-    plans.iter().flat_map(|(_, plan)| groups_of(plan))
-}
+    /// The first hit, nothing before it, and an ordinary draw behind it.
+    fn behind_first_hit(&self, key: &PartKey) -> Result<Faults, DrawError> {
+        let trials: Vec<Trials> = self.groups().map(|group| group.trials).collect();
+        let mut words = key.part("first hit").whole().words(0);
+        let Some((first_group, first_site)) = first_hit(&mut words, &trials) else {
+            return Err(DrawError::NeverHits);
+        };
+        let mut place_of_group = 0..;
+        let mut drawn = Vec::with_capacity(self.prepared.len());
+        for one in &self.prepared {
+            let key = one.key(key);
+            let draw = |group: &Group<'_>| {
+                let at = place_of_group.next().unwrap_or(usize::MAX);
+                match at.cmp(&first_group) {
+                    std::cmp::Ordering::Less => Drawn::default(),
+                    std::cmp::Ordering::Equal => from_first(group, &key, first_site, &mut words),
+                    std::cmp::Ordering::Greater => group.draw(&key),
+                }
+            };
+            drawn.push(one.groups().iter().map(draw).collect());
+        }
+        self.place(key, drawn)
+    }
 
-fn groups_of<'p, 'a>(plan: &'p Plan<'a>) -> &'p [Group<'a>] {
-    match plan {
-        Plan::Trials(groups) => groups,
-        Plan::Certain(_) | Plan::Cells(_) => &[],
+    /// The faults of hits, group by group of each model.
+    fn place(&self, key: &PartKey, drawn: Vec<Vec<Drawn>>) -> Result<Faults, DrawError> {
+        let mut all = Faults::empty();
+        for (one, drawn) in self.prepared.iter().zip(drawn) {
+            let key = one.key(key);
+            let mut part = Part::new(self.space);
+            one.groups().iter().zip(drawn).for_each(|(group, drawn)| (group.place)(&key, drawn, &mut part));
+            all = all.compose(part.finish()?)?;
+        }
+        Ok(all)
     }
 }
 
-fn draw(plan: &Plan<'_>) -> Vec<Drawn> {
-    groups_of(plan).iter().map(Group::draw).collect()
-}
-
-/// The first hit, nothing before it, and an ordinary draw behind it.
-fn behind_first_hit<'a>(
-    space: &'a FaultSpace,
-    key: &PartKey,
-    plans: &[(&FaultModel, Plan<'a>)],
-) -> Result<Faults, DrawError> {
-    let trials: Vec<Trials> = groups(plans).map(|group| group.trials).collect();
-    let mut words = key.part("first hit").whole().words(0);
-    let Some((first_group, first_site)) = first_hit(&mut words, &trials) else {
-        return Err(DrawError::NeverHits);
-    };
-    let mut place_of_group = 0..;
-    let one = |group: &Group<'_>| {
-        let at = place_of_group.next().unwrap_or(usize::MAX);
-        match at.cmp(&first_group) {
-            std::cmp::Ordering::Less => Drawn::default(),
-            std::cmp::Ordering::Equal => from_first(group, first_site, &mut words),
-            std::cmp::Ordering::Greater => group.draw(),
-        }
-    };
-    let mut all: std::collections::VecDeque<Drawn> = groups(plans).map(one).collect();
-    let drawn = plans.iter().map(|(_, plan)| all.drain(..groups_of(plan).len()).collect()).collect();
-    place(space, plans, drawn)
-}
-
 /// The hits of the group that holds the first one.
-fn from_first(group: &Group<'_>, first: u64, words: &mut Words) -> Drawn {
+fn from_first(group: &Group<'_>, key: &PartKey, first: u64, words: &mut Words) -> Drawn {
     let behind = |sites: Vec<u64>| sites.into_iter().filter(move |&site| site > first);
-    let drawn = group.draw();
+    let drawn = group.draw(key);
     let is_lower = group.lower.is_some_and(|lower| words.chance(lower.over(group.trials.rate)));
     Drawn {
         hits: [first].into_iter().chain(behind(drawn.hits)).collect(),
         lower: is_lower.then_some(first).into_iter().chain(behind(drawn.lower)).collect(),
     }
-}
-
-fn place<'a>(
-    space: &'a FaultSpace,
-    plans: &[(&FaultModel, Plan<'a>)],
-    drawn: Vec<Vec<Drawn>>,
-) -> Result<Faults, DrawError> {
-    let mut all = Faults::empty();
-    for ((_, plan), drawn) in plans.iter().zip(drawn) {
-        let mut part = Part::new(space);
-        groups_of(plan).iter().zip(drawn).for_each(|(group, drawn)| (group.place)(drawn, &mut part));
-        all = all.compose(part.finish()?)?;
-    }
-    Ok(all)
-}
-
-/// The ordinary draw of every plan, together.
-pub(super) fn finish<'a>(
-    space: &'a FaultSpace,
-    plans: Vec<(&FaultModel, Plan<'a>)>,
-) -> Result<Faults, DrawError> {
-    let mut all = Faults::empty();
-    for (_, plan) in plans {
-        let part = match plan {
-            Plan::Certain(part) | Plan::Cells(part) => part,
-            Plan::Trials(groups) => {
-                let mut part = Part::new(space);
-                groups.iter().for_each(|group| (group.place)(group.draw(), &mut part));
-                part
-            }
-        };
-        all = all.compose(part.finish()?)?;
-    }
-    Ok(all)
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use bitquake_sample::{PartKey, Rate, subset_of};
 
 use super::DrawError;
-use super::plan::{Drawn, Group, Part, Plan, by_tensor};
+use super::plan::{Drawn, Group, Numbering, Part, Plan};
 use crate::region::{Place, SiteRange};
 use crate::site::SiteError;
 use crate::space::{FaultSpace, SpaceTensor};
@@ -59,18 +59,23 @@ impl Elements {
         nearest.max(least).min(elements)
     }
 
-    /// A plan whose hits `place` turns into faults: it gets the place of a tensor in the space, and elements, rising.
+    /// A plan whose hits `place` turns into faults: it gets the key, the place of a tensor in the space, and elements, rising.
+    /// The elements are chosen by streams of the key's part `of`, or of the key itself.
     pub(crate) fn plan<'a>(
         &self,
         space: &'a FaultSpace,
-        key: &PartKey,
-        place: impl Fn(usize, Vec<u64>, &mut Part<'a>) + Clone + 'a,
+        of: Option<&'static str>,
+        place: impl Fn(&PartKey, usize, Vec<u64>, &mut Part<'a>) + Clone + Send + Sync + 'a,
     ) -> Result<Plan<'a>, DrawError> {
+        let streams = move |key: &PartKey| match of {
+            None => key.part("elements"),
+            Some(part) => key.part(part).part("elements"),
+        };
         let all = space.tensors().iter().map(|tensor| tensor.elements).sum();
         match self {
-            Self::Rate(rate) => Ok(Plan::Trials(at_rate(space, key, *rate, place))),
-            Self::Count(count) => exactly(space, key, *count, all, place),
-            Self::Share(share) => exactly(space, key, Self::share_of(*share, all), all, place),
+            Self::Rate(rate) => Ok(Plan::Trials(at_rate(space, streams, *rate, place))),
+            Self::Count(count) => Ok(exactly(space, streams, *count, place)),
+            Self::Share(share) => Ok(exactly(space, streams, Self::share_of(*share, all), place)),
             Self::Sites(sites) => at_sites(space, sites, place),
         }
     }
@@ -78,40 +83,43 @@ impl Elements {
 
 fn at_rate<'a>(
     space: &'a FaultSpace,
-    key: &PartKey,
+    streams: impl Fn(&PartKey) -> PartKey + Copy + Send + Sync + 'a,
     rate: Rate,
-    place: impl Fn(usize, Vec<u64>, &mut Part<'a>) + Clone + 'a,
+    place: impl Fn(&PartKey, usize, Vec<u64>, &mut Part<'a>) + Clone + Send + Sync + 'a,
 ) -> Vec<Group<'a>> {
-    let key = key.part("elements");
-    let group = |(at, tensor): (usize, &SpaceTensor)| {
+    let group = |(at, tensor): (usize, &'a SpaceTensor)| {
         let place = place.clone();
-        let add = move |drawn: Drawn, part: &mut Part<'a>| place(at, drawn.hits, part);
-        Group::new(key.tensor(&tensor.name), tensor.elements, rate, add)
+        let add = move |key: &PartKey, drawn: Drawn, part: &mut Part<'a>| {
+            if !drawn.hits.is_empty() {
+                place(key, at, drawn.hits, part);
+            }
+        };
+        Group::new(move |key| streams(key).tensor(&tensor.name), tensor.elements, rate, add)
     };
     space.tensors().iter().enumerate().map(group).collect()
 }
 
 fn exactly<'a>(
     space: &'a FaultSpace,
-    key: &PartKey,
+    streams: impl Fn(&PartKey) -> PartKey + Send + Sync + 'a,
     count: u64,
-    all: u64,
-    place: impl Fn(usize, Vec<u64>, &mut Part<'a>),
-) -> Result<Plan<'a>, DrawError> {
-    let chosen = subset_of(&key.part("elements").whole(), all, count)
-        .map_err(|error| DrawError::TooMany { what: "elements", error })?;
-    let mut part = Part::new(space);
-    let by_tensor = by_tensor(space, |_, tensor| tensor.elements, &chosen);
-    by_tensor.into_iter().enumerate().for_each(|(at, elements)| place(at, elements, &mut part));
-    Ok(Plan::Certain(part))
+    place: impl Fn(&PartKey, usize, Vec<u64>, &mut Part<'a>) + Send + Sync + 'a,
+) -> Plan<'a> {
+    let numbering = Numbering::new(space, |_, tensor| tensor.elements);
+    Plan::Certain(Box::new(move |key, part| {
+        let chosen = subset_of(&streams(key).whole(), numbering.all(), count)
+            .map_err(|error| DrawError::TooMany { what: "elements", error })?;
+        numbering.divide(&chosen, |at, elements| place(key, at, elements, part));
+        Ok(())
+    }))
 }
 
 fn at_sites<'a>(
     space: &'a FaultSpace,
     sites: &[ElementSite],
-    place: impl Fn(usize, Vec<u64>, &mut Part<'a>),
+    place: impl Fn(&PartKey, usize, Vec<u64>, &mut Part<'a>) + Send + Sync + 'a,
 ) -> Result<Plan<'a>, DrawError> {
-    let mut chosen = vec![Vec::new(); space.tensors().len()];
+    let mut chosen = vec![Vec::<u64>::new(); space.tensors().len()];
     for site in sites {
         let named = || SiteRange {
             tensor: site.tensor.clone(),
@@ -125,11 +133,13 @@ fn at_sites<'a>(
         }
         chosen[at].push(index);
     }
-    let mut part = Part::new(space);
-    for (at, mut elements) in chosen.into_iter().enumerate() {
+    for elements in &mut chosen {
         elements.sort();
         elements.dedup();
-        place(at, elements, &mut part);
     }
-    Ok(Plan::Certain(part))
+    Ok(Plan::Certain(Box::new(move |key, part| {
+        let hit = chosen.iter().enumerate().filter(|(_, elements)| !elements.is_empty());
+        hit.for_each(|(at, elements)| place(key, at, elements.clone(), part));
+        Ok(())
+    })))
 }

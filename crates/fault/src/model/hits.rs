@@ -3,7 +3,7 @@
 use bitquake_sample::{PartKey, Rate, StreamKey, subset_of};
 
 use super::elements::Elements;
-use super::plan::{Drawn, Group, Part, Plan, by_tensor};
+use super::plan::{Drawn, Group, Numbering, Part, Plan};
 use super::{DrawError, FaultModel};
 use crate::effect::Effect;
 use crate::pattern::FaultPattern;
@@ -47,47 +47,40 @@ impl Hits {
         Ok(FaultModel::BitFlip(self.clone()).draw(space, key)?.into_flips()?)
     }
 
-    pub(crate) fn plan<'a>(
-        &'a self,
-        space: &'a FaultSpace,
-        key: &PartKey,
-        effect: Effect,
-    ) -> Result<Plan<'a>, DrawError> {
+    pub(crate) fn plan<'a>(&'a self, space: &'a FaultSpace, effect: Effect) -> Result<Plan<'a>, DrawError> {
         match self {
-            Self::Rate(rate) => Ok(Plan::Trials(at_rate(space, key, *rate, effect))),
-            Self::Count(count) => exactly(space, key, *count, effect),
+            Self::Rate(rate) => Ok(Plan::Trials(at_rate(space, *rate, effect))),
+            Self::Count(count) => Ok(exactly(space, *count, effect)),
             Self::Sites(sites) => at_sites(space, sites, effect),
-            Self::Positions(rates) => by_position(space, key, rates, effect),
-            Self::OneBit(elements) => one_bit(space, key, elements, effect),
-            Self::Regions(regions) => in_regions(space, key, regions, effect),
+            Self::Positions(rates) => by_position(space, rates, effect),
+            Self::OneBit(elements) => one_bit(space, elements, effect),
+            Self::Regions(regions) => in_regions(space, regions, effect),
         }
     }
 }
 
-fn at_rate<'a>(space: &'a FaultSpace, key: &PartKey, rate: Rate, effect: Effect) -> Vec<Group<'a>> {
-    let group = |(place, tensor): (usize, &'a SpaceTensor)| {
-        let add = move |drawn: Drawn, part: &mut Part<'a>| {
+fn at_rate(space: &FaultSpace, rate: Rate, effect: Effect) -> Vec<Group<'_>> {
+    let group = |(place, tensor)| {
+        let tensor: &SpaceTensor = tensor;
+        let add = move |_: &PartKey, drawn: Drawn, part: &mut Part<'_>| {
             part.add_rising(place, effect, tensor.addresses(drawn.hits));
         };
-        Group::new(key.tensor(&tensor.name), tensor.bits(), rate, add)
+        Group::new(|key| key.tensor(&tensor.name), tensor.bits(), rate, add)
     };
     space.tensors().iter().enumerate().map(group).collect()
 }
 
 /// Sites count over the whole space, tensor after tensor in file order.
-fn exactly<'a>(
-    space: &'a FaultSpace,
-    key: &PartKey,
-    count: u64,
-    effect: Effect,
-) -> Result<Plan<'a>, DrawError> {
-    let chosen = subset_of(&key.whole(), space.bits(), count)
-        .map_err(|error| DrawError::TooMany { what: "bits", error })?;
-    let mut part = Part::new(space);
-    for (place, sites) in by_tensor(space, |_, tensor| tensor.bits(), &chosen).into_iter().enumerate() {
-        part.add_rising(place, effect, space.tensors()[place].addresses(sites));
-    }
-    Ok(Plan::Certain(part))
+fn exactly(space: &FaultSpace, count: u64, effect: Effect) -> Plan<'_> {
+    let numbering = Numbering::new(space, |_, tensor| tensor.bits());
+    Plan::Certain(Box::new(move |key, part| {
+        let chosen = subset_of(&key.whole(), numbering.all(), count)
+            .map_err(|error| DrawError::TooMany { what: "bits", error })?;
+        numbering.divide(&chosen, |place, sites| {
+            part.add_rising(place, effect, space.tensors()[place].addresses(sites));
+        });
+        Ok(())
+    }))
 }
 
 /// The place of a tensor in the space.
@@ -103,25 +96,21 @@ fn at_sites<'a>(space: &'a FaultSpace, sites: &[SiteRange], effect: Effect) -> R
         let located = site.locate(&space.tensors()[place])?;
         addresses[place].extend((0..located.len).map(|nth| located.address(nth)));
     }
-    let mut part = Part::new(space);
-    for (place, mut addresses) in addresses.into_iter().enumerate() {
+    for (place, addresses) in addresses.iter_mut().enumerate() {
         addresses.sort();
         if let Some(pair) = addresses.windows(2).find(|pair| pair[0] == pair[1]) {
             let tensor = &space.tensors()[place];
             let (index, bit) = tensor.element_and_bit(pair[0]);
             return Err(DrawError::Twice { tensor: tensor.name.clone(), index, bit });
         }
-        part.add(place, effect, addresses);
     }
-    Ok(Plan::Certain(part))
+    Ok(Plan::Certain(Box::new(move |_, part| {
+        addresses.iter().enumerate().for_each(|(place, list)| part.add(place, effect, list.clone()));
+        Ok(())
+    })))
 }
 
-fn by_position<'a>(
-    space: &'a FaultSpace,
-    key: &PartKey,
-    rates: &[Rate],
-    effect: Effect,
-) -> Result<Plan<'a>, DrawError> {
+fn by_position<'a>(space: &'a FaultSpace, rates: &[Rate], effect: Effect) -> Result<Plan<'a>, DrawError> {
     let mut groups = Vec::new();
     for (place, tensor) in space.tensors().iter().enumerate() {
         let (format, width) = (tensor.format, u64::from(tensor.format.width()));
@@ -130,11 +119,11 @@ fn by_position<'a>(
             return Err(DrawError::PositionRates { tensor, format, rates: rates.len() });
         }
         for bit in (0..width).filter(|bit| tensor.mask >> bit & 1 == 1) {
-            let add = move |drawn: Drawn, part: &mut Part<'a>| {
+            let add = move |_: &PartKey, drawn: Drawn, part: &mut Part<'a>| {
                 let addresses = drawn.hits.into_iter().map(|element| element * width + bit);
                 part.add_rising(place, effect, addresses.collect());
             };
-            let stream = key.part(format!("bit {bit}")).tensor(&tensor.name);
+            let stream = move |key: &PartKey| key.part(format!("bit {bit}")).tensor(&tensor.name);
             groups.push(Group::new(stream, tensor.elements, rates[bit as usize], add));
         }
     }
@@ -142,16 +131,10 @@ fn by_position<'a>(
 }
 
 /// The bit of an element hangs on the element alone, so that choosing more elements changes no bit.
-fn one_bit<'a>(
-    space: &'a FaultSpace,
-    key: &PartKey,
-    elements: &'a Elements,
-    effect: Effect,
-) -> Result<Plan<'a>, DrawError> {
-    let bits = key.part("bit");
-    elements.plan(space, key, move |place, chosen, part| {
+fn one_bit<'a>(space: &'a FaultSpace, elements: &'a Elements, effect: Effect) -> Result<Plan<'a>, DrawError> {
+    elements.plan(space, None, move |key, place, chosen, part| {
         let tensor = &space.tensors()[place];
-        let (stream, per_word) = (bits.tensor(&tensor.name), tensor.bits_per_word());
+        let (stream, per_word) = (key.part("bit").tensor(&tensor.name), tensor.bits_per_word());
         let site = |element| element * per_word + stream.words(element).below(per_word);
         part.add(place, effect, tensor.addresses(chosen.into_iter().map(site).collect()));
     })
@@ -159,19 +142,19 @@ fn one_bit<'a>(
 
 fn in_regions<'a>(
     space: &'a FaultSpace,
-    key: &PartKey,
     regions: &[FaultyRegion],
     effect: Effect,
 ) -> Result<Plan<'a>, DrawError> {
     let group = |region: &FaultyRegion| {
         let place = find(space, &region.sites)?;
         let located = region.sites.locate(&space.tensors()[place])?;
-        let add = move |drawn: Drawn, part: &mut Part<'a>| {
+        let len = located.len;
+        let add = move |_: &PartKey, drawn: Drawn, part: &mut Part<'a>| {
             part.add(place, effect, drawn.hits.into_iter().map(|nth| located.address(nth)).collect());
         };
         // The name with the range in it: regions of one tensor are independent of each other.
-        let stream = key.part("region").tensor(&region.sites.to_string());
-        Ok(Group::new(stream, located.len, region.rate, add))
+        let name = region.sites.to_string();
+        Ok(Group::new(move |key: &PartKey| key.part("region").tensor(&name), len, region.rate, add))
     };
     regions.iter().map(group).collect::<Result<_, _>>().map(Plan::Trials)
 }

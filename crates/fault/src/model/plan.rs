@@ -1,31 +1,36 @@
-//! What a model is going to draw: the same for an ordinary draw and for one that is known to hit something.
+//! What a model is going to draw: the same for an ordinary draw and for one that is known to hit something, and for every key.
 
-use bitquake_sample::{BernoulliDraw, Rate, Stream, Trials};
+use bitquake_sample::{BernoulliDraw, PartKey, Rate, Stream, Trials};
 
 use super::DrawError;
 use crate::effect::Effect;
 use crate::faults::{Faults, TensorFaults};
 use crate::space::{FaultSpace, SpaceTensor};
 
-/// The draw of one model for one trial.
+/// The draw of one model, prepared for any key.
 pub(crate) enum Plan<'a> {
     /// Groups of independent trials.
     Trials(Vec<Group<'a>>),
-    /// Already drawn, and always as many: counts and explicit sites.
-    Certain(Part<'a>),
-    /// Already drawn, each cell with a probability of its own.
-    Cells(Part<'a>),
+    /// Always as many faults: counts and explicit sites.
+    Certain(DrawAll<'a>),
+    /// Each cell with a probability of its own.
+    Cells(DrawAll<'a>),
 }
 
-type PlaceHits<'a> = Box<dyn Fn(Drawn, &mut Part<'a>) + 'a>;
+/// Draws everything with a key.
+pub(crate) type DrawAll<'a> =
+    Box<dyn Fn(&PartKey, &mut Part<'a>) -> Result<(), DrawError> + Send + Sync + 'a>;
+type StreamOf<'a> = Box<dyn Fn(&PartKey) -> Stream + Send + Sync + 'a>;
+type PlaceHits<'a> = Box<dyn Fn(&PartKey, Drawn, &mut Part<'a>) + Send + Sync + 'a>;
 
 /// Independent trials at one rate, and what their hits mean.
 pub(crate) struct Group<'a> {
-    pub(crate) stream: Stream,
+    /// The stream that decides which trials hit.
+    pub(crate) stream: StreamOf<'a>,
     pub(crate) trials: Trials,
     /// A rate below that of the trials, at which a subset of the hits is told apart.
     pub(crate) lower: Option<Rate>,
-    /// Turns hits into faults.
+    /// Turns hits into faults; what else is random about them hangs on the key.
     pub(crate) place: PlaceHits<'a>,
 }
 
@@ -39,16 +44,17 @@ pub(crate) struct Drawn {
 
 impl<'a> Group<'a> {
     pub(crate) fn new(
-        stream: Stream,
+        stream: impl Fn(&PartKey) -> Stream + Send + Sync + 'a,
         sites: u64,
         rate: Rate,
-        place: impl Fn(Drawn, &mut Part<'a>) + 'a,
+        place: impl Fn(&PartKey, Drawn, &mut Part<'a>) + Send + Sync + 'a,
     ) -> Self {
-        Self { stream, trials: Trials { sites, rate }, lower: None, place: Box::new(place) }
+        Self { stream: Box::new(stream), trials: Trials { sites, rate }, lower: None, place: Box::new(place) }
     }
 
-    pub(crate) fn draw(&self) -> Drawn {
-        let sites = |rate| BernoulliDraw::new(&self.stream, self.trials.sites, rate).sites();
+    pub(crate) fn draw(&self, key: &PartKey) -> Drawn {
+        let stream = (self.stream)(key);
+        let sites = |rate| BernoulliDraw::new(&stream, self.trials.sites, rate).sites();
         Drawn { hits: sites(self.trials.rate), lower: self.lower.map(sites).unwrap_or_default() }
     }
 }
@@ -59,13 +65,13 @@ impl<'a> Group<'a> {
 /// only adds faults.
 pub(crate) struct Part<'a> {
     space: &'a FaultSpace,
-    /// For each tensor of the space, lists of bit addresses.
-    lists: Vec<Vec<(Effect, Vec<u64>)>>,
+    /// Lists of bit addresses, each of a tensor of the space.
+    lists: Vec<(usize, Effect, Vec<u64>)>,
 }
 
 impl<'a> Part<'a> {
     pub(crate) fn new(space: &'a FaultSpace) -> Self {
-        Self { space, lists: vec![Vec::new(); space.tensors().len()] }
+        Self { space, lists: Vec::new() }
     }
 
     /// Adds bit addresses, in any order and perhaps some twice, of one tensor of the space.
@@ -78,26 +84,35 @@ impl<'a> Part<'a> {
     pub(crate) fn add_rising(&mut self, tensor: usize, effect: Effect, addresses: Vec<u64>) {
         debug_assert!(is_rising(&addresses), "addresses that do not rise");
         if !addresses.is_empty() {
-            self.lists[tensor].push((effect, addresses));
+            self.lists.push((tensor, effect, addresses));
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.lists.iter().all(Vec::is_empty)
+        self.lists.is_empty()
     }
 
-    pub(crate) fn finish(self) -> Result<Faults, DrawError> {
-        let tensors = self.space.tensors().iter().zip(self.lists).filter(|(_, lists)| !lists.is_empty());
-        let faults = tensors.map(|(tensor, lists)| {
-            TensorFaults::new(tensor.name.clone(), tensor.format, tensor.elements, one_list_an_effect(lists))
-        });
-        Ok(Faults::of_sound(faults.collect())?)
+    pub(crate) fn finish(mut self) -> Result<Faults, DrawError> {
+        if self.lists.len() > 1 {
+            self.lists.sort_by_key(|(tensor, ..)| *tensor);
+        }
+        let mut lists = self.lists.into_iter().peekable();
+        let mut faults = Vec::new();
+        while let Some((place, ..)) = lists.peek() {
+            let (place, tensor) = (*place, &self.space.tensors()[*place]);
+            let its_lists = std::iter::from_fn(|| lists.next_if(|(other, ..)| *other == place));
+            let its_lists = one_list_an_effect(its_lists.map(|(_, effect, list)| (effect, list)));
+            faults.push(TensorFaults::new(tensor.name.clone(), tensor.format, tensor.elements, its_lists));
+        }
+        Ok(Faults::of_sound(faults)?)
     }
 }
 
 /// Rising lists, one for each effect.
-fn one_list_an_effect(lists: Vec<(Effect, Vec<u64>)>) -> impl Iterator<Item = (Effect, Vec<u64>)> {
-    let (mut by_effect, mut several) = (<[Vec<u64>; 5]>::default(), [false; 5]);
+fn one_list_an_effect(
+    lists: impl Iterator<Item = (Effect, Vec<u64>)>,
+) -> impl Iterator<Item = (Effect, Vec<u64>)> {
+    let (mut by_effect, mut several) = (<[Vec<u64>; Effect::COUNT]>::default(), [false; Effect::COUNT]);
     for (effect, list) in lists {
         let all = &mut by_effect[effect as usize];
         if all.is_empty() {
@@ -122,20 +137,36 @@ fn sort_once(addresses: &mut Vec<u64>) {
     }
 }
 
-/// Divides sorted numbers that count over the whole space, tensor after tensor in file order, among the tensors. `size` tells
-/// how many belong to a tensor.
-pub(crate) fn by_tensor(
-    space: &FaultSpace,
-    size: impl Fn(usize, &SpaceTensor) -> u64,
-    chosen: &[u64],
-) -> Vec<Vec<u64>> {
-    let (mut rest, mut start) = (chosen, 0);
-    let one = |(place, tensor)| {
-        let end = start + size(place, tensor);
-        let (here, after) = rest.split_at(rest.partition_point(|&number| number < end));
-        let numbers = here.iter().map(|number| number - start).collect();
-        (rest, start) = (after, end);
-        numbers
-    };
-    space.tensors().iter().enumerate().map(one).collect()
+/// Numbers that count over the whole space, tensor after tensor in file order.
+pub(crate) struct Numbering {
+    /// For each tensor, the first number behind it.
+    ends: Vec<u64>,
+}
+
+impl Numbering {
+    /// `size` tells how many numbers belong to a tensor.
+    pub(crate) fn new(space: &FaultSpace, size: impl Fn(usize, &SpaceTensor) -> u64) -> Self {
+        let mut end = 0;
+        let one = |(place, tensor)| {
+            end += size(place, tensor);
+            end
+        };
+        Self { ends: space.tensors().iter().enumerate().map(one).collect() }
+    }
+
+    /// How many numbers there are.
+    pub(crate) fn all(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    /// Divides sorted numbers among the tensors, counted from each tensor's start; only tensors that have some are told.
+    pub(crate) fn divide(&self, mut chosen: &[u64], mut tell: impl FnMut(usize, Vec<u64>)) {
+        while let Some(&first) = chosen.first() {
+            let place = self.ends.partition_point(|&end| end <= first);
+            let start = if place == 0 { 0 } else { self.ends[place - 1] };
+            let (here, after) = chosen.split_at(chosen.partition_point(|&number| number < self.ends[place]));
+            tell(place, here.iter().map(|number| number - start).collect());
+            chosen = after;
+        }
+    }
 }

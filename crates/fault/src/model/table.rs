@@ -67,7 +67,10 @@ pub const MODELS: &[ModelRow] = &[
         name: "set-value",
         about: "words are set to a number or to given bits",
         keys: &[
-            key("value", "a number that the format has exactly, or the bits as \"0x...\""),
+            key(
+                "value",
+                "a number that the format has exactly, the bits as \"0x...\", or \"saturate\": the largest finite magnitude",
+            ),
             ELEMENT_RATES,
             ELEMENT_COUNTS,
             ELEMENT_FRACTIONS,
@@ -123,6 +126,29 @@ pub const MODELS: &[ModelRow] = &[
         conditionable: true,
     },
     ModelRow {
+        name: "shape",
+        about: "words that form a shape fail together: channels, rows, blocks, measured patterns",
+        keys: &[
+            key("rates", "probability that an event strikes, for each element, one point each"),
+            key("counts", "exact number of events, one point each"),
+            key("sites", "the elements struck: TENSOR:INDEX"),
+            key("shape", "neuron, channel, row, column, block, bullet-wake, or { file = \"pattern.json\" }"),
+            key(
+                "size",
+                "of a block: [rows, columns], or one number for both; of a bullet wake: channels; default all",
+            ),
+            key(
+                "effect",
+                "what happens to a word: flip (default), set-0, set-1, random-value, zero, saturate, { value = X }",
+            ),
+            key(
+                "bits_hit",
+                "bits that flip or are set: \"one\" (default) at random, \"all\", or a probability for each",
+            ),
+        ],
+        conditionable: true,
+    },
+    ModelRow {
         name: "mixture",
         about: "several models in one trial",
         keys: &[key("parts", "list of models, each with its own keys")],
@@ -151,6 +177,7 @@ impl FaultModel {
             Self::Burst(_) => "burst",
             Self::Map(_) => "map",
             Self::Dram(_) => "dram",
+            Self::Shape(_) => "shape",
             Self::Mixture(_) => "mixture",
         }
     }

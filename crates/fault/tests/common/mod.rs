@@ -34,7 +34,26 @@ pub fn space_of(tensors: &[(&str, Format, u64)], bits: BitSelection) -> FaultSpa
 }
 
 pub fn space() -> FaultSpace {
-    space_of(&TENSORS, BitSelection::All)
+    space_of(&TENSORS, BitSelection::All).with_dims(dims).expect("dimensions")
+}
+
+/// The dimensions of the tensors of [`TENSORS`].
+pub fn dims(name: &str) -> Option<Vec<u64>> {
+    Some(match name {
+        "a" => vec![10, 10, 10],
+        "b" => vec![7, 43],
+        _ => vec![5, 2, 10, 5],
+    })
+}
+
+/// One of the patterns in `examples/patterns`.
+pub fn pattern(file: &str) -> SpatialPattern {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/patterns").join(file);
+    SpatialPattern::from_json(&std::fs::read_to_string(path).expect("a file")).expect("a pattern")
+}
+
+fn shape(shape: Shape, at: Elements, effect: WordEffect) -> FaultModel {
+    FaultModel::Shape(ShapeFaults { shape, at, effect })
 }
 
 /// Packed tensors.
@@ -137,6 +156,7 @@ pub fn models() -> Vec<(&'static str, FaultModel)> {
         effect: Effect::Set1,
         ..burst(Amount::Count(3))
     };
+    let each = |effect| WordEffect::Bits { effect, hit: BitsHit::Each(rate(0.5)) };
     let map = |offset| FaultModel::Map(MapFaults { chip: Arc::new(chip()), voltage: Some(0.72), offset });
     let dram_fault = |structure, scope, amount| {
         let each = rate(0.5);
@@ -168,6 +188,24 @@ pub fn models() -> Vec<(&'static str, FaultModel)> {
         ("column", dram_fault(Structure::Column, Scope::OneDevice, Amount::Rate(rate(0.02)))),
         ("bank", dram_fault(Structure::Bank, Scope::OneDevice, Amount::Count(1))),
         ("device", dram_fault(Structure::Device, Scope::OneDevice, Amount::Count(1))),
+        ("channel", shape(Shape::Channel, Elements::Count(2), WordEffect::default())),
+        (
+            "block",
+            shape(Shape::Block { rows: 2, columns: 3 }, Elements::Rate(rate(0.01)), each(Effect::Set1)),
+        ),
+        (
+            "wake",
+            shape(Shape::BulletWake { channels: None }, Elements::Count(4), WordEffect::Value(Value::Random)),
+        ),
+        (
+            "pattern",
+            shape(
+                Shape::Pattern(Arc::new(pattern("convolution-example.json"))),
+                Elements::Rate(rate(0.02)),
+                WordEffect::default(),
+            ),
+        ),
+        ("saturate", FaultModel::SetValue { value: Value::Saturate, at: Elements::Count(30) }),
         (
             "mixture",
             FaultModel::Mixture(vec![
