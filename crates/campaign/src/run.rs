@@ -233,8 +233,7 @@ impl Campaign {
         batch: u64,
         seconds: f64,
     ) -> Result<record::Golden, CampaignError> {
-        let mut counts = Outcome::default();
-        golden.predictions.iter().for_each(|image| counts.add(image, image));
+        let counts = golden.clean();
         Ok(record::Golden {
             schema: record::SCHEMA,
             bitquake: env!("CARGO_PKG_VERSION").into(),
@@ -256,7 +255,7 @@ impl Campaign {
             points: self.points(),
             metrics: record::Counts {
                 images: counts.images,
-                classes: (golden.outputs.len() / golden.predictions.len().max(1)) as u64,
+                classes: golden.width() as u64,
                 correct: counts.correct,
                 top5_correct: counts.top5_correct,
                 nonfinite: counts.nonfinite,
@@ -264,6 +263,7 @@ impl Campaign {
             },
             outputs,
             seconds,
+            ..record::Golden::default()
         })
     }
 
@@ -361,6 +361,10 @@ impl Campaign {
             correct: outcome.correct,
             top5_correct: outcome.top5_correct,
             golden_mismatch: outcome.golden_mismatch,
+            masked: Some(outcome.masked),
+            sdc5: Some(outcome.sdc5),
+            sdc10: Some(outcome.sdc10),
+            sdc20: Some(outcome.sdc20),
             nonfinite: outcome.nonfinite,
             err_union: outcome.err_union,
             due: outcome.due,
@@ -372,6 +376,7 @@ impl Campaign {
             by_bit,
             by_tensor: told.tensors.into_iter().map(|tensor| (tensor.tensor, tensor.counts.flips)).collect(),
             pattern: pattern_digest(&faults.stored),
+            ..TrialRecord::default()
         }
     }
 }

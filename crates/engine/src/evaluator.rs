@@ -6,9 +6,11 @@ use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use crate::error::EngineError;
+use crate::judge::ClassifierJudge;
 use crate::lend::LentSession;
 use crate::model::Model;
-use crate::outcome::{Golden, Outcome, OutputKind, Prediction};
+use crate::outcome::{Golden, Outcome};
+use crate::prediction::{OutputKind, Prediction};
 use crate::runtime::Runtime;
 
 /// Optimisers of ONNX Runtime that multiply weights into other weights before any image is seen.
@@ -82,16 +84,16 @@ impl<'d> Evaluator<'d> {
     /// [`EngineError::Pattern`] when the pattern was made for another model.
     pub fn trial(&mut self, pattern: &FaultPattern, golden: &Golden) -> Result<Outcome, EngineError> {
         let mut outcome = Outcome::default();
-        let mut predictions = golden.predictions.iter();
+        let mut images = 0..golden.predictions.len();
         let run = self.run(pattern, self.data.len(), |label, row, kind| {
-            if let Some(golden) = predictions.next() {
-                outcome.add(&Prediction::of(row, label, kind), golden);
+            if let Some(golden) = images.next().and_then(|place| golden.image(place, label)) {
+                outcome.add(&ClassifierJudge { kind }, row, golden);
             }
         });
         match run {
             Ok(()) => Ok(outcome),
             Err(EngineError::Load { .. } | EngineError::Run { .. } | EngineError::Unsupported { .. }) => {
-                Ok(Outcome::all_due(self.data.len() as u64))
+                Ok(Outcome::all_due(&golden.predictions))
             }
             Err(other) => Err(other),
         }
