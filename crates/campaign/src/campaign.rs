@@ -106,10 +106,9 @@ impl Campaign {
     #[must_use]
     pub fn points(&self) -> Vec<PointPlan> {
         let plan = |((point, amount), model)| PointPlan {
-            point,
-            amount,
             expected_faults: self.expected_faults(model),
             weight: self.weight(point),
+            ..PointPlan::new(point, amount)
         };
         (0..).zip(self.config.fault.amounts()).zip(&self.models).map(plan).collect()
     }
@@ -186,6 +185,7 @@ impl Campaign {
             format: tensor.format.name(),
             elements: tensor.elements,
             bits: tensor.bits(),
+            shape: Vec::new(),
         };
         StorageRecord {
             model: name.unwrap_or_default(),

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use bitquake_engine::{
-    EngineError, Evaluator, Golden, Model, Outcome, Runtime, SelfCheckError, Threads, self_check,
+    EngineError, Evaluator, Golden, GoldenRun, Model, Outcome, Runtime, SelfCheckError, Threads, self_check,
 };
 use bitquake_fault::{Explanation, FaultPattern, FlipCounts};
 use bitquake_record as record;
@@ -207,9 +207,9 @@ impl Campaign {
         evaluator: &mut Evaluator<'_>,
         dir: &ResultDir,
         before: Option<record::Golden>,
-    ) -> Result<(Golden, record::Golden), CampaignError> {
+    ) -> Result<(GoldenRun, record::Golden), CampaignError> {
         let start = Instant::now();
-        let golden = evaluator.golden()?;
+        let golden = evaluator.golden(0)?;
         let seconds = start.elapsed().as_secs_f64();
         let seen = |pattern: FaultPattern, model: &Model| {
             // Past the protections, which would correct some probes.
@@ -217,12 +217,12 @@ impl Campaign {
             translated.map_err(|error| SelfCheckError::Probe { reason: error.to_string() })
         };
         self_check(evaluator, &golden, self.space(), self.config().run.batch as usize, seen)?;
-        let outputs = output_digest(&golden);
+        let outputs = output_digest(&golden.golden);
         if before.as_ref().is_some_and(|before| before.outputs != outputs) {
             return Err(CampaignError::GoldenDiffers { dir: dir.path().to_owned() });
         }
         let batch = evaluator.batch();
-        let file = before.map_or_else(|| self.golden_record(&golden, outputs, batch, seconds), Ok)?;
+        let file = before.map_or_else(|| self.golden_record(&golden.golden, outputs, batch, seconds), Ok)?;
         Ok((golden, file))
     }
 
@@ -233,8 +233,7 @@ impl Campaign {
         batch: u64,
         seconds: f64,
     ) -> Result<record::Golden, CampaignError> {
-        let mut counts = Outcome::default();
-        golden.predictions.iter().for_each(|image| counts.add(image, image));
+        let counts = golden.clean();
         Ok(record::Golden {
             schema: record::SCHEMA,
             bitquake: env!("CARGO_PKG_VERSION").into(),
@@ -256,7 +255,7 @@ impl Campaign {
             points: self.points(),
             metrics: record::Counts {
                 images: counts.images,
-                classes: (golden.outputs.len() / golden.predictions.len().max(1)) as u64,
+                classes: golden.width() as u64,
                 correct: counts.correct,
                 top5_correct: counts.top5_correct,
                 nonfinite: counts.nonfinite,
@@ -264,6 +263,7 @@ impl Campaign {
             },
             outputs,
             seconds,
+            ..record::Golden::default()
         })
     }
 
@@ -273,7 +273,7 @@ impl Campaign {
         &self,
         jobs: &[Job],
         evaluators: &mut [Evaluator<'_>],
-        golden: &Golden,
+        golden: &GoldenRun,
         stop: &AtomicBool,
         mut recorded: impl FnMut(&TrialRecord) -> Result<(), CampaignError>,
     ) -> Result<usize, CampaignError> {
@@ -316,7 +316,7 @@ impl Campaign {
     fn run_trial(
         &self,
         evaluator: &mut Evaluator<'_>,
-        golden: &Golden,
+        golden: &GoldenRun,
         point: u32,
         trial: u64,
     ) -> Result<TrialRecord, CampaignError> {
@@ -361,6 +361,10 @@ impl Campaign {
             correct: outcome.correct,
             top5_correct: outcome.top5_correct,
             golden_mismatch: outcome.golden_mismatch,
+            masked: Some(outcome.masked),
+            sdc5: Some(outcome.sdc5),
+            sdc10: Some(outcome.sdc10),
+            sdc20: Some(outcome.sdc20),
             nonfinite: outcome.nonfinite,
             err_union: outcome.err_union,
             due: outcome.due,
@@ -372,6 +376,7 @@ impl Campaign {
             by_bit,
             by_tensor: told.tensors.into_iter().map(|tensor| (tensor.tensor, tensor.counts.flips)).collect(),
             pattern: pattern_digest(&faults.stored),
+            ..TrialRecord::default()
         }
     }
 }

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use bitquake_bits::BitSelection;
 use bitquake_data::Dataset;
-use bitquake_engine::{Evaluator, Golden, Model, Runtime, Threads};
+use bitquake_engine::{Evaluator, GoldenRun, Model, Runtime, Threads};
 use bitquake_fault::{Candidate, FaultSpace, Hits, Selector};
 use bitquake_graph::build::resnet20;
 use bitquake_sample::{Rate, StreamKey};
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let space = space(&model)?;
     let mut together = Evaluator::new(model.clone(), &data, BATCH, Threads::Engine(threads))?;
-    let golden = together.golden()?;
+    let golden = together.golden(0)?;
     let mut apart = (0..threads)
         .map(|_| Evaluator::new(model.clone(), &data, BATCH, Threads::Caller))
         .collect::<Result<Vec<_>, _>>()?;
@@ -78,7 +78,7 @@ fn space(model: &Model) -> Result<FaultSpace, Box<dyn Error>> {
 fn trial(
     evaluator: &mut Evaluator<'_>,
     space: &FaultSpace,
-    golden: &Golden,
+    golden: &GoldenRun,
     trial: u64,
 ) -> Result<(), Box<dyn Error>> {
     let model = Hits::Rate(Rate::new(1e-5)?);
@@ -91,7 +91,7 @@ fn trial(
 fn trials(
     evaluators: &mut [Evaluator<'_>],
     space: &FaultSpace,
-    golden: &Golden,
+    golden: &GoldenRun,
     round: u64,
 ) -> Result<(), Box<dyn Error>> {
     let count = evaluators.len() as u64;

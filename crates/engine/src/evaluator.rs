@@ -14,8 +14,9 @@ use crate::chain::session::Settings;
 use crate::chain::sessions::Sessions;
 use crate::chain::state::Block;
 use crate::error::EngineError;
+use crate::judge::{ClassifierJudge, Judge};
 use crate::model::Model;
-use crate::outcome::{Outcome, Prediction};
+use crate::outcome::Outcome;
 use crate::runtime::Runtime;
 
 /// Optimisers of ONNX Runtime that multiply weights into other weights before any image is seen.
@@ -47,6 +48,7 @@ pub struct Evaluator<'d> {
     pub(crate) settings: Settings,
     /// Of each link, its session without faults, once it was needed.
     pub(crate) sessions: Vec<Option<Session>>,
+    pub(crate) judge: Arc<dyn Judge>,
     batch: usize,
     lets_go: bool,
 }
@@ -76,13 +78,21 @@ impl<'d> Evaluator<'d> {
         Runtime::load()?;
         let batch = model.batch(batch) as usize;
         let sessions = plan.links.iter().map(|_| None).collect();
-        Ok(Self { model, data, plan, settings: Settings::new(threads), sessions, batch, lets_go: true })
+        let judge = Arc::new(ClassifierJudge { kind: model.kind });
+        let settings = Settings::new(threads);
+        Ok(Self { model, data, plan, settings, sessions, judge, batch, lets_go: true })
     }
 
     /// Whether rows that became golden ones, bit for bit, are let go before the end; they are by default.
     #[must_use]
     pub fn letting_go(self, lets_go: bool) -> Self {
         Self { lets_go, ..self }
+    }
+
+    /// Another judge than that of a classifier.
+    #[must_use]
+    pub fn judged_by(self, judge: Arc<dyn Judge>) -> Self {
+        Self { judge, ..self }
     }
 
     /// The model as stored, without faults.
@@ -125,7 +135,7 @@ impl<'d> Evaluator<'d> {
                 kept.extend_from_slice(rows);
             }
         };
-        let (labels, kind) = (self.data.labels(), self.model.kind);
+        let (labels, judge) = (self.data.labels(), Arc::clone(&self.judge));
         let images: Vec<u32> = (0..self.data.len() as u32).collect();
         let nothing = GoldenRun::empty(&self.plan);
         let batch = self.batch;
@@ -136,11 +146,10 @@ impl<'d> Evaluator<'d> {
             sessions.run(&block, &mut keep, &mut |row, output| {
                 let output = output.unwrap_or_default();
                 golden.outputs.extend_from_slice(output);
-                golden.predictions.push(Prediction::of(output, labels[row], kind));
+                golden.predictions.push(judge.golden(output, label(labels, row)));
             })?;
-            if first == 0 {
-                let classes = run.golden.outputs.len() / run.golden.predictions.len().max(1);
-                check_labels(sessions.model, sessions.data, classes)?;
+            if first == 0 && judge.is_classifier() {
+                check_labels(sessions.model, sessions.data, run.golden.width())?;
             }
         }
         run.values = (0..self.plan.values.len()).map(|value| values.remove(&value)).collect();
@@ -177,26 +186,49 @@ impl<'d> Evaluator<'d> {
         Ok(())
     }
 
-    /// Runs all images with a pattern's faults in the weights.
+    /// Runs images with faults and judges them. `images`, `pattern` and `faults` are as for [`run`](Self::run).
     ///
     /// When the engine refuses the faulty model or fails while running it, every image is a detected unrecoverable error.
     ///
     /// # Errors
     /// [`EngineError::Pattern`] when the pattern was made for another model.
-    pub fn trial(&mut self, pattern: &FaultPattern, golden: &GoldenRun) -> Result<Outcome, EngineError> {
-        let images: Vec<u32> = (0..self.data.len() as u32).collect();
-        let (labels, kind) = (self.data.labels(), self.model.kind);
-        let mut predictions = golden.golden.predictions.clone();
-        let run = self.run(&images, pattern, &NoFaults, golden, &mut |image, output| {
-            if let Some(output) = output {
-                predictions[image] = Prediction::of(output, labels[image], kind);
+    ///
+    /// # Panics
+    /// For an image that the data set does not have.
+    pub fn judge(
+        &mut self,
+        images: &[u32],
+        pattern: &FaultPattern,
+        faults: &dyn RowFaults,
+        golden: &GoldenRun,
+    ) -> Result<Outcome, EngineError> {
+        let judge = Arc::clone(&self.judge);
+        let labels = self.data.labels();
+        let mut outcome = Outcome::default();
+        let run = self.run(images, pattern, faults, golden, &mut |row, output| {
+            let image = images[row] as usize;
+            match (golden.golden.image(image, label(labels, image)), output) {
+                (Some(golden), Some(output)) => outcome.add(&*judge, output, golden),
+                (Some(golden), None) => outcome.add_masked(&*judge, golden),
+                (None, _) => {}
             }
         });
         match run {
-            Ok(()) => Ok(Outcome::of(&predictions, &golden.golden.predictions)),
-            Err(error) if error.is_refusal() => Ok(Outcome::all_due(self.data.len() as u64)),
+            Ok(()) => Ok(outcome),
+            Err(error) if error.is_refusal() => {
+                Ok(Outcome::all_due(images.iter().map(|&image| &golden.golden.predictions[image as usize])))
+            }
             Err(other) => Err(other),
         }
+    }
+
+    /// Runs all images with a pattern's faults in the weights.
+    ///
+    /// # Errors
+    /// As [`judge`](Self::judge).
+    pub fn trial(&mut self, pattern: &FaultPattern, golden: &GoldenRun) -> Result<Outcome, EngineError> {
+        let images: Vec<u32> = (0..self.data.len() as u32).collect();
+        self.judge(&images, pattern, &NoFaults, golden)
     }
 
     /// The outputs of the first `images` images with a pattern's faults in the weights, one row of classes each: run from the
@@ -229,6 +261,11 @@ fn order_by_first_stop(rows: usize, faults: &dyn RowFaults, all_wake: bool) -> V
         order.sort_by_key(|&row| first(row));
     }
     order
+}
+
+/// The label of an image; 0 where there are none.
+fn label(labels: &[u32], image: usize) -> u32 {
+    labels.get(image).copied().unwrap_or(0)
 }
 
 fn check_labels(model: &Model, data: &Dataset, classes: usize) -> Result<(), EngineError> {

@@ -52,7 +52,11 @@ impl<'i> LentSession<'i> {
 }
 
 /// Builds a session of `model`, the model in `image` or a part of it, that copies the weights.
-pub(crate) fn build_owned(mut builder: SessionBuilder, model: &[u8], image: &EngineImage) -> ort::Result<Session> {
+pub(crate) fn build_owned(
+    mut builder: SessionBuilder,
+    model: &[u8],
+    image: &EngineImage,
+) -> ort::Result<Session> {
     for part in image.externals() {
         // SAFETY: without `IN_PLACE` the runtime copies external data while it builds a session; the builder ends with this
         // call, before which `image` cannot change.

@@ -9,18 +9,25 @@
 //! hides infinities, and a campaign is about those.
 
 mod chain;
+mod distance;
 mod error;
 mod evaluator;
+mod judge;
 mod lend;
 mod model;
 mod outcome;
+mod prediction;
 mod runtime;
 mod self_check;
+mod softmax;
+mod sum;
 
 pub use chain::{ChainPlan, CutRequest, Exposure, GoldenRun, NoFaults, RowFaults, RowValues, Stop, Value};
+pub use distance::{Distance, Distances, Extent, Measure};
 pub use error::EngineError;
 pub use evaluator::{DISABLED_OPTIMISERS, EachRow, Evaluator, Threads};
+pub use judge::{ClassifierJudge, DistanceJudge, GoldenImage, Judge, Verdict};
 pub use model::Model;
-pub use outcome::{Golden, Outcome, OutputKind, Prediction};
+pub use outcome::{CleanOutcome, Golden, Outcome, OutputKind, Prediction};
 pub use runtime::{RUNTIME_VERSION, Runtime};
 pub use self_check::{SelfCheckError, self_check};

@@ -2,10 +2,10 @@
 
 use bitquake_fault::{FaultPattern, FaultSpace, PatternError, SpaceTensor, TensorFlips};
 
+use crate::chain::GoldenRun;
 use crate::error::EngineError;
 use crate::evaluator::Evaluator;
 use crate::model::Model;
-use crate::chain::GoldenRun;
 
 /// Why a campaign must not run.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -68,7 +68,8 @@ fn a_chain_gives_what_the_whole_model_gives() {
         for count in [1, 2, 5, 40] {
             let mut chain = chained(&model, &data, &links(count));
             let golden = chain.golden(ALL).unwrap();
-            let furthest = golden.golden.outputs.iter().zip(&whole.golden.outputs).map(|(a, b)| (a - b).abs());
+            let furthest =
+                golden.golden.outputs.iter().zip(&whole.golden.outputs).map(|(a, b)| (a - b).abs());
             let furthest = furthest.fold(0.0, f32::max);
             let cut = chain.plan().links();
             assert!(furthest < 1e-4 && (count == 1) == (cut == 1), "{cut} of {count} links: {furthest}");
@@ -100,7 +101,8 @@ fn reuse_changes_no_bit() {
             let golden = chain.golden(budget).unwrap();
             let mut plain = chained(&model, &data, &links(9)).letting_go(false);
             let nothing_kept = plain.golden(0).unwrap();
-            for (rate, trial) in [(0.0, 0), (1e-7, 1), (1e-7, 2), (1e-6, 3), (1e-6, 4), (1e-5, 5), (1e-3, 6)] {
+            for (rate, trial) in [(0.0, 0), (1e-7, 1), (1e-7, 2), (1e-6, 3), (1e-6, 4), (1e-5, 5), (1e-3, 6)]
+            {
                 let pattern = pattern(&model, rate, trial);
                 let reused = outputs(&mut chain, &pattern, &golden);
                 let plain = outputs(&mut plain, &pattern, &nothing_kept);
@@ -108,7 +110,10 @@ fn reuse_changes_no_bit() {
                 let whole = chain.outputs(&pattern, data.len()).unwrap();
                 assert_eq!(bits(&reused), bits(&whole), "budget {budget}, rate {rate}, trial {trial}");
             }
-            assert_eq!(bits(&chain.outputs(&FaultPattern::empty(), 20).unwrap()), bits(&golden.golden.outputs));
+            assert_eq!(
+                bits(&chain.outputs(&FaultPattern::empty(), 20).unwrap()),
+                bits(&golden.golden.outputs)
+            );
         }
     }
 }
@@ -165,7 +170,13 @@ fn faults_in_activations_hit_their_row_alone() {
         let nothing = plain.golden(0).unwrap();
         plain
             .run(&images, &FaultPattern::empty(), &faults, &nothing, &mut |row, output| {
-                assert_eq!(reused[row], output.map(bits), "row {row}: {:?} {:?}", faults.sites[row], faults.stops[row]);
+                assert_eq!(
+                    reused[row],
+                    output.map(bits),
+                    "row {row}: {:?} {:?}",
+                    faults.sites[row],
+                    faults.stops[row]
+                );
             })
             .unwrap();
         assert!(reused.iter().flatten().count() > 5 && reused.iter().any(Option::is_none));

@@ -177,5 +177,6 @@ fn a_fault_in_a_segment_is_the_fault_of_the_whole() {
         assert_same(&known, &faulty, &["logits".to_owned()]);
         changed += usize::from(bits(&golden["logits"]) != bits(&faulty["logits"]));
         image.words_mut(name).unwrap().flip(30).unwrap();
-    }    assert!(changed > names.len() / 2, "{changed} of {}", names.len());
+    }
+    assert!(changed > names.len() / 2, "{changed} of {}", names.len());
 }

@@ -3,9 +3,10 @@
 //! Every file starts with one line of column names. Numbers are written so that reading them gives the same number;
 //! what does not exist (the interval of a single trial) is empty.
 
+use crate::column::COLUMNS;
 use crate::metric::METRICS;
 use crate::summary::{MetricSummary, PointSummary};
-use crate::trial::{Amount, ProtectionRecord, TrialRecord};
+use crate::trial::{Amount, TrialRecord};
 
 /// One row a point. After `point`, `rate`, `count`, `fraction`, `voltage` (of which one is filled), `trials`, `images`, `ci_method` and `ci_confidence`, each metric has
 /// `_mean`, `_std`, `_min`, `_max`, `_ci_lo` and `_ci_hi`; `dropped` is the share of trials whose accuracy fell by more than
@@ -95,73 +96,26 @@ fn metric_cells(metric: &MetricSummary) -> [String; 6] {
     ]
 }
 
-/// One row a trial, with the fields of the records.
+/// One row a trial, with the fields of the records; texts with commas, quotes or line ends stand in quotes.
 #[must_use]
 pub fn trials(trials: &[TrialRecord]) -> String {
-    let header = [
-        "point",
-        "trial",
-        "rate",
-        "count",
-        "fraction",
-        "voltage",
-        "faults",
-        "dormant",
-        "corrected",
-        "detected",
-        "miscorrected",
-        "silent",
-        "guarded",
-        "residual",
-        "images",
-        "correct",
-        "top5_correct",
-        "golden_mismatch",
-        "nonfinite",
-        "err_union",
-        "due",
-        "loss",
-        "seconds",
-        "to_one",
-        "became_nan",
-        "became_inf",
-        "pattern",
-    ];
-    table(header.map(String::from).to_vec(), trials.iter().map(trial_row))
+    let mut text = trials_header();
+    trials.iter().for_each(|trial| trial_row(trial, &mut text));
+    text
 }
 
-fn trial_row(trial: &TrialRecord) -> Vec<String> {
-    let [rate, count, fraction, voltage] = amount_cells(trial.amount());
-    let protection = |get: fn(&ProtectionRecord) -> u64| optional(trial.protection.as_ref().map(get));
-    vec![
-        trial.point.to_string(),
-        trial.trial.to_string(),
-        rate,
-        count,
-        fraction,
-        voltage,
-        trial.faults.to_string(),
-        trial.dormant.to_string(),
-        protection(|p| p.corrected),
-        protection(|p| p.detected),
-        protection(|p| p.miscorrected),
-        protection(|p| p.silent),
-        protection(|p| p.guarded),
-        protection(|p| p.residual),
-        trial.images.to_string(),
-        trial.correct.to_string(),
-        trial.top5_correct.to_string(),
-        trial.golden_mismatch.to_string(),
-        trial.nonfinite.to_string(),
-        trial.err_union.to_string(),
-        trial.due.to_string(),
-        optional(trial.loss),
-        trial.seconds.to_string(),
-        trial.to_one.to_string(),
-        trial.became_nan.to_string(),
-        trial.became_inf.to_string(),
-        trial.pattern.clone(),
-    ]
+fn trials_header() -> String {
+    COLUMNS.iter().map(|column| column.name).collect::<Vec<_>>().join(",") + "\n"
+}
+
+fn trial_row(trial: &TrialRecord, text: &mut String) {
+    for (place, column) in COLUMNS.iter().enumerate() {
+        if place > 0 {
+            text.push(',');
+        }
+        column.cell.write_text(trial, text);
+    }
+    text.push('\n');
 }
 
 /// `<model>.csv` of NN-Error-Injection: the mean top-1 and top-5 accuracy at each rate. Three columns, fractions.
@@ -221,7 +175,7 @@ mod tests {
     use super::*;
     use crate::summary::tests::golden;
     use crate::summary::{SummaryOptions, summarise};
-    use crate::trial::tests::record;
+    use crate::trial::tests::{full_record, record};
 
     /// A point of two trials, one of a single trial without a loss, and one that has not begun.
     fn campaign() -> (Vec<PointSummary>, Vec<TrialRecord>) {
@@ -304,6 +258,12 @@ mod tests {
         assert_eq!(cell(&text, 0, "rate").parse(), Ok(1.234_567_890_123_456_7e-13));
         assert_eq!(cell(&text, 0, "loss").parse(), Ok(f64::MIN_POSITIVE));
         assert_eq!(columns(&compat_detail(&[trial]))[1][1].parse(), Ok(1.0 / 3.0));
+    }
+
+    #[test]
+    fn texts_that_hold_separators_stand_in_quotes() {
+        let text = trials(&[full_record(0, 0, 90)]);
+        assert!(text.contains(r#","conv1, ""weight""",12,30,4,0123456789abcdef"#), "{text}");
     }
 
     #[test]

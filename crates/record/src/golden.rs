@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::trial::{Amount, share};
 
 /// `golden.json`: the fault-free run, and everything that identifies the campaign.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Golden {
     /// Version of the files in this directory.
     pub schema: u32,
@@ -27,6 +27,12 @@ pub struct Golden {
     pub storage: StorageRecord,
     /// The points, in order.
     pub points: Vec<PointPlan>,
+    /// The parts of the fault space that stratified points draw from, in the order of their numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strata: Vec<StratumRecord>,
+    /// For models that are no classifiers, when outputs count as failed; then the metrics that need labels do not exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distance: Option<DistanceRule>,
     /// How the golden run did.
     pub metrics: Counts,
     /// SHA-256 over all golden outputs, bit for bit: a resumed campaign must reproduce it.
@@ -36,7 +42,7 @@ pub struct Golden {
 }
 
 /// What evaluated the model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Engine {
     /// Its name.
     pub name: String,
@@ -49,7 +55,7 @@ pub struct Engine {
 }
 
 /// Where the campaign ran.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor's name.
     pub cpu: String,
@@ -60,7 +66,7 @@ pub struct Machine {
 }
 
 /// The model and its fault space.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StorageRecord {
     /// The model's file name, without its folder.
     pub model: String,
@@ -77,7 +83,7 @@ pub struct StorageRecord {
 }
 
 /// One tensor of the fault space.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SpaceTensorRecord {
     /// Its name.
     pub tensor: String,
@@ -87,6 +93,56 @@ pub struct SpaceTensorRecord {
     pub elements: u64,
     /// How many of its bits may be hit.
     pub bits: u64,
+    /// Its shape, if known: `elements` is the product. The first axis is that of channels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shape: Vec<u64>,
+}
+
+/// A part of the fault space: the selected bits of some tensors.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StratumRecord {
+    /// Its name, for people.
+    pub name: String,
+    /// The tensors.
+    pub tensors: Vec<String>,
+    /// The bit positions.
+    pub bits: Vec<u32>,
+    /// How many bits of the fault space it holds: the population that its trials stand for.
+    pub sites: u64,
+}
+
+/// When the outputs of a model that is no classifier count as failed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DistanceRule {
+    /// Which distance.
+    pub measure: DistanceMeasure,
+    /// The largest distance, or the smallest cosine similarity, that is no failure.
+    pub threshold: f64,
+}
+
+/// A distance between outputs; [`DistanceRecord`](crate::DistanceRecord) says what each is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DistanceMeasure {
+    /// Largest absolute difference.
+    MaxAbs,
+    /// Relative Euclidean distance.
+    RelL2,
+    /// Cosine similarity.
+    Cosine,
+}
+
+/// How the trials of a point are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// Each trial independently, over the whole fault space.
+    #[default]
+    Uniform,
+    /// Each trial within one of [`Golden::strata`]: means over trials are weighted by the strata's sites.
+    Stratified,
+    /// Trial after trial through every bit of the fault space.
+    Exhaustive,
 }
 
 /// One point of the campaign.
@@ -102,10 +158,27 @@ pub struct PointPlan {
     /// With `at_least = 1`, the probability that a trial has a fault at all: what means over trials are weighted with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
+    /// How its trials are drawn.
+    #[serde(default, skip_serializing_if = "Sampling::is_uniform")]
+    pub sampling: Sampling,
+}
+
+impl Sampling {
+    fn is_uniform(&self) -> bool {
+        *self == Self::Uniform
+    }
+}
+
+impl PointPlan {
+    /// A point whose trials are drawn uniformly and without a condition.
+    #[must_use]
+    pub fn new(point: u32, amount: Amount) -> Self {
+        Self { point, amount, expected_faults: None, weight: None, sampling: Sampling::Uniform }
+    }
 }
 
 /// How the golden run did, in images.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counts {
     /// Images evaluated.
     pub images: u64,

@@ -4,6 +4,7 @@
 //! `trials-<shard>.jsonl` (one [`TrialRecord`] a line). From those, and at any time, [`summarise`] makes the table of points
 //! and [`csv`] the files `summary.csv` and `trials.csv`; [`trials_to_parquet`] makes `trials.parquet`.
 
+mod column;
 pub mod csv;
 mod dir;
 mod error;
@@ -15,11 +16,14 @@ mod trial;
 
 pub use dir::{Appender, CAMPAIGN_FILE, GOLDEN_FILE, ResultDir, Results, shard_file, write_atomically};
 pub use error::RecordError;
-pub use golden::{Counts, Engine, Golden, Machine, PointPlan, SpaceTensorRecord, StorageRecord};
+pub use golden::{
+    Counts, DistanceMeasure, DistanceRule, Engine, Golden, Machine, PointPlan, Sampling, SpaceTensorRecord,
+    StorageRecord, StratumRecord,
+};
 pub use metric::{METRICS, Metric};
 pub use parquet_export::trials_to_parquet;
 pub use summary::{MetricSummary, Overall, PointSummary, SummaryOptions, summarise, to_json};
-pub use trial::{Amount, ProtectionRecord, TrialRecord};
+pub use trial::{Amount, CleanRecord, DistanceRecord, Extent, ProtectionRecord, SiteRecord, TrialRecord};
 
 /// Version of the files. Readers refuse newer ones.
 pub const SCHEMA: u32 = 1;

@@ -9,59 +9,9 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::{Type, TypePtr};
 
+use crate::column::{COLUMNS, Cell, Column};
 use crate::error::RecordError;
 use crate::trial::TrialRecord;
-
-/// One column: its name, and how its cell is taken from a trial.
-struct Column {
-    name: &'static str,
-    cell: Cell,
-}
-
-/// The kind of a column. Optional cells become nulls.
-enum Cell {
-    U32(fn(&TrialRecord) -> u32),
-    U64(fn(&TrialRecord) -> u64),
-    OptionalU64(fn(&TrialRecord) -> Option<u64>),
-    F64(fn(&TrialRecord) -> f64),
-    OptionalF64(fn(&TrialRecord) -> Option<f64>),
-    Text(fn(&TrialRecord) -> &str),
-}
-
-const fn column(name: &'static str, cell: Cell) -> Column {
-    Column { name, cell }
-}
-
-/// In the order of `trials.csv`, which a test compares.
-const COLUMNS: &[Column] = &[
-    column("point", Cell::U32(|t| t.point)),
-    column("trial", Cell::U64(|t| t.trial)),
-    column("rate", Cell::OptionalF64(|t| t.rate)),
-    column("count", Cell::OptionalU64(|t| if t.rate.is_none() { t.count } else { None })),
-    column("fraction", Cell::OptionalF64(|t| t.fraction)),
-    column("voltage", Cell::OptionalF64(|t| t.voltage)),
-    column("faults", Cell::U64(|t| t.faults)),
-    column("dormant", Cell::U64(|t| t.dormant)),
-    column("corrected", Cell::OptionalU64(|t| t.protection.map(|p| p.corrected))),
-    column("detected", Cell::OptionalU64(|t| t.protection.map(|p| p.detected))),
-    column("miscorrected", Cell::OptionalU64(|t| t.protection.map(|p| p.miscorrected))),
-    column("silent", Cell::OptionalU64(|t| t.protection.map(|p| p.silent))),
-    column("guarded", Cell::OptionalU64(|t| t.protection.map(|p| p.guarded))),
-    column("residual", Cell::OptionalU64(|t| t.protection.map(|p| p.residual))),
-    column("images", Cell::U64(|t| t.images)),
-    column("correct", Cell::U64(|t| t.correct)),
-    column("top5_correct", Cell::U64(|t| t.top5_correct)),
-    column("golden_mismatch", Cell::U64(|t| t.golden_mismatch)),
-    column("nonfinite", Cell::U64(|t| t.nonfinite)),
-    column("err_union", Cell::U64(|t| t.err_union)),
-    column("due", Cell::U64(|t| t.due)),
-    column("loss", Cell::OptionalF64(|t| t.loss)),
-    column("seconds", Cell::F64(|t| t.seconds)),
-    column("to_one", Cell::U64(|t| t.to_one)),
-    column("became_nan", Cell::U64(|t| t.became_nan)),
-    column("became_inf", Cell::U64(|t| t.became_inf)),
-    column("pattern", Cell::Text(|t| &t.pattern)),
-];
 
 /// The trials as one Parquet file: a row a trial in the order given, the columns of [`csv::trials`](crate::csv::trials).
 ///
@@ -112,6 +62,7 @@ impl Column {
             Cell::F64(_) => (Physical::DOUBLE, None, Repetition::REQUIRED),
             Cell::OptionalF64(_) => (Physical::DOUBLE, None, Repetition::OPTIONAL),
             Cell::Text(_) => (Physical::BYTE_ARRAY, Some(LogicalType::String), Repetition::REQUIRED),
+            Cell::OptionalText(_) => (Physical::BYTE_ARRAY, Some(LogicalType::String), Repetition::OPTIONAL),
         };
         let builder = Type::primitive_type_builder(self.name, physical);
         Ok(Arc::new(builder.with_logical_type(logical).with_repetition(repetition).build()?))
@@ -150,6 +101,10 @@ impl Cell {
                 let values: Vec<ByteArray> = trials.iter().map(|t| ByteArray::from(get(t))).collect();
                 cells.typed::<ByteArrayType>().write_batch(&values, None, None)
             }
+            Self::OptionalText(get) => {
+                let (values, levels) = present(trials.iter().map(|t| get(t).map(ByteArray::from)));
+                cells.typed::<ByteArrayType>().write_batch(&values, Some(&levels), None)
+            }
         };
         written.map(|_| ())
     }
@@ -169,7 +124,7 @@ fn present<T>(cells: impl Iterator<Item = Option<T>>) -> (Vec<T>, Vec<i16>) {
 mod tests {
     use super::*;
     use crate::trial::ProtectionRecord;
-    use crate::trial::tests::record;
+    use crate::trial::tests::{full_record, record};
     use parquet::file::reader::{FileReader, SerializedFileReader};
     use parquet::record::Field;
     use std::io::Write;
@@ -194,19 +149,35 @@ mod tests {
             .protection
             .map(|p| [p.corrected, p.detected, p.miscorrected, p.silent, p.guarded, p.residual]);
         cells.extend((0..6).map(|place| optional(words.map(|words| Field::ULong(words[place])))));
-        let counts = [
-            trial.images,
-            trial.correct,
-            trial.top5_correct,
-            trial.golden_mismatch,
-            trial.nonfinite,
-            trial.err_union,
-            trial.due,
-        ];
+        let counts = [trial.images, trial.correct, trial.top5_correct, trial.golden_mismatch];
         cells.extend(counts.map(Field::ULong));
+        let numbers = |numbers: &[Option<u64>]| -> Vec<Field> {
+            numbers.iter().map(|number| optional(number.map(Field::ULong))).collect()
+        };
+        let floats = |numbers: &[Option<f64>]| -> Vec<Field> {
+            numbers.iter().map(|number| optional(number.map(Field::Double))).collect()
+        };
+        cells.extend(numbers(&[trial.masked, trial.sdc5, trial.sdc10, trial.sdc20]));
+        cells.extend([trial.nonfinite, trial.err_union, trial.due].map(Field::ULong));
         cells.push(optional(trial.loss.map(Field::Double)));
         cells.push(Field::Double(trial.seconds));
         cells.extend([trial.to_one, trial.became_nan, trial.became_inf].map(Field::ULong));
+        let clean = trial.clean;
+        cells.extend(numbers(&[
+            clean.map(|c| c.correct),
+            clean.map(|c| c.top5_correct),
+            clean.map(|c| c.nonfinite),
+        ]));
+        cells.extend(floats(&[clean.and_then(|c| c.loss)]));
+        let distance = trial.distance;
+        cells.extend(numbers(&[distance.map(|d| d.compared), distance.map(|d| d.exceeded)]));
+        for extent in [distance.map(|d| d.max_abs), distance.map(|d| d.rel_l2), distance.map(|d| d.cosine)] {
+            cells.extend(floats(&[extent.and_then(|e| e.mean), extent.and_then(|e| e.worst)]));
+        }
+        let site = trial.site.as_ref();
+        cells.push(optional(site.map(|site| Field::Str(site.tensor.clone()))));
+        cells.extend(numbers(&[site.map(|s| s.element), site.map(|s| s.bit.into())]));
+        cells.extend(numbers(&[trial.stratum.map(u64::from)]));
         cells.push(Field::Str(trial.pattern.clone()));
         cells
     }
@@ -228,6 +199,7 @@ mod tests {
         };
         trials[4] =
             TrialRecord { rate: None, voltage: Some(0.8), protection: Some(protection), ..record(0, 4, 9) };
+        trials[5] = full_record(0, 5, 9);
         let rows = read(trials_to_parquet(&trials).unwrap());
         assert_eq!(rows.len(), trials.len());
         for (row, trial) in rows.into_iter().zip(&trials) {

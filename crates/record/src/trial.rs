@@ -5,6 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::golden::Counts;
+use crate::metric::METRICS;
+
 /// How many faults a point asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -66,7 +69,10 @@ impl Amount {
 }
 
 /// One line of `trials-<shard>.jsonl`. Numbers of images count within [`images`](Self::images).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// Fields that a file may lack, because an older version wrote it or because they do not apply, are options: what was not
+/// counted is not 0. The default has no faults and no images.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrialRecord {
     /// The point, from 0, in the order of the configuration.
     pub point: u32,
@@ -91,14 +97,28 @@ pub struct TrialRecord {
     /// What became of the faults in protected memory, if any is protected.
     #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
     pub protection: Option<ProtectionRecord>,
-    /// Images evaluated.
+    /// Images evaluated: all, or those of [`clean`](Self::clean).
     pub images: u64,
-    /// Images whose label is the best class. A row with a NaN has no best class.
+    /// Images whose label is the best class. A row with a NaN has no best class. This and the other numbers that need labels or
+    /// classes are 0 where [`distance`](Self::distance) says that there are none.
     pub correct: u64,
     /// Images whose label is among the best five classes.
     pub top5_correct: u64,
     /// Images whose best class differs from the golden run's (SDC-1).
     pub golden_mismatch: u64,
+    /// Images whose outputs are the golden run's, bit for bit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masked: Option<u64>,
+    /// Images for which the golden run's best class is not among the best five (SDC-5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sdc5: Option<u64>,
+    /// Images whose best class has a confidence that differs by more than 10 % from that of the golden run's best class
+    /// (SDC-10 %); NaN and infinities differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sdc10: Option<u64>,
+    /// The same with 20 %.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sdc20: Option<u64>,
     /// Images with a NaN or an infinity among their outputs.
     pub nonfinite: u64,
     /// Images wrong in the clean or in the faulty run.
@@ -119,6 +139,18 @@ pub struct TrialRecord {
     pub by_bit: BTreeMap<u32, u64>,
     /// Flips in each tensor that has any.
     pub by_tensor: BTreeMap<String, u64>,
+    /// What the golden run gave on the same images, when these are not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clean: Option<CleanRecord>,
+    /// How far the outputs lie from the golden run's, for models that are no classifiers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distance: Option<DistanceRecord>,
+    /// The bit that was hit, when exactly one fault was drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteRecord>,
+    /// The stratum that the trial was drawn from, a place in [`Golden::strata`](crate::Golden::strata).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stratum: Option<u32>,
     /// First 16 hex digits of the SHA-256 of the fault pattern; a replay must reproduce it.
     pub pattern: String,
 }
@@ -140,6 +172,66 @@ pub struct ProtectionRecord {
     pub residual: u64,
 }
 
+/// What the golden run gave on the images of one trial, when these are not all.
+///
+/// It is a control variate: the golden results of all images are known, so a metric of such a trial is the golden run's over
+/// all images plus the change over these, see [`Metric::of`](crate::Metric::of).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CleanRecord {
+    /// Images whose label is the best class.
+    pub correct: u64,
+    /// Images whose label is among the best five classes.
+    pub top5_correct: u64,
+    /// Images with a NaN or an infinity among their outputs.
+    pub nonfinite: u64,
+    /// Mean cross-entropy over these images, in nats; none when it is not finite.
+    pub loss: Option<f64>,
+}
+
+/// Address of one bit of the memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteRecord {
+    /// The tensor's name.
+    pub tensor: String,
+    /// The element in the flattened tensor, from 0.
+    pub element: u64,
+    /// The bit; 0 is the least significant.
+    pub bit: u32,
+}
+
+/// How far the outputs of a trial lie from the golden run's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DistanceRecord {
+    /// Images compared: those whose outputs are finite in both runs. The distances are over these.
+    pub compared: u64,
+    /// Images beyond the threshold of [`DistanceRule`](crate::DistanceRule), those that are not finite or have no output
+    /// included.
+    pub exceeded: u64,
+    /// Largest absolute difference of two outputs.
+    pub max_abs: Extent,
+    /// Euclidean length of the difference, relative to the golden outputs'.
+    pub rel_l2: Extent,
+    /// Cosine similarity, whose worst is the smallest.
+    pub cosine: Extent,
+}
+
+/// One measure over images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Extent {
+    /// The mean; none without images, or when it is not finite.
+    pub mean: Option<f64>,
+    /// The worst image's; none likewise.
+    pub worst: Option<f64>,
+}
+
+impl CleanRecord {
+    /// The same numbers as those of a golden run over these images alone.
+    pub(crate) fn counts(&self, images: u64) -> Counts {
+        let Self { correct, top5_correct, nonfinite, loss } = *self;
+        Counts { images, classes: 0, correct, top5_correct, nonfinite, loss }
+    }
+}
+
 impl TrialRecord {
     /// The point's amount of faults.
     #[must_use]
@@ -151,10 +243,28 @@ impl TrialRecord {
             .unwrap_or_else(count)
     }
 
-    /// Share of images whose label is the best class.
+    /// Share of the images evaluated whose label is the best class. For a trial on some of the images the metric `accuracy` is
+    /// the better number: it allows for which images these are.
     #[must_use]
     pub fn accuracy(&self) -> f64 {
         share(self.correct, self.images)
+    }
+
+    /// Images that came out wrong by the criterion of the campaign: another best class than the golden run's (SDC-1), or, for
+    /// models that are no classifiers, a distance beyond the threshold. Images without output count.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.distance.map_or(self.golden_mismatch, |distance| distance.exceeded)
+    }
+
+    /// The share of images that did not fail by the criterion that the campaign is told by, 1 at best: the accuracy over all
+    /// images (see [`Metric::of`](crate::Metric::of)), or, for models that are no classifiers, the share within the threshold.
+    #[must_use]
+    pub fn score(&self, golden: &Counts) -> f64 {
+        match self.distance {
+            Some(distance) => 1.0 - share(distance.exceeded, self.images),
+            None => METRICS[0].of(self, golden).unwrap_or_else(|| self.accuracy()),
+        }
     }
 
     /// The same record without its time, for comparing runs.
@@ -177,27 +287,40 @@ pub(crate) mod tests {
             point,
             trial,
             rate: Some(1e-5),
-            count: None,
-            fraction: None,
-            voltage: None,
             faults: 3,
-            dormant: 0,
-            protection: None,
             images: 100,
             correct,
             top5_correct: 99,
             golden_mismatch: 2,
-            nonfinite: 0,
             err_union: 100 - correct,
-            due: 0,
             loss: Some(0.25),
             seconds: 0.5,
             to_one: 1,
-            became_nan: 0,
-            became_inf: 0,
             by_bit: BTreeMap::from([(30, 2), (3, 1)]),
             by_tensor: BTreeMap::from([("conv1.weight".into(), 3)]),
             pattern: "0123456789abcdef".into(),
+            ..TrialRecord::default()
+        }
+    }
+
+    /// The same with all that a trial can have.
+    pub(crate) fn full_record(point: u32, trial: u64, correct: u64) -> TrialRecord {
+        TrialRecord {
+            masked: Some(40),
+            sdc5: Some(1),
+            sdc10: Some(9),
+            sdc20: Some(5),
+            clean: Some(CleanRecord { correct: 91, top5_correct: 98, nonfinite: 1, loss: Some(0.125) }),
+            distance: Some(DistanceRecord {
+                compared: 99,
+                exceeded: 7,
+                max_abs: Extent { mean: Some(0.5), worst: Some(2.0) },
+                rel_l2: Extent { mean: Some(0.25), worst: None },
+                cosine: Extent { mean: Some(0.75), worst: Some(-0.5) },
+            }),
+            site: Some(SiteRecord { tensor: "conv1, \"weight\"".into(), element: 12, bit: 30 }),
+            stratum: Some(4),
+            ..record(point, trial, correct)
         }
     }
 
@@ -209,6 +332,30 @@ pub(crate) mod tests {
             r#"{"point":1,"trial":2,"rate":0.00001,"faults":3,"dormant":0,"images":100,"correct":90,"top5_correct":99,"golden_mismatch":2,"nonfinite":0,"err_union":10,"due":0,"loss":0.25,"seconds":0.5,"to_one":1,"became_nan":0,"became_inf":0,"by_bit":{"3":1,"30":2},"by_tensor":{"conv1.weight":3},"pattern":"0123456789abcdef"}"#
         );
         assert_eq!(serde_json::from_str::<TrialRecord>(&line).unwrap(), record(1, 2, 90));
+    }
+
+    #[test]
+    fn a_line_with_everything_reads_back() {
+        let trial = full_record(1, 2, 90);
+        let line = serde_json::to_string(&trial).unwrap();
+        let wanted = r#""golden_mismatch":2,"masked":40,"sdc5":1,"sdc10":9,"sdc20":5,"nonfinite":0"#;
+        assert!(line.contains(wanted), "{line}");
+        let wanted = r#""site":{"tensor":"conv1, \"weight\"","element":12,"bit":30},"stratum":4,"pattern""#;
+        assert!(line.contains(wanted), "{line}");
+        assert_eq!(serde_json::from_str::<TrialRecord>(&line).unwrap(), trial);
+    }
+
+    #[test]
+    fn failures_and_scores() {
+        let counts = Counts { images: 1000, correct: 900, ..Counts::default() };
+        let trial = record(0, 0, 80);
+        assert_eq!((trial.failures(), trial.score(&counts)), (2, 0.8));
+        let clean = CleanRecord { correct: 85, ..CleanRecord::default() };
+        let some = TrialRecord { clean: Some(clean), ..trial.clone() };
+        assert!((some.score(&counts) - (0.9 - 0.05)).abs() < 1e-15);
+        let distance = DistanceRecord { exceeded: 30, ..DistanceRecord::default() };
+        let unlabelled = TrialRecord { distance: Some(distance), ..trial };
+        assert_eq!((unlabelled.failures(), unlabelled.score(&counts)), (30, 0.7));
     }
 
     #[test]

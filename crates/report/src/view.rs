@@ -61,7 +61,7 @@ impl<'a> View<'a> {
 
     /// Whether some trial has the metric: those of protections exist on protected memory alone.
     pub(crate) fn has_metric(&self, metric: &Metric) -> bool {
-        self.results.trials.iter().any(|trial| metric.of(trial).is_some())
+        self.results.trials.iter().any(|trial| metric.of(trial, &self.results.golden.metrics).is_some())
     }
 
     /// Whether the memory is protected.

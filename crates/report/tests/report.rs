@@ -218,9 +218,9 @@ prop_compose! {
             became_inf,
         ] = numbers;
         TrialRecord {
-            point, trial, rate, count, fraction: None, voltage: None, faults, dormant: 0, protection: None, images, correct, top5_correct, golden_mismatch, nonfinite,
-            err_union, due, loss: loss.map(f64::from), seconds: 0.0, to_one, became_nan, became_inf, by_bit,
-            by_tensor, pattern,
+            point, trial, rate, count, faults, images, correct, top5_correct, golden_mismatch, nonfinite,
+            err_union, due, loss: loss.map(f64::from), to_one, became_nan, became_inf, by_bit,
+            by_tensor, pattern, ..TrialRecord::default()
         }
     }
 }

@@ -40,13 +40,17 @@ fn cost(model: &Model, node: &NodeInfo, kinds: &BTreeMap<String, ValueKind>) -> 
     let elements =
         |name: &String| kinds.get(name).map_or(0.0, |kind| kind.dims.iter().product::<u64>() as f64);
     let output: f64 = node.outputs.iter().map(elements).sum();
-    let weight = node.inputs.get(1).and_then(|name| model.tensors().iter().find(|tensor| &tensor.name == name));
+    let weight =
+        node.inputs.get(1).and_then(|name| model.tensors().iter().find(|tensor| &tensor.name == name));
     let Some(weight) = weight else { return TOUCH * output };
     let stored = weight.elements() as f64;
     match node.op_type.as_str() {
         // Each output element takes one filter.
         "Conv" => output * stored / weight.shape.first().map_or(1.0, |&filters| filters.max(1) as f64),
-        "ConvTranspose" => node.inputs.first().map_or(0.0, elements) * stored / weight.shape.first().map_or(1.0, |&n| n.max(1) as f64),
+        "ConvTranspose" => {
+            node.inputs.first().map_or(0.0, elements) * stored
+                / weight.shape.first().map_or(1.0, |&n| n.max(1) as f64)
+        }
         "Gemm" | "MatMul" => {
             let columns = node.outputs.first().and_then(|name| kinds.get(name)?.dims.last().copied());
             output / columns.unwrap_or(1).max(1) as f64 * stored

@@ -48,7 +48,8 @@ pub(crate) fn boundaries_to_keep(plan: &ChainPlan, images: usize, budget: usize)
     let last = plan.boundaries.len() - 1;
     let mut step = 1;
     loop {
-        let keep: Vec<bool> = (0..=last).map(|place| place == 0 || (place < last && place % step == 0)).collect();
+        let keep: Vec<bool> =
+            (0..=last).map(|place| place == 0 || (place < last && place % step == 0)).collect();
         if step > last || bytes(plan, &keep, images) <= budget {
             return keep;
         }

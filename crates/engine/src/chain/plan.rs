@@ -134,7 +134,8 @@ impl ChainPlan {
         if let Some(known) = self.values.iter().position(|value| value.name == name) {
             return Ok(known);
         }
-        let kind = kinds.get(name).ok_or_else(|| format!("value `{name}` has no float32 row for each image"))?;
+        let kind =
+            kinds.get(name).ok_or_else(|| format!("value `{name}` has no float32 row for each image"))?;
         self.values.push(Value { name: name.to_owned(), dims: kind.dims.clone() });
         Ok(self.values.len() - 1)
     }

@@ -31,7 +31,9 @@ pub(crate) fn probe(
         let shapes = shapes(&mut session, model, data, rows, &names)?;
         found = Some(match found {
             None => shapes,
-            Some(before) => before.into_iter().filter(|(name, kind)| shapes.get(name) == Some(kind)).collect(),
+            Some(before) => {
+                before.into_iter().filter(|(name, kind)| shapes.get(name) == Some(kind)).collect()
+            }
         });
     }
     let mut found = found.unwrap_or_default();

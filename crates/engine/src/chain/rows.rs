@@ -19,7 +19,12 @@ pub trait RowFaults {
     ///
     /// # Errors
     /// What cannot be computed; the run ends with it.
-    fn apply(&self, row: usize, boundary: usize, values: &mut RowValues<'_>) -> Result<(), crate::EngineError>;
+    fn apply(
+        &self,
+        row: usize,
+        boundary: usize,
+        values: &mut RowValues<'_>,
+    ) -> Result<(), crate::EngineError>;
 }
 
 /// No faults but those in weights.
@@ -31,7 +36,12 @@ impl RowFaults for NoFaults {
         &[]
     }
 
-    fn apply(&self, _row: usize, _boundary: usize, _values: &mut RowValues<'_>) -> Result<(), crate::EngineError> {
+    fn apply(
+        &self,
+        _row: usize,
+        _boundary: usize,
+        _values: &mut RowValues<'_>,
+    ) -> Result<(), crate::EngineError> {
         Ok(())
     }
 }

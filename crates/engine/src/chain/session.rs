@@ -49,7 +49,11 @@ pub(crate) fn build_owned(bytes: &[u8], model: &Model, settings: Settings) -> Re
 }
 
 /// A session that reads large weights where they are in the model's image.
-pub(crate) fn build_lent<'i>(bytes: &[u8], model: &'i Model, settings: Settings) -> Result<LentSession<'i>, EngineError> {
+pub(crate) fn build_lent<'i>(
+    bytes: &[u8],
+    model: &'i Model,
+    settings: Settings,
+) -> Result<LentSession<'i>, EngineError> {
     let build = || LentSession::build(settings.builder()?, bytes, &model.image);
     build().map_err(|error| load_error(model, &error))
 }

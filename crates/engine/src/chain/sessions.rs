@@ -25,6 +25,8 @@ pub(crate) struct Sessions<'s> {
     plan: &'s ChainPlan,
     settings: Settings,
     golden: &'s mut [Option<Session>],
+    /// Whether outputs must be rows of class scores.
+    classes: bool,
     /// Of each link that the pattern touches, its session.
     faulty: BTreeMap<usize, LentSession<'s>>,
 }
@@ -32,17 +34,30 @@ pub(crate) struct Sessions<'s> {
 impl<'s> Sessions<'s> {
     /// The sessions of `evaluator`, in whose model `pattern` is applied. Links that it touches get new ones.
     pub(crate) fn new(evaluator: &'s mut Evaluator<'_>, pattern: &FaultPattern) -> Result<Self, EngineError> {
-        let Evaluator { model, data, plan, settings, sessions, .. } = evaluator;
+        let Evaluator { model, data, plan, settings, sessions, judge, .. } = evaluator;
         let (model, plan): (&'s Model, &'s ChainPlan) = (model, plan);
         let touched: BTreeSet<usize> =
             pattern.tensors().iter().flat_map(|flips| plan.links_of(&flips.tensor)).collect();
         let faulty = |link| Ok((link, build_lent(&bytes_of(model, &plan.links[link]), model, *settings)?));
         let faulty = touched.into_iter().map(faulty).collect::<Result<_, EngineError>>()?;
-        Ok(Self { model, data, plan, settings: *settings, golden: sessions, faulty })
+        Ok(Self {
+            model,
+            data,
+            plan,
+            settings: *settings,
+            golden: sessions,
+            classes: judge.is_classifier(),
+            faulty,
+        })
     }
 
     /// Rows as a block.
-    pub(crate) fn block<'b>(&self, images: &'b [u32], faults: &'b dyn RowFaults, golden: &'b GoldenRun) -> Block<'b>
+    pub(crate) fn block<'b>(
+        &self,
+        images: &'b [u32],
+        faults: &'b dyn RowFaults,
+        golden: &'b GoldenRun,
+    ) -> Block<'b>
     where
         's: 'b,
     {
@@ -79,7 +94,12 @@ impl<'s> Sessions<'s> {
     }
 
     /// Runs a link on the active rows.
-    fn link(&mut self, place: usize, rows: usize, values: &Buffers) -> Result<Vec<(usize, Vec<f32>)>, EngineError> {
+    fn link(
+        &mut self,
+        place: usize,
+        rows: usize,
+        values: &Buffers,
+    ) -> Result<Vec<(usize, Vec<f32>)>, EngineError> {
         let link = &self.plan.links[place];
         // A model with a batch of its own gets full batches.
         let full = self.model.fixed_batch.map_or(rows, |batch| batch as usize);
@@ -101,13 +121,15 @@ impl<'s> Sessions<'s> {
                 (name.as_str(), shape, row.unwrap_or_else(|| &values[&value]).as_slice())
             })
             .collect();
-        let names: Vec<&str> = link.outputs.iter().map(|&value| self.plan.values[value].name.as_str()).collect();
+        let names: Vec<&str> =
+            link.outputs.iter().map(|&value| self.plan.values[value].name.as_str()).collect();
         let is_last = place + 1 == self.plan.links.len();
         let take = |name: &str, output: Option<&ort::value::DynValue>| {
             let odd = |reason: String| odd_output(self.model, name, &reason);
             let output = output.ok_or_else(|| odd("is missing".into()))?;
-            let (shape, elements) = output.try_extract_tensor::<f32>().map_err(|error| odd(error.to_string()))?;
-            if is_last {
+            let (shape, elements) =
+                output.try_extract_tensor::<f32>().map_err(|error| odd(error.to_string()))?;
+            if is_last && self.classes {
                 classes(shape, full).map_err(odd)?;
             } else if shape.first() != Some(&(full as i64)) {
                 return Err(odd(format!("has shape {shape:?} for {full} images")));
@@ -119,11 +141,16 @@ impl<'s> Sessions<'s> {
             names.iter().map(|name| take(name, outputs.get(name))).collect()
         } else {
             if self.golden[place].is_none() {
-                self.golden[place] = Some(build_owned(&bytes_of(self.model, link), self.model, self.settings)?);
+                self.golden[place] =
+                    Some(build_owned(&bytes_of(self.model, link), self.model, self.settings)?);
             }
-            let session = self.golden[place].as_mut().ok_or_else(|| odd_output(self.model, "", "no session"))?;
+            let session =
+                self.golden[place].as_mut().ok_or_else(|| odd_output(self.model, "", "no session"))?;
             let outputs = run(session, &feeds).map_err(|error| run_error(self.model, &error))?;
-            names.iter().map(|name| take(name, if name.is_empty() { None } else { outputs.get(name) })).collect()
+            names
+                .iter()
+                .map(|name| take(name, if name.is_empty() { None } else { outputs.get(name) }))
+                .collect()
         };
         Ok(link.outputs.iter().copied().zip(taken?).collect())
     }

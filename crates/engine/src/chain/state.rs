@@ -119,7 +119,9 @@ impl<'b> State<'b> {
         for at in 0..self.active.len() {
             let row = self.active[at];
             let stops = block.faults.stops(block.first + row);
-            let Some(stop) = stops.get(self.passed[row]).filter(|stop| stop.boundary == place) else { continue };
+            let Some(stop) = stops.get(self.passed[row]).filter(|stop| stop.boundary == place) else {
+                continue;
+            };
             self.passed[row] += 1;
             let before = if stop.looks_back { self.row_before(at, row, place) } else { Vec::new() };
             let here = self.values.iter_mut().map(|(&value, rows)| {
@@ -158,7 +160,8 @@ impl<'b> State<'b> {
         let is_golden = |at: usize, row: usize| {
             block.plan.boundaries[place].iter().all(|&value| {
                 let elements = block.plan.values[value].elements();
-                let here = self.values.get(&value).and_then(|rows| rows.get(at * elements..(at + 1) * elements));
+                let here =
+                    self.values.get(&value).and_then(|rows| rows.get(at * elements..(at + 1) * elements));
                 here.zip(block.golden_row(value, row)).is_some_and(|(here, golden)| same_bits(here, golden))
             })
         };

@@ -124,7 +124,13 @@ pub fn results(name: &str, amounts: &[Amount], planned: u64, trials: u64) -> Res
 fn tensors() -> Vec<SpaceTensorRecord> {
     let mut tensors = Vec::new();
     let mut add = |name: String, elements: u64| {
-        tensors.push(SpaceTensorRecord { tensor: name, format: "f32".into(), elements, bits: 32 * elements });
+        tensors.push(SpaceTensorRecord {
+            tensor: name,
+            format: "f32".into(),
+            elements,
+            bits: 32 * elements,
+            shape: Vec::new(),
+        });
     };
     for (layer, (inputs, outputs)) in [(1, 32), (32, 64), (64, 64), (64, 96)].into_iter().enumerate() {
         add(format!("features.{layer}.conv.weight"), 9 * inputs * outputs);
@@ -141,13 +147,11 @@ fn golden(name: &str, amounts: &[Amount]) -> Golden {
     let tensors = tensors();
     let bits: u64 = tensors.iter().map(|tensor| tensor.bits).sum();
     let plan = |(point, amount): (usize, &Amount)| PointPlan {
-        point: point as u32,
-        amount: *amount,
         expected_faults: Some(match amount {
             Amount::Rate(rate) => rate * bits as f64,
             other => other.value(),
         }),
-        weight: None,
+        ..PointPlan::new(point as u32, *amount)
     };
     Golden {
         schema: SCHEMA,
@@ -184,6 +188,7 @@ fn golden(name: &str, amounts: &[Amount]) -> Golden {
         },
         outputs: "e3b0c44298fc1c14".repeat(4),
         seconds: 0.4312,
+        ..Golden::default()
     }
 }
 
@@ -214,9 +219,7 @@ fn record(golden: &Golden, random: &mut Random, point: u32, amount: Amount, tria
         count: if let Amount::Count(count) = amount { Some(count) } else { None },
         fraction: if let Amount::Fraction(share) = amount { Some(share) } else { None },
         voltage: if let Amount::Voltage(volts) = amount { Some(volts) } else { None },
-        protection: None,
         faults,
-        dormant: 0,
         images: counts.images,
         correct,
         top5_correct: correct + (counts.images - correct) / 2,
@@ -232,6 +235,7 @@ fn record(golden: &Golden, random: &mut Random, point: u32, amount: Amount, tria
         by_bit,
         by_tensor,
         pattern: format!("{:016x}", random.next()),
+        ..TrialRecord::default()
     }
 }
 
