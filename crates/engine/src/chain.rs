@@ -7,6 +7,7 @@
 //! Golden and faulty runs use the same links, so that a row without faults reproduces the golden outputs bit for bit wherever
 //! it is taken up. A plan of one link is plain evaluation of the whole model.
 
+mod activations;
 mod cost;
 pub(crate) mod golden;
 mod places;
@@ -17,6 +18,7 @@ pub(crate) mod session;
 pub(crate) mod sessions;
 pub(crate) mod state;
 
+pub use activations::{Activation, activations};
 pub use golden::GoldenRun;
 pub use plan::{ChainPlan, CutRequest, Exposure, Value};
 pub use rows::{NoFaults, RowFaults, RowValues, Stop};

@@ -22,7 +22,7 @@ mod self_check;
 mod softmax;
 mod sum;
 
-pub use chain::{ChainPlan, CutRequest, Exposure, GoldenRun, NoFaults, RowFaults, RowValues, Stop, Value};
+pub use chain::{Activation, ChainPlan, CutRequest, Exposure, GoldenRun, NoFaults, RowFaults, RowValues, Stop, Value, activations};
 pub use distance::{Distance, Distances, Extent, Measure};
 pub use error::EngineError;
 pub use evaluator::{DISABLED_OPTIMISERS, EachRow, Evaluator, Threads};

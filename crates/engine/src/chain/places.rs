@@ -48,6 +48,11 @@ impl<'c, 'm> Places<'c, 'm> {
         Ok(chosen)
     }
 
+    /// Whether a value can be reached by faults.
+    pub(crate) fn reaches(&self, value: &str, model: &Model) -> bool {
+        self.after_value(value, model).is_ok()
+    }
+
     /// The place right after the node that computes a value; none for the input and the output, which are boundaries anyway.
     fn after_value(&self, value: &str, model: &Model) -> Result<Option<usize>, String> {
         if value == model.input || value == model.output {

@@ -1,0 +1,122 @@
+//! What faults may hit, and which models draw them.
+
+use bitquake_bits::{BitSelection, Format};
+use bitquake_data::Dataset;
+use bitquake_engine::{Activation, Model, activations};
+use bitquake_fault::{Candidate, FaultModel, FaultSpace, Selector};
+use bitquake_storage::Memory;
+use serde::{Deserialize, Serialize};
+
+use crate::error::CampaignError;
+use crate::fault_config::FaultConfig;
+
+/// Which state is exposed to faults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// What is stored of the model.
+    #[default]
+    Weights,
+    /// Values that nodes compute.
+    Activations,
+    /// The images as the model gets them.
+    Inputs,
+}
+
+/// How long faults in activations and inputs last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Persistence {
+    /// One inference: each image of a trial has faults of its own.
+    #[default]
+    Transient,
+    /// The whole trial: all its images have the same faults.
+    Permanent,
+}
+
+/// Part of the fault space with its models, one for each point.
+pub(crate) struct Exposure {
+    pub(crate) target: Target,
+    pub(crate) persistence: Persistence,
+    pub(crate) space: FaultSpace,
+    pub(crate) models: Vec<FaultModel>,
+}
+
+impl Exposure {
+    /// What a `[fault]` section exposes. `points` is how many points the campaign has; a section with one amount has it at
+    /// all of them.
+    pub(crate) fn new(
+        config: &FaultConfig,
+        points: usize,
+        memory: &Memory,
+        model: &Model,
+        data: &Dataset,
+    ) -> Result<Self, CampaignError> {
+        let wrong = |reason| CampaignError::config("campaign", reason);
+        let target = config.target();
+        let space = match target {
+            Target::Weights => weights(config, memory)?,
+            Target::Activations | Target::Inputs => values(config, target, model, data)?,
+        };
+        let amounts = config.amounts();
+        let amount = |point: usize| if amounts.len() == 1 { amounts[0] } else { amounts[point] };
+        let models = (0..points).map(|point| config.model(amount(point)));
+        let models = models.collect::<Result<_, _>>().map_err(wrong)?;
+        Ok(Self { target, persistence: config.persistence(), space, models })
+    }
+}
+
+/// The bits of the memory that a section selects.
+fn weights(config: &FaultConfig, memory: &Memory) -> Result<FaultSpace, CampaignError> {
+    let wrong = |reason| CampaignError::config("campaign", reason);
+    let space = memory.fault_space(config.select(), config.bits().map_err(wrong)?)?;
+    match config.protected().map_err(wrong)? {
+        Some(protected) => Ok(memory.spare(&space, &protected)?),
+        None => Ok(space),
+    }
+}
+
+/// The bits of activations or of the input that a section selects.
+fn values(
+    config: &FaultConfig,
+    target: Target,
+    model: &Model,
+    data: &Dataset,
+) -> Result<FaultSpace, CampaignError> {
+    let wrong = |reason| CampaignError::config("campaign", reason);
+    let all = activations(model, data)?;
+    let is_meant = |activation: &&Activation| match target {
+        Target::Inputs => activation.op_type.is_none(),
+        _ => activation.op_type.as_ref().is_some_and(|op| config.takes_operator(op)),
+    };
+    let meant: Vec<&Activation> = all.iter().filter(is_meant).collect();
+    if meant.is_empty() {
+        let mut ops: Vec<&str> = all.iter().filter_map(|activation| activation.op_type.as_deref()).collect();
+        ops.sort_unstable();
+        ops.dedup();
+        let wanted = config.ops.as_deref().unwrap_or_default().join(", ");
+        let known = ops.join(", ");
+        return Err(wrong(format!(
+            "[fault] ops: no float32 value for each image comes out of {wanted}; the model has values of {known}"
+        )));
+    }
+    let candidate = |activation: &&Activation| Candidate {
+        name: &activation.value.name,
+        format: Format::F32,
+        elements: activation.value.elements() as u64,
+        by_name_only: false,
+    };
+    let selector = Selector::new(config.select()).map_err(|error| wrong(format!("[fault] select: {error}")))?;
+    let bits: BitSelection = config.bits().map_err(wrong)?;
+    let candidates: Vec<Candidate<'_>> = meant.iter().map(candidate).collect();
+    let space = FaultSpace::select(candidates, &selector, bits)?;
+    let dims = |name: &str| {
+        let found = meant.iter().find(|activation| activation.value.name == name);
+        found.map(|activation| activation.value.dims.clone())
+    };
+    let space = space.with_dims(dims)?;
+    match config.protected().map_err(wrong)? {
+        Some(protected) => Ok(space.without(&protected)?),
+        None => Ok(space),
+    }
+}

@@ -1,0 +1,144 @@
+//! Faults in activations and inputs, image by image.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use bitquake_bits::{Format, WordStore, Words, WordsMut};
+use bitquake_engine::{ChainPlan, EngineError, RowFaults, RowValues, Stop};
+use bitquake_fault::{Effect, Faults, PatternError, Sampler};
+use bitquake_sample::PartKey;
+use sha2::{Digest, Sha256};
+
+use crate::error::CampaignError;
+use crate::exposure::{Exposure, Persistence};
+use crate::tally::Tally;
+
+/// The faults that the images of one trial have in values.
+pub(crate) struct ValueFaults {
+    /// Of each row. Rows with the same faults share them.
+    rows: Vec<Arc<Row>>,
+    tally: RefCell<Tally>,
+}
+
+/// The faults of one image.
+#[derive(Default)]
+struct Row {
+    /// The boundaries of `faults`.
+    stops: Vec<Stop>,
+    /// At each stop, what happens to the values that are computed just before it.
+    faults: Vec<Vec<Faults>>,
+}
+
+impl Row {
+    fn new(drawn: &Faults, plan: &ChainPlan) -> Result<Self, CampaignError> {
+        let mut at: Vec<(usize, Faults)> = Vec::new();
+        for tensor in drawn.tensors() {
+            let boundary = plan.boundary_of(&tensor.tensor).ok_or_else(|| {
+                CampaignError::config("campaign", format!("value `{}` cannot be reached", tensor.tensor))
+            })?;
+            at.push((boundary, Faults::new(vec![tensor.clone()]).map_err(EngineError::from)?));
+        }
+        at.sort_by_key(|(boundary, _)| *boundary);
+        let mut row = Self::default();
+        for (boundary, faults) in at {
+            if row.stops.last().is_none_or(|stop| stop.boundary != boundary) {
+                row.stops.push(Stop { boundary, looks_back: false });
+                row.faults.push(Vec::new());
+            }
+            if let Some(last) = row.faults.last_mut() {
+                last.push(faults);
+            }
+        }
+        Ok(row)
+    }
+}
+
+impl ValueFaults {
+    /// Draws the faults of a trial on some images; also gives a digest of what was drawn.
+    pub(crate) fn draw(
+        exposure: &Exposure,
+        sampler: &Sampler<'_>,
+        key: &PartKey,
+        images: &[u32],
+        plan: &ChainPlan,
+    ) -> Result<(Self, [u8; 32]), CampaignError> {
+        let mut hash = Sha256::new();
+        let rows = match exposure.persistence {
+            Persistence::Permanent => {
+                let drawn = sampler.draw(key)?;
+                digest(&mut hash, u32::MAX, &drawn);
+                vec![Arc::new(Row::new(&drawn, plan)?); images.len()]
+            }
+            Persistence::Transient => {
+                let mut rows = Vec::with_capacity(images.len());
+                for run in images.chunk_by(|a, b| a + 1 == *b) {
+                    let range = u64::from(run[0])..u64::from(run[0]) + run.len() as u64;
+                    for (drawn, &image) in sampler.draw_images(key, range)?.iter().zip(run) {
+                        digest(&mut hash, image, drawn);
+                        rows.push(Arc::new(Row::new(drawn, plan)?));
+                    }
+                }
+                rows
+            }
+        };
+        Ok((Self { rows, tally: RefCell::default() }, hash.finalize().into()))
+    }
+
+    /// What the faults changed, once the trial has run.
+    pub(crate) fn into_tally(self) -> Tally {
+        self.tally.into_inner()
+    }
+}
+
+fn digest(hash: &mut Sha256, image: u32, drawn: &Faults) {
+    for tensor in drawn.tensors() {
+        hash.update(image.to_le_bytes());
+        hash.update((tensor.tensor.len() as u64).to_le_bytes());
+        hash.update(tensor.tensor.as_bytes());
+        for effect in Effect::ALL {
+            let addresses = tensor.addresses(effect);
+            hash.update((addresses.len() as u64).to_le_bytes());
+            addresses.iter().for_each(|address| hash.update(address.to_le_bytes()));
+        }
+    }
+}
+
+impl RowFaults for ValueFaults {
+    fn stops(&self, row: usize) -> &[Stop] {
+        &self.rows[row].stops
+    }
+
+    fn apply(&self, row: usize, boundary: usize, values: &mut RowValues<'_>) -> Result<(), EngineError> {
+        let row = &self.rows[row];
+        let here = row.stops.iter().position(|stop| stop.boundary == boundary).map(|at| &row.faults[at]);
+        for faults in here.into_iter().flatten() {
+            for tensor in faults.tensors() {
+                let Some(words) = values.get_mut(&tensor.tensor) else {
+                    return Err(PatternError::NoTensor { tensor: tensor.tensor.clone() }.into());
+                };
+                let mut store = OneValue { name: &tensor.tensor, words };
+                let resolved = faults.resolve(&store)?;
+                let told = resolved.pattern.explain(&store)?;
+                resolved.pattern.apply(&mut store)?;
+                self.tally.borrow_mut().add(&told, &told.total, resolved.dormant);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One image's row of a value, as float32 words.
+struct OneValue<'v> {
+    name: &'v str,
+    words: &'v mut [f32],
+}
+
+impl WordStore for OneValue<'_> {
+    fn words(&self, tensor: &str) -> Option<Words<'_>> {
+        (tensor == self.name).then(|| Words::packed(Format::F32, bytemuck::cast_slice(self.words)))
+    }
+
+    fn words_mut(&mut self, tensor: &str) -> Option<WordsMut<'_>> {
+        (tensor == self.name).then(|| WordsMut::packed(Format::F32, bytemuck::cast_slice_mut(self.words)))
+    }
+}
