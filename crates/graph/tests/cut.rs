@@ -1,8 +1,10 @@
 //! Cutting models: what is alive where, and what segments are made of.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bitquake_bits::WordStore;
@@ -16,7 +18,7 @@ use proptest::prelude::*;
 use support::{chain, fashion_cnn, image, knot, open, some_kind};
 
 /// Runs a graph on hashes: what a node gives is the hash of what it is and of what it reads.
-fn evaluate(file: &TensorFile, feeds: &HashMap<String, u64>) -> HashMap<String, u64> {
+fn evaluate(file: &TensorFile, feeds: &HashMap<String, u64>) -> BTreeMap<String, u64> {
     let graph = &file.onnx().unwrap().graph;
     let words = |tensor: &str| file.words(tensor).map(|words| words.bytes().to_vec());
     let mut known = HashMap::new();
@@ -301,8 +303,45 @@ fn a_function_that_draws_is_called_once() {
     let cuts = Cuts::new(&image).unwrap();
     assert!(!cuts.nodes()[1].is_constant);
     assert_eq!(cuts.boundary(2).live, ["a", "c"]);
-    assert_eq!(cuts.consumers("inner/value"), [] as [usize; 0]);
-    assert_eq!(cuts.consumers("outer/value"), [] as [usize; 0]);
+    assert_eq!(cuts.consumers("inner/o/value"), [1]);
+}
+
+/// A sparse initializer, written before the nodes, comes along with its indices.
+#[test]
+fn sparse_initializers_are_copied_whole() {
+    let tensor = |name: &str, elem_type: u64, words: &[u8]| {
+        let mut tensor = Writer::new();
+        tensor.varint(1, 1).varint(2, elem_type).bytes(8, name.as_bytes()).bytes(9, words);
+        tensor
+    };
+    let mut sparse = Writer::new();
+    sparse.message(1, &tensor("w", 1, &[1, 2, 3, 4])).message(2, &tensor("", 7, &[1, 0, 0, 0, 0, 0, 0, 0]));
+    sparse.varint(3, 5);
+    let node = |inputs: [&str; 2], output: &str| {
+        let mut node = Writer::new();
+        node.bytes(1, inputs[0].as_bytes()).bytes(1, inputs[1].as_bytes());
+        node.bytes(2, output.as_bytes()).bytes(4, b"Add");
+        node
+    };
+    let named = |name: &str| {
+        let mut value = Writer::new();
+        value.bytes(1, name.as_bytes());
+        value
+    };
+    let mut graph = Writer::new();
+    graph.message(15, &sparse).message(11, &named("x")).message(12, &named("y"));
+    graph.message(1, &node(["x", "x"], "a")).message(1, &node(["a", "w"], "y"));
+    let mut model = Writer::new();
+    model.message(7, &graph).varint(1, 8);
+    let image = image(&model.into_bytes(), usize::MAX);
+    let cuts = Cuts::new(&image).unwrap();
+    let [first, last] = [(0, 1), (1, 2)].map(|(from, to)| cuts.segment(from, to, &some_kind).unwrap());
+    for segment in [&first, &last] {
+        check(&image, segment);
+    }
+    assert_eq!((first.tensors.len(), last.tensors.join(" ")), (0, "w w/indices".into()));
+    assert_eq!(last.inline.len(), 2);
+    assert_eq!(["w", "w/indices"].map(|name| cuts.consumers(name)), [[1], [1]]);
 }
 
 #[test]
@@ -536,14 +575,15 @@ fn mutated_bytes_never_panic() {
         (state >> 33) as usize % below
     };
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("m.onnx");
     let (mut opened, mut cut) = (0, 0);
-    for _ in 0..3000 {
+    for round in 0..3000 {
         let mut bytes = models[next(2)].clone();
         for _ in 0..=next(2) {
             let at = next(bytes.len());
             bytes[at] = if next(2) == 0 { bytes[at] ^ 1 << next(8) } else { bytes[next(bytes.len())] };
         }
+        // Each a new file: some file systems wait for the disk when an old one is written over.
+        let path = folder.path().join(round.to_string());
         std::fs::write(&path, &bytes).unwrap();
         let Ok(file) = TensorFile::open(&path) else { continue };
         let Ok(image) = file.into_engine_image_lending(8) else { continue };
