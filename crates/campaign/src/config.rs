@@ -11,6 +11,7 @@ use toml::Table;
 use crate::error::CampaignError;
 use crate::fault_config::FaultConfig;
 use crate::merge_toml::{assignment, explain, merge_campaign};
+use crate::run_config::RunConfig;
 
 /// A campaign file, every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,25 +50,6 @@ pub struct ModelConfig {
     pub path: PathBuf,
 }
 
-/// `[run]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RunConfig {
-    /// Trials at each point.
-    pub trials: u64,
-    /// Images in one call of the engine.
-    pub batch: u64,
-    /// Threads; 0 stands for all cores.
-    pub threads: u64,
-    /// Confidence of the intervals, in (0, 1).
-    pub confidence: f64,
-    /// A trial counts as dropped when its accuracy lies more than this below the golden run's; a fraction.
-    pub margin: f64,
-    /// Stopping rules, which this version does not have.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stop: Option<toml::Value>,
-}
-
 /// `[output]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -89,19 +71,8 @@ pub enum Compat {
 }
 
 const SCHEMA: u32 = 1;
-/// The missing trials of a point are listed before they are run.
-const MOST_TRIALS: u64 = 10_000_000;
-/// Each thread may hold a copy of the model.
-const MOST_THREADS: u64 = 1024;
-
 fn default_name() -> String {
     "campaign".into()
-}
-
-impl Default for RunConfig {
-    fn default() -> Self {
-        Self { trials: 50, batch: 16, threads: 0, confidence: 0.95, margin: 0.01, stop: None }
-    }
 }
 
 #[expect(
@@ -203,36 +174,6 @@ impl Config {
         let is_plain = |c: char| c.is_alphanumeric() || "-_. ".contains(c);
         if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(is_plain) {
             return Err(format!("name `{}` is not made of letters, digits, spaces and -_.", self.name));
-        }
-        Ok(())
-    }
-}
-
-impl RunConfig {
-    fn check(&self) -> Result<(), String> {
-        if self.stop.is_some() {
-            return Err(
-                "[run] stop: stopping rules are not supported yet; give a fixed number of trials".into()
-            );
-        }
-        if self.trials == 0 {
-            return Err("[run] trials is 0: there is nothing to run".into());
-        }
-        if self.trials > MOST_TRIALS {
-            return Err(format!("[run] trials {} is more than {MOST_TRIALS}", self.trials));
-        }
-        if self.threads > MOST_THREADS {
-            return Err(format!(
-                "[run] threads {} is more than {MOST_THREADS}; 0 takes all cores",
-                self.threads
-            ));
-        }
-        if self.batch == 0 {
-            return Err("[run] batch is 0: give the number of images in one call of the engine".into());
-        }
-        bitquake_stats::check_confidence(self.confidence).map_err(|error| format!("[run] {error}"))?;
-        if !(0.0..=1.0).contains(&self.margin) {
-            return Err(format!("[run] margin {} is not a fraction in [0, 1]", self.margin));
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::chip_config::{ChipConfig, OffsetConfig};
+use crate::exposure::{Persistence, Target};
 use crate::merge_toml::explain;
 
 /// `[fault]`. Which keys a model takes stands in [`MODELS`]; one that it does not take is an error.
@@ -20,10 +21,17 @@ pub struct FaultConfig {
     /// One of [`MODELS`]; `bit-flip` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// What is exposed: `weights`, the default.
+    /// What is exposed: `weights` (the default), `activations` or `inputs`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
-    /// Globs over tensor names; `!glob` leaves out. Default: everything.
+    pub target: Option<Target>,
+    /// Operators whose outputs are exposed, of `activations`; all by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ops: Option<Vec<String>>,
+    /// `transient` (the default): each image has faults of its own; `permanent`: all images of a trial have the same. For
+    /// `activations` and `inputs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persistence: Option<Persistence>,
+    /// Globs over the names of tensors or values; `!glob` leaves out. Default: everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub select: Option<Vec<String>>,
     /// Which bits of a word: `all` (the default), `30`, `23..30`, `sign`, `exponent`, `mantissa`, `msb`.
@@ -98,6 +106,10 @@ pub struct FaultConfig {
     /// The models of a mixture. The points are those of the first; every other part has one amount.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parts: Option<Vec<FaultConfig>>,
+    /// Faults in other state at the same time, such as activations besides weights; with one amount for all points, or as many
+    /// as there are points.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub also: Option<Box<FaultConfig>>,
 }
 
 /// Bits that never fail.
@@ -141,13 +153,20 @@ pub enum LengthConfig {
 }
 
 /// Keys that every model takes.
-const COMMON: [&str; 6] = ["model", "target", "select", "bits", "protect", "at_least"];
+const COMMON: [&str; 9] =
+    ["model", "target", "ops", "persistence", "select", "bits", "protect", "at_least", "also"];
 
 impl FaultConfig {
     /// Puts every default that all models have in its place.
     pub(crate) fn fill_defaults(&mut self) {
         self.model.get_or_insert_with(|| "bit-flip".into());
-        self.target.get_or_insert_with(|| "weights".into());
+        let target = *self.target.get_or_insert_default();
+        if target != Target::Weights {
+            self.persistence.get_or_insert_default();
+        }
+        if let Some(also) = &mut self.also {
+            also.fill_defaults();
+        }
         self.select.get_or_insert_with(|| vec!["*".into()]);
         self.bits.get_or_insert_with(|| "all".into());
     }
@@ -264,9 +283,7 @@ impl FaultConfig {
     /// What is wrong, and what would be right.
     pub fn check(&self) -> Result<(), String> {
         self.check_keys()?;
-        if let Some(target) = self.target.as_deref().filter(|target| *target != "weights") {
-            return Err(format!("[fault] target = \"{target}\" is not supported; supported: weights"));
-        }
+        self.check_target()?;
         self.bits()?;
         self.protected()?;
         if self.at_least.is_some_and(|least| least != 1) {
@@ -277,6 +294,49 @@ impl FaultConfig {
         let is_map = self.chips().next().is_some();
         let amounts = self.amounts().into_iter().filter(|_| !is_map);
         amounts.into_iter().try_for_each(|amount| self.model(amount).map(|_| ()))
+    }
+
+    fn check_target(&self) -> Result<(), String> {
+        let target = self.target();
+        if self.persistence.is_some() && target == Target::Weights {
+            return Err("[fault] persistence is of activations and inputs; stored faults last the whole trial".into());
+        }
+        if self.ops.is_some() && target != Target::Activations {
+            return Err("[fault] ops goes with target = \"activations\"".into());
+        }
+        if self.at_least.is_some() && (target != Target::Weights || self.also.is_some()) {
+            return Err("[fault] at_least goes with faults in weights alone".into());
+        }
+        let Some(also) = &self.also else { return Ok(()) };
+        let wrong = |what: &str| Err(format!("[fault.also]: {what}"));
+        if also.also.is_some() || also.at_least.is_some() {
+            return wrong("also and at_least stand in [fault]");
+        }
+        if (also.target() == Target::Weights) == (target == Target::Weights) {
+            return wrong("one of the two targets is weights, the other activations or inputs");
+        }
+        also.check().map_err(|reason| format!("[fault.also]: {reason}"))?;
+        match (also.amounts().len(), self.amounts().len()) {
+            (one, points) if one == 1 || one == points => Ok(()),
+            (found, points) => wrong(&format!("{found} amounts for {points} points: give 1 or {points}")),
+        }
+    }
+
+    /// What is exposed.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        self.target.unwrap_or_default()
+    }
+
+    /// How long faults last; of activations and inputs.
+    #[must_use]
+    pub fn persistence(&self) -> Persistence {
+        self.persistence.unwrap_or_default()
+    }
+
+    /// Whether the outputs of an operator are exposed.
+    pub(crate) fn takes_operator(&self, op_type: &str) -> bool {
+        self.ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op.eq_ignore_ascii_case(op_type)))
     }
 
     /// That every key is one that the model takes.
@@ -349,6 +409,9 @@ impl FaultConfig {
                 || part.target.is_some()
                 || part.bits.is_some()
                 || part.at_least.is_some()
+                || part.also.is_some()
+                || part.ops.is_some()
+                || part.persistence.is_some()
             {
                 return wrong("select, target, bits, protect and at_least stand in [fault], for all parts");
             }
@@ -581,7 +644,9 @@ mod tests {
             ("model = \"set-value\"\ncounts = [1]\nvalue = \"12\"", "`12` is no raw word"),
             ("sites = [\"w\"]", "`w` is not a site"),
             ("rates = [0.1]\nat_least = 2", "at_least is 1"),
-            ("rates = [0.1]\ntarget = \"inputs\"", "supported: weights"),
+            ("rates = [0.1]\ntarget = \"memory\"", "expected one of `weights`, `activations`, `inputs`"),
+            ("rates = [0.1]\npersistence = \"permanent\"", "of activations and inputs"),
+            ("rates = [0.1]\n[also]\nrates = [0.1]", "one of the two targets is weights"),
             ("rates = [0.1]\nbits = \"top\"", "`top` selects no bits"),
             ("rates = [0.1]\nprotect = \"top\"", "[fault] protect: `top` selects no bits"),
             ("model = \"mixture\"\n[[parts]]\nrates = [0.1]\nselect = [\"a\"]", "stand in [fault]"),

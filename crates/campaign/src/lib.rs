@@ -8,15 +8,23 @@ mod campaign;
 mod chip_config;
 mod config;
 mod error;
+mod exposure;
 mod fault_config;
 mod identity;
 mod merge_toml;
 mod run;
+mod run_config;
+mod tally;
+mod value_faults;
 
 pub use campaign::{Campaign, Trial, candidates, pattern_digest};
 pub use chip_config::{ChipConfig, OffsetConfig, RandomOffset, SyntheticConfig};
-pub use config::{Compat, Config, ModelConfig, OutputConfig, RunConfig, read_config, resolved_toml};
+pub use config::{Compat, Config, ModelConfig, OutputConfig, read_config, resolved_toml};
 pub use error::CampaignError;
+pub use exposure::{Persistence, Target};
 pub use fault_config::{FaultConfig, LengthConfig, ProtectConfig, RegionConfig, ValueConfig};
 pub use identity::Identity;
+pub use run_config::{
+    ImagesConfig, ImagesRule, ReuseConfig, RunConfig, SamplingConfig, StopConfig,
+};
 pub use run::{End, Event, RunOptions, Shard, ShardError};
