@@ -25,19 +25,18 @@ pub fn replay(
     out: &Path,
     settings: &[String],
 ) -> Result<FaultPattern, Error> {
-    let results = dir.read()?;
+    let golden = dir.require_golden()?;
     let config = read_config(&[dir.path().join(CAMPAIGN_FILE)], settings)?;
     let (campaign, _) = Campaign::prepare(config)?;
-    campaign.check_same(&results.golden, dir)?;
+    campaign.check_same(&golden, dir)?;
     let mut model = TensorFile::open(&campaign.config().model.path)?;
     campaign.memory().write_levels(&mut model).map_err(CampaignError::from)?;
     let faults = campaign.trial(point, trial, &model)?;
     let drawn = pattern_digest(&faults.stored);
-    if let Some(record) = results.trials.iter().find(|record| (record.point, record.trial) == (point, trial))
+    if let Some(record) = dir.trial(point, trial)?
         && record.pattern != drawn
     {
-        let recorded = record.pattern.clone();
-        return Err(CampaignError::ReplayDiffers { point, trial, recorded, drawn }.into());
+        return Err(CampaignError::ReplayDiffers { point, trial, recorded: record.pattern, drawn }.into());
     }
     faults.seen.apply(&mut model)?;
     model.save(out)?;

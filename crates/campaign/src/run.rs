@@ -1,6 +1,6 @@
 //! Running the trials that are missing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Mutex;
@@ -177,8 +177,8 @@ impl Campaign {
     }
 
     fn missing(&self, dir: &ResultDir, shard: Shard) -> Result<Vec<Job>, CampaignError> {
-        let done: BTreeSet<Job> = dir.trials()?.iter().map(|trial| (trial.point, trial.trial)).collect();
-        Ok(self.jobs(shard).into_iter().filter(|job| !done.contains(job)).collect())
+        let done = dir.finished()?;
+        Ok(self.jobs(shard).into_iter().filter(|(point, trial)| !done.contains(*point, *trial)).collect())
     }
 
     fn threads(&self) -> usize {

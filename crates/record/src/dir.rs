@@ -1,14 +1,19 @@
 //! A result directory: reading it, and adding to it without ever losing a finished trial.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::hash::Hasher;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
+
 use crate::SCHEMA;
 use crate::error::RecordError;
+use crate::finished::FinishedSet;
 use crate::golden::Golden;
+use crate::lines::{for_each_line, whole_bytes};
 use crate::trial::TrialRecord;
 
 /// The resolved configuration.
@@ -95,22 +100,110 @@ impl ResultDir {
 
     /// The finished trials of all shards, sorted by point and trial; a torn last line is passed over.
     ///
+    /// All are held in memory: for large campaigns use [`for_each_trial`](Self::for_each_trial).
+    ///
     /// # Errors
-    /// [`RecordError`] when a file cannot be read, holds a line that is no trial, or two shards disagree about one.
+    /// As for [`for_each_trial`](Self::for_each_trial).
     pub fn trials(&self) -> Result<Vec<TrialRecord>, RecordError> {
         let mut trials = Vec::new();
-        for path in self.trial_files()? {
-            trials.extend(read_trials(&path)?.0);
-        }
+        self.for_each_trial(|trial| {
+            trials.push(trial);
+            Ok(())
+        })?;
         trials.sort_by_key(|trial| (trial.point, trial.trial));
-        if let Some(pair) = trials.windows(2).find(|pair| {
-            (pair[0].point, pair[0].trial) == (pair[1].point, pair[1].trial) && !same(&pair[0], &pair[1])
-        }) {
-            let reason = format!("two different records of point {}, trial {}", pair[0].point, pair[0].trial);
-            return Err(RecordError::invalid(&self.path, reason));
-        }
-        trials.dedup_by_key(|trial| (trial.point, trial.trial));
         Ok(trials)
+    }
+
+    /// Calls `each` with every finished trial of all shards, once, in the order of the files; a torn last line is passed over.
+    /// Memory stays flat: one line, and one bit for each trial.
+    ///
+    /// # Errors
+    /// [`RecordError`] when a file cannot be read, holds a line that is no trial, or two records of one trial disagree (that is
+    /// told at the end); what `each` returns.
+    pub fn for_each_trial(
+        &self,
+        mut each: impl FnMut(TrialRecord) -> Result<(), RecordError>,
+    ) -> Result<(), RecordError> {
+        let (mut finished, mut repeated) = (FinishedSet::default(), FinishedSet::default());
+        for path in self.trial_files()? {
+            for_each_line(&path, |trial: TrialRecord| {
+                if finished.insert(trial.point, trial.trial) {
+                    each(trial)
+                } else {
+                    repeated.insert(trial.point, trial.trial);
+                    Ok(())
+                }
+            })?;
+        }
+        if repeated.is_empty() { Ok(()) } else { self.check_equal(&repeated) }
+    }
+
+    /// That all records of these trials tell the same but for their time.
+    fn check_equal(&self, repeated: &FinishedSet) -> Result<(), RecordError> {
+        // Digests in place of records keep a result directory that was copied into itself small.
+        let mut digests: BTreeMap<(u32, u64), u64> = BTreeMap::new();
+        for path in self.trial_files()? {
+            for_each_line(&path, |trial: TrialRecord| {
+                let (point, number) = (trial.point, trial.trial);
+                if !repeated.contains(point, number) {
+                    return Ok(());
+                }
+                let digest = digest(&trial.timeless())?;
+                if *digests.entry((point, number)).or_insert(digest) == digest {
+                    return Ok(());
+                }
+                let reason = format!("two different records of point {point}, trial {number}");
+                Err(RecordError::invalid(&self.path, reason))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Which trials are finished, in all shards. Records are only looked at as far as that needs.
+    ///
+    /// # Errors
+    /// [`RecordError`] when a file cannot be read or holds a line without point and trial.
+    pub fn finished(&self) -> Result<FinishedSet, RecordError> {
+        let mut finished = FinishedSet::default();
+        for path in self.trial_files()? {
+            for_each_line(&path, |key: Key| {
+                finished.insert(key.point, key.trial);
+                Ok(())
+            })?;
+        }
+        Ok(finished)
+    }
+
+    /// The record of one trial, if it is finished.
+    ///
+    /// # Errors
+    /// As for [`for_each_trial`](Self::for_each_trial).
+    pub fn trial(&self, point: u32, trial: u64) -> Result<Option<TrialRecord>, RecordError> {
+        let mut found = None;
+        self.for_each_trial(|record| {
+            if (record.point, record.trial) == (point, trial) {
+                found = Some(record);
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// The golden run, which must be there.
+    ///
+    /// # Errors
+    /// [`RecordError`] when there is none, or it cannot be read.
+    pub fn require_golden(&self) -> Result<Golden, RecordError> {
+        let missing = || RecordError::invalid(&self.path, "not a result directory: it has no golden.json");
+        self.golden()?.ok_or_else(missing)
+    }
+
+    /// The resolved configuration, as written.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`].
+    pub fn campaign(&self) -> Result<String, RecordError> {
+        read(&self.path.join(CAMPAIGN_FILE))
     }
 
     /// All results.
@@ -118,10 +211,7 @@ impl ResultDir {
     /// # Errors
     /// [`RecordError`] when there are none, or they cannot be read.
     pub fn read(&self) -> Result<Results, RecordError> {
-        let golden = self.golden()?.ok_or_else(|| {
-            RecordError::invalid(&self.path, "not a result directory: it has no golden.json")
-        })?;
-        Ok(Results { golden, campaign: read(&self.path.join(CAMPAIGN_FILE))?, trials: self.trials()? })
+        Ok(Results { golden: self.require_golden()?, campaign: self.campaign()?, trials: self.trials()? })
     }
 
     fn trial_files(&self) -> Result<BTreeSet<PathBuf>, RecordError> {
@@ -139,9 +229,19 @@ impl ResultDir {
     }
 }
 
-/// Whether two records tell the same but for their time.
-fn same(a: &TrialRecord, b: &TrialRecord) -> bool {
-    a.timeless() == b.timeless()
+/// What says which trial a line is of.
+#[derive(Deserialize)]
+struct Key {
+    point: u32,
+    trial: u64,
+}
+
+/// A digest of all that a record says, the same for the same record within one process.
+fn digest(trial: &TrialRecord) -> Result<u64, RecordError> {
+    let text = serde_json::to_vec(trial).map_err(|error| RecordError::invalid(Path::new("trials"), error))?;
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write(&text);
+    Ok(hasher.finish())
 }
 
 /// Adds trials to the file of one shard.
@@ -155,13 +255,14 @@ pub struct Appender {
 }
 
 impl Appender {
-    /// Opens the file of a shard, takes its lock and cuts off a torn last line.
+    /// Opens the file of a shard, takes its lock and cuts off a torn last line. Only the end of the file is read.
     ///
     /// # Errors
-    /// [`RecordError::Locked`] when another run writes it; [`RecordError::Line`] when it holds something else than trials.
+    /// [`RecordError::Locked`] when another run writes it; [`RecordError::Line`] when more than the last line is torn. What
+    /// stands before is not looked at: [`ResultDir::finished`] and [`ResultDir::for_each_trial`] do.
     pub fn open(dir: &ResultDir, shard: u32) -> Result<Self, RecordError> {
         let path = dir.path.join(shard_file(shard));
-        let file = OpenOptions::new()
+        let mut file = OpenOptions::new()
             .create(true)
             .read(true)
             .append(true)
@@ -173,7 +274,7 @@ impl Appender {
             // A file system without locks: better to run than to refuse.
             Err(TryLockError::Error(_)) => {}
         }
-        let whole = read_trials(&path)?.1;
+        let whole = whole_bytes::<TrialRecord>(&mut file, &path)?;
         file.set_len(whole).map_err(RecordError::io(&path, "cut off a torn line"))?;
         Ok(Self { file, path, synced: Instant::now(), whole })
     }
@@ -205,26 +306,6 @@ impl Appender {
         self.file.seek(SeekFrom::End(0)).map_err(RecordError::io(&self.path, "seek"))?;
         Ok(())
     }
-}
-
-/// The trials of one file, and how many of its bytes are whole lines.
-fn read_trials(path: &Path) -> Result<(Vec<TrialRecord>, u64), RecordError> {
-    let bytes = fs::read(path).map_err(RecordError::io(path, "read"))?;
-    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-    let lines: Vec<&[u8]> = bytes[..whole].split_inclusive(|&byte| byte == b'\n').collect();
-    let mut trials = Vec::with_capacity(lines.len());
-    for (index, line) in lines.iter().enumerate() {
-        match serde_json::from_slice(line) {
-            Ok(trial) => trials.push(trial),
-            // A system crash can leave a last line of zeros with an end.
-            Err(_) if index + 1 == lines.len() => return Ok((trials, (whole - line.len()) as u64)),
-            Err(error) => {
-                let reason = error.to_string();
-                return Err(RecordError::Line { path: path.to_owned(), line: index + 1, reason });
-            }
-        }
-    }
-    Ok((trials, whole as u64))
 }
 
 fn read(path: &Path) -> Result<String, RecordError> {
@@ -295,7 +376,43 @@ mod tests {
         let whole = serde_json::to_string(&record(0, 0, 90)).unwrap();
         fs::write(dir.path().join(shard_file(0)), format!("{whole}\n{{}}\n{whole}\n")).unwrap();
         assert!(matches!(dir.trials(), Err(RecordError::Line { line: 2, .. })));
-        assert!(matches!(Appender::open(&dir, 0), Err(RecordError::Line { line: 2, .. })));
+        assert!(matches!(dir.finished(), Err(RecordError::Line { line: 2, .. })));
+        // Who adds only looks at the end, where one line may be torn, but not two.
+        assert!(Appender::open(&dir, 0).is_ok());
+        for torn in ["{}\n", "{}\n{\"po"] {
+            fs::write(dir.path().join(shard_file(0)), format!("{whole}\n{whole}\n{{}}\n{torn}")).unwrap();
+            assert!(matches!(Appender::open(&dir, 0), Err(RecordError::Line { line: 3, .. })), "{torn}");
+            assert!(matches!(dir.trials(), Err(RecordError::Line { line: 3, .. })), "{torn}");
+        }
+    }
+
+    #[test]
+    fn a_last_line_of_zeros_is_cut_off() {
+        let (_temp, dir) = dir();
+        let path = dir.path().join(shard_file(0));
+        let whole = serde_json::to_string(&record(0, 0, 90)).unwrap() + "\n";
+        let zeros = "\0".repeat(200_000);
+        for torn in [zeros.clone(), zeros.clone() + "\n", format!("{zeros}\n{{\"point"), "\n".into()] {
+            for before in [String::new(), whole.clone(), whole.repeat(1000)] {
+                fs::write(&path, before.clone() + &torn).unwrap();
+                assert_eq!(dir.trials().unwrap().len(), usize::from(!before.is_empty()));
+                drop(Appender::open(&dir, 0).unwrap());
+                assert_eq!(fs::read_to_string(&path).unwrap(), before);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_finished() {
+        let (_temp, dir) = dir();
+        assert!(dir.finished().unwrap().is_empty() && dir.trial(0, 0).unwrap().is_none());
+        let mut appender = Appender::open(&dir, 0).unwrap();
+        for (point, trial) in [(0, 2), (1, 0), (0, 0)] {
+            appender.append(&record(point, trial, 90 + trial)).unwrap();
+        }
+        assert_eq!(dir.finished().unwrap().iter().collect::<Vec<_>>(), [(0, 0), (0, 2), (1, 0)]);
+        assert_eq!(dir.trial(0, 2).unwrap(), Some(record(0, 2, 92)));
+        assert_eq!(dir.trial(0, 1).unwrap(), None);
     }
 
     #[test]

@@ -8,7 +8,9 @@ mod column;
 pub mod csv;
 mod dir;
 mod error;
+mod finished;
 mod golden;
+mod lines;
 mod metric;
 mod parquet_export;
 mod summary;
@@ -16,6 +18,7 @@ mod trial;
 
 pub use dir::{Appender, CAMPAIGN_FILE, GOLDEN_FILE, ResultDir, Results, shard_file, write_atomically};
 pub use error::RecordError;
+pub use finished::FinishedSet;
 pub use golden::{
     Counts, DistanceMeasure, DistanceRule, Engine, Golden, Machine, PointPlan, Sampling, SpaceTensorRecord,
     StorageRecord, StratumRecord,
