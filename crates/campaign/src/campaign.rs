@@ -5,13 +5,14 @@ use bitquake_data::{Dataset, load};
 use bitquake_engine::{EngineError, Model};
 use bitquake_fault::{Candidate, Elements, FaultModel, FaultPattern, FaultSpace, Faults, Hits};
 use bitquake_record::{Amount, PointPlan, ProtectionRecord, SpaceTensorRecord, StorageRecord};
-use bitquake_sample::StreamKey;
+use bitquake_sample::{PartKey, StreamKey};
 use bitquake_storage::Memory;
 use bitquake_tensors::{Dtype, TensorFile, TensorInfo};
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 use crate::error::CampaignError;
+use crate::exposure::{Exposure, Target};
 use crate::identity::{Identity, hex};
 
 /// A campaign with its data, its memory and its fault space. Its model is apart, so that a large one need not be held twice.
@@ -19,9 +20,8 @@ pub struct Campaign {
     config: Config,
     data: Dataset,
     memory: Memory,
-    space: FaultSpace,
-    /// Of each point.
-    models: Vec<FaultModel>,
+    /// What `[fault]` exposes, and what `[fault.also]` does.
+    exposures: Vec<Exposure>,
     identity: Identity,
 }
 
@@ -51,13 +51,13 @@ impl Campaign {
         let key = StreamKey { seed: config.seed, point: 0, trial: 0 };
         let memory = Memory::new(&config.storage, model.tensors(), model.image(), key)?;
         memory.write_levels(model.image_mut())?;
-        let space = fault_space(&config, &memory)?;
         let data = load(&config.data, std::path::Path::new(""))?;
         model.check_shape(data.image_shape())?;
-        let of_point =
-            |amount| config.fault.model(amount).map_err(|reason| CampaignError::config("campaign", reason));
-        let models = config.fault.amounts().into_iter().map(of_point).collect::<Result<_, _>>()?;
-        let campaign = Self { config, data, memory, space, models, identity };
+        let points = config.fault.amounts().len();
+        let sections = [Some(&config.fault), config.fault.also.as_deref()].into_iter().flatten();
+        let exposures = sections.map(|section| Exposure::new(section, points, &memory, &model, &data));
+        let exposures = exposures.collect::<Result<_, _>>()?;
+        let campaign = Self { config, data, memory, exposures, identity };
         campaign.check_counts()?;
         Ok((campaign, model))
     }
@@ -69,7 +69,17 @@ impl Campaign {
             |amount: &Amount| self.config.fault.at_least.is_some() || !matches!(amount, Amount::Rate(_));
         let points = self.config.fault.amounts();
         let mut checked = (0..).zip(&points).filter(|(_, amount)| is_checked(amount));
-        checked.try_for_each(|(point, _)| self.draw(point, 0).map(|_| ()))
+        checked.try_for_each(|(point, _)| self.draw_once(point))
+    }
+
+    fn draw_once(&self, point: u32) -> Result<(), CampaignError> {
+        for (place, exposure) in self.exposures.iter().enumerate() {
+            match exposure.target {
+                Target::Weights => drop(self.draw(point, 0)?),
+                _ => drop(exposure.models[point as usize].sampler(&exposure.space)?.draw(&self.key(place, 0))?),
+            }
+        }
+        Ok(())
     }
 
     /// The configuration.
@@ -84,10 +94,27 @@ impl Campaign {
         &self.data
     }
 
-    /// What may be hit.
+    /// What may be hit by `[fault]`.
     #[must_use]
     pub fn space(&self) -> &FaultSpace {
-        &self.space
+        &self.exposures[0].space
+    }
+
+    /// What is exposed of the memory, if anything is.
+    pub(crate) fn weights(&self) -> Option<&Exposure> {
+        self.exposures.iter().find(|exposure| exposure.target == Target::Weights)
+    }
+
+    /// What is exposed of activations or inputs, if anything is, and its place among the exposures.
+    pub(crate) fn values(&self) -> Option<(usize, &Exposure)> {
+        self.exposures.iter().enumerate().find(|(_, exposure)| exposure.target != Target::Weights)
+    }
+
+    /// The key of a trial's faults. All points of a campaign differ in nothing but their amount, so they share a stream and
+    /// are nested.
+    pub(crate) fn key(&self, exposure: usize, trial: u64) -> PartKey {
+        let key = PartKey::from(StreamKey { seed: self.config.seed, point: 0, trial });
+        if exposure == 0 { key } else { key.part("also") }
     }
 
     /// What makes this campaign this campaign.
@@ -106,21 +133,28 @@ impl Campaign {
     #[must_use]
     pub fn points(&self) -> Vec<PointPlan> {
         let plan = |((point, amount), model)| PointPlan {
-            expected_faults: self.expected_faults(model),
+            expected_faults: self.expected_faults(&self.exposures[0], model),
             weight: self.weight(point),
             ..PointPlan::new(point, amount)
         };
-        (0..).zip(self.config.fault.amounts()).zip(&self.models).map(plan).collect()
+        (0..).zip(self.config.fault.amounts()).zip(&self.exposures[0].models).map(plan).collect()
     }
 
     /// Bits expected to change, where that does not hang on what they hold or on how bursts overlap.
-    fn expected_faults(&self, model: &FaultModel) -> Option<f64> {
+    fn expected_faults(&self, exposure: &Exposure, model: &FaultModel) -> Option<f64> {
+        let draws = exposure.draws(self.data.len());
+        let expected = self.expected_of_one(&exposure.space, model)?;
+        Some(expected * draws as f64)
+    }
+
+    /// The same of one draw.
+    pub(crate) fn expected_of_one(&self, space: &FaultSpace, model: &FaultModel) -> Option<f64> {
         match model {
             _ if self.config.fault.at_least.is_some() => None,
-            FaultModel::BitFlip(Hits::Rate(rate)) => Some(rate.fraction() * self.space.bits() as f64),
+            FaultModel::BitFlip(Hits::Rate(rate)) => Some(rate.fraction() * space.bits() as f64),
             FaultModel::BitFlip(Hits::Count(count)) => Some(*count as f64),
             FaultModel::BitFlip(Hits::OneBit(Elements::Share(share))) => {
-                let elements = self.space.tensors().iter().map(|tensor| tensor.elements).sum();
+                let elements = space.tensors().iter().map(|tensor| tensor.elements).sum();
                 Some(Elements::share_of(*share, elements) as f64)
             }
             _ => None,
@@ -131,11 +165,12 @@ impl Campaign {
     fn weight(&self, point: u32) -> Option<f64> {
         self.config.fault.at_least?;
         let key = StreamKey { seed: self.config.seed, point: 0, trial: 0 };
-        let drawn = self.models.get(point as usize)?.draw_at_least_one(&self.space, &key);
+        let exposure = self.weights()?;
+        let drawn = exposure.models.get(point as usize)?.draw_at_least_one(&exposure.space, &key);
         drawn.ok().map(|drawn| drawn.weight) // whether it can be drawn was checked before
     }
 
-    /// The faults of one trial: the same whenever, wherever and in whatever order it is drawn. `native` is the model that
+    /// The faults of one trial in what is stored: the same whenever, wherever and in whatever order it is drawn. `native` is the model that
     /// [`prepare`](Self::prepare) gave, or the file of it with [`Memory::write_levels`] applied.
     ///
     /// # Errors
@@ -161,21 +196,27 @@ impl Campaign {
         Ok(Trial { stored, seen, dormant, protection })
     }
 
+    /// The faults of a trial in what is stored.
     fn draw(&self, point: u32, trial: u64) -> Result<Faults, CampaignError> {
-        let model = self.fault_model(point)?;
-        // All points of a campaign differ in nothing but their amount, so they share a stream and are nested.
-        let key = StreamKey { seed: self.config.seed, point: 0, trial };
+        self.check_point(point)?;
+        let exposures = self.exposures.iter().enumerate();
+        let stored = exposures.filter(|(_, exposure)| exposure.target == Target::Weights).next();
+        let Some((place, Exposure { space, models, .. })) = stored else { return Ok(Faults::empty()) };
+        let model = &models[point as usize];
         if self.config.fault.at_least.is_some() {
-            return Ok(model.draw_at_least_one(&self.space, &key)?.faults);
+            let key = StreamKey { seed: self.config.seed, point: 0, trial };
+            return Ok(model.draw_at_least_one(space, &key)?.faults);
         }
-        Ok(model.draw(&self.space, &key)?)
+        Ok(model.sampler(space)?.draw(&self.key(place, trial))?)
     }
 
-    fn fault_model(&self, point: u32) -> Result<&FaultModel, CampaignError> {
-        self.models.get(point as usize).ok_or_else(|| {
-            let points = self.models.len() - 1;
-            CampaignError::config("campaign", format!("there is no point {point}; points are 0 to {points}"))
-        })
+    fn check_point(&self, point: u32) -> Result<(), CampaignError> {
+        let points = self.exposures[0].models.len();
+        if (point as usize) < points {
+            return Ok(());
+        }
+        let last = points - 1;
+        Err(CampaignError::config("campaign", format!("there is no point {point}; points are 0 to {last}")))
     }
 
     pub(crate) fn storage_record(&self) -> StorageRecord {
@@ -185,25 +226,15 @@ impl Campaign {
             format: tensor.format.name(),
             elements: tensor.elements,
             bits: tensor.bits(),
-            shape: Vec::new(),
+            shape: tensor.dims.clone(),
         };
         StorageRecord {
             model: name.unwrap_or_default(),
             memory: self.config.storage.to_string(),
             check_bits: self.memory.check_bits(),
-            bits: self.space.bits(),
-            tensors: self.space.tensors().iter().map(tensor).collect(),
+            bits: self.exposures.iter().map(|exposure| exposure.space.bits()).sum(),
+            tensors: self.exposures.iter().flat_map(|exposure| exposure.space.tensors()).map(tensor).collect(),
         }
-    }
-}
-
-/// The bits of the memory that a configuration selects.
-fn fault_space(config: &Config, memory: &Memory) -> Result<FaultSpace, CampaignError> {
-    let wrong = |reason| CampaignError::config("campaign", reason);
-    let space = memory.fault_space(config.fault.select(), config.fault.bits().map_err(wrong)?)?;
-    match config.fault.protected().map_err(wrong)? {
-        Some(protected) => Ok(memory.spare(&space, &protected)?),
-        None => Ok(space),
     }
 }
 

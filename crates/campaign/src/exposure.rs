@@ -66,6 +66,16 @@ impl Exposure {
     }
 }
 
+impl Exposure {
+    /// How often a trial on so many images draws: once, or once for each image.
+    pub(crate) fn draws(&self, images: usize) -> u64 {
+        match (self.target, self.persistence) {
+            (Target::Weights, _) | (_, Persistence::Permanent) => 1,
+            _ => images as u64,
+        }
+    }
+}
+
 /// The bits of the memory that a section selects.
 fn weights(config: &FaultConfig, memory: &Memory) -> Result<FaultSpace, CampaignError> {
     let wrong = |reason| CampaignError::config("campaign", reason);
@@ -100,12 +110,14 @@ fn values(
             "[fault] ops: no float32 value for each image comes out of {wanted}; the model has values of {known}"
         )));
     }
-    let candidate = |activation: &&Activation| Candidate {
+    fn candidate<'a>(activation: &&'a Activation) -> Candidate<'a> {
+        Candidate {
         name: &activation.value.name,
         format: Format::F32,
         elements: activation.value.elements() as u64,
         by_name_only: false,
-    };
+        }
+    }
     let selector = Selector::new(config.select()).map_err(|error| wrong(format!("[fault] select: {error}")))?;
     let bits: BitSelection = config.bits().map_err(wrong)?;
     let candidates: Vec<Candidate<'_>> = meant.iter().map(candidate).collect();

@@ -32,3 +32,18 @@ impl Tally {
         }
     }
 }
+
+impl Tally {
+    /// Adds what was counted elsewhere.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.flips += other.flips;
+        self.dormant += other.dormant;
+        self.to_one += other.to_one;
+        self.became_nan += other.became_nan;
+        self.became_inf += other.became_inf;
+        other.by_bit.iter().for_each(|(bit, flips)| *self.by_bit.entry(*bit).or_default() += flips);
+        for (tensor, flips) in &other.by_tensor {
+            *self.by_tensor.entry(tensor.clone()).or_default() += flips;
+        }
+    }
+}

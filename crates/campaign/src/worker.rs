@@ -1,0 +1,191 @@
+//! Evaluating trials.
+
+use std::time::Instant;
+
+use bitquake_engine::{EngineError, Evaluator, GoldenRun, NoFaults, Outcome};
+use bitquake_fault::{FaultPattern, Sampler};
+use bitquake_record::{Amount, CleanRecord, DistanceRecord, Extent, SiteRecord, TrialRecord};
+use bitquake_sample::{PartKey, subset_of};
+use sha2::{Digest, Sha256};
+
+use crate::campaign::{Campaign, Trial, pattern_digest};
+use crate::error::CampaignError;
+use crate::identity::hex;
+use crate::tally::Tally;
+use crate::value_faults::ValueFaults;
+
+/// One trial to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Job {
+    pub(crate) point: u32,
+    pub(crate) trial: u64,
+    /// How many images; none for all.
+    pub(crate) images: Option<u64>,
+}
+
+/// An evaluator with what it needs to run trials of a campaign.
+pub(crate) struct Worker<'c> {
+    pub(crate) campaign: &'c Campaign,
+    pub(crate) evaluator: Evaluator<'c>,
+    pub(crate) golden: &'c GoldenRun,
+    /// Of each point, for faults in values.
+    samplers: Vec<Sampler<'c>>,
+}
+
+impl<'c> Worker<'c> {
+    pub(crate) fn new(
+        campaign: &'c Campaign,
+        evaluator: Evaluator<'c>,
+        golden: &'c GoldenRun,
+    ) -> Result<Self, CampaignError> {
+        let samplers = match campaign.values() {
+            None => Vec::new(),
+            Some((_, exposure)) => {
+                let sampler = |model| bitquake_fault::FaultModel::sampler(model, &exposure.space);
+                exposure.models.iter().map(sampler).collect::<Result<_, _>>()?
+            }
+        };
+        Ok(Self { campaign, evaluator, golden, samplers })
+    }
+
+    /// Runs one trial.
+    pub(crate) fn trial(&mut self, job: Job) -> Result<TrialRecord, CampaignError> {
+        let start = Instant::now();
+        let images = self.campaign.images_of(job);
+        let stored = self.stored(job)?;
+        let values = self.values(job, &images)?;
+        let pattern = stored.as_ref().map_or_else(FaultPattern::empty, |(trial, _)| trial.seen.clone());
+        let outcome = match &values {
+            None => self.evaluator.judge(&images, &pattern, &NoFaults, self.golden)?,
+            Some((faults, _)) => self.evaluator.judge(&images, &pattern, faults, self.golden)?,
+        };
+        let mut tally = stored.as_ref().map(|(_, tally)| tally.clone()).unwrap_or_default();
+        let digest = digest(stored.as_ref().map(|(trial, _)| trial), values.as_ref().map(|(_, digest)| digest));
+        if let Some((faults, _)) = values {
+            tally.merge(&faults.into_tally());
+        }
+        let record = self.record(job, stored.map(|(trial, _)| trial), tally, &outcome);
+        Ok(TrialRecord { pattern: digest, seconds: start.elapsed().as_secs_f64(), ..record })
+    }
+
+    /// What happens to the memory, if that is exposed.
+    fn stored(&self, job: Job) -> Result<Option<(Trial, Tally)>, CampaignError> {
+        if self.campaign.weights().is_none() {
+            return Ok(None);
+        }
+        let native = self.evaluator.model().image();
+        let trial = self.campaign.trial(job.point, job.trial, native)?;
+        let told = trial.stored.explain(&self.campaign.memory().view(native)).map_err(EngineError::from)?;
+        let seen = trial.seen.explain(native).map_err(EngineError::from)?.total;
+        let mut tally = Tally::default();
+        tally.add(&told, &seen, trial.dormant);
+        Ok(Some((trial, tally)))
+    }
+
+    /// What happens to activations or inputs, if those are exposed.
+    fn values(&self, job: Job, images: &[u32]) -> Result<Option<(ValueFaults, [u8; 32])>, CampaignError> {
+        let Some((place, exposure)) = self.campaign.values() else { return Ok(None) };
+        let key: PartKey = self.campaign.key(place, job.trial);
+        let sampler = &self.samplers[job.point as usize];
+        ValueFaults::draw(exposure, sampler, &key, images, self.evaluator.plan()).map(Some)
+    }
+
+    fn record(&self, job: Job, stored: Option<Trial>, tally: Tally, outcome: &Outcome) -> TrialRecord {
+        let amount = self.campaign.config().fault.amounts()[job.point as usize];
+        let of_kind = |kind| (amount.kind() == kind).then(|| amount.value());
+        let is_classifier = self.campaign.distance().is_none();
+        let clean = &outcome.clean;
+        TrialRecord {
+            point: job.point,
+            trial: job.trial,
+            rate: of_kind("rate"),
+            count: if let Amount::Count(count) = amount { Some(count) } else { None },
+            fraction: of_kind("fraction"),
+            voltage: of_kind("voltage"),
+            faults: tally.flips,
+            dormant: tally.dormant,
+            protection: stored.as_ref().and_then(|trial| trial.protection),
+            images: outcome.images,
+            correct: outcome.correct,
+            top5_correct: outcome.top5_correct,
+            golden_mismatch: outcome.golden_mismatch,
+            masked: Some(outcome.masked),
+            sdc5: is_classifier.then_some(outcome.sdc5),
+            sdc10: is_classifier.then_some(outcome.sdc10),
+            sdc20: is_classifier.then_some(outcome.sdc20),
+            nonfinite: outcome.nonfinite,
+            err_union: outcome.err_union,
+            due: outcome.due,
+            loss: outcome.loss(),
+            to_one: tally.to_one,
+            became_nan: tally.became_nan,
+            became_inf: tally.became_inf,
+            by_bit: tally.by_bit,
+            by_tensor: tally.by_tensor,
+            clean: job.images.map(|_| CleanRecord {
+                correct: clean.correct,
+                top5_correct: clean.top5_correct,
+                nonfinite: clean.nonfinite,
+                loss: clean.loss(),
+            }),
+            distance: (!is_classifier).then(|| distance(outcome)),
+            site: stored.as_ref().and_then(site),
+            ..TrialRecord::default()
+        }
+    }
+}
+
+impl Campaign {
+    /// The images of a trial, ascending: all, or a random subset of its own.
+    pub(crate) fn images_of(&self, job: Job) -> Vec<u32> {
+        let all = self.data().len() as u64;
+        match job.images.filter(|&images| images < all) {
+            None => (0..all as u32).collect(),
+            Some(images) => {
+                let stream = self.key(0, job.trial).part("images").whole();
+                // There are as many: fewer than all are asked for.
+                let subset = subset_of(&stream, all, images).unwrap_or_default();
+                subset.into_iter().map(|image| image as u32).collect()
+            }
+        }
+    }
+}
+
+/// The one bit that was hit.
+fn site(trial: &Trial) -> Option<SiteRecord> {
+    let [flips] = trial.stored.tensors() else { return None };
+    let [address] = flips.addresses.as_slice() else { return None };
+    let width = u64::from(flips.format.width());
+    let only = trial.dormant == 0;
+    only.then(|| SiteRecord {
+        tensor: flips.tensor.clone(),
+        element: address / width,
+        bit: (address % width) as u32,
+    })
+}
+
+fn distance(outcome: &Outcome) -> DistanceRecord {
+    let told = outcome.distances();
+    let extent = |extent: bitquake_engine::Extent| Extent { mean: extent.mean, worst: extent.worst };
+    DistanceRecord {
+        compared: told.compared,
+        exceeded: told.exceeded,
+        max_abs: extent(told.max_abs),
+        rel_l2: extent(told.rel_l2),
+        cosine: extent(told.cosine),
+    }
+}
+
+/// Tells a trial's faults from others: those of the memory as [`pattern_digest`] does, those of values by what was drawn.
+fn digest(stored: Option<&Trial>, values: Option<&[u8; 32]>) -> String {
+    match (stored, values) {
+        (Some(trial), None) => pattern_digest(&trial.stored),
+        (None, Some(values)) => hex(&values[..8]),
+        (stored, values) => {
+            let mut hash = Sha256::new();
+            hash.update(stored.map(|trial| pattern_digest(&trial.stored)).unwrap_or_default());
+            hash.update(values.copied().unwrap_or_default());
+            hex(&hash.finalize()[..8])
+        }
+    }
+}
