@@ -8,6 +8,7 @@
 //! seen (batch-norm into a convolution, say) are switched off, see [`DISABLED_OPTIMISERS`]: folding moves overflows and
 //! hides infinities, and a campaign is about those.
 
+mod direct;
 mod error;
 mod evaluator;
 mod lend;
@@ -16,6 +17,7 @@ mod outcome;
 mod runtime;
 mod self_check;
 
+pub use direct::{DirectError, DirectNode, Operand, Scratch, StoredValues, Touched};
 pub use error::EngineError;
 pub use evaluator::{DISABLED_OPTIMISERS, Evaluator, Threads};
 pub use model::Model;
