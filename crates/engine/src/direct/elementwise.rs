@@ -32,8 +32,8 @@ impl Elementwise {
             ("Sub", true) => |x, stored| stored - x,
             ("Div", false) => |x, stored| x / stored,
             ("Div", true) => |x, stored| stored / x,
-            // A NaN is not positive, and stays one.
-            ("PRelu", false) => |x, slope| if x > 0.0 { x } else { slope * x },
+            // An infinite slope has no say at 0.
+            ("PRelu", false) => |x, slope| if x < 0.0 { slope * x } else { x },
             _ => return None,
         };
         if inputs.operands.len() != 2 {
