@@ -91,7 +91,8 @@ pub struct Scratch {
 ///
 /// Supported are, in float32 and with one input that is an activation, all others stored:
 ///
-/// - `Conv` with 1 or 2 spatial dimensions, any groups, strides, dilations and padding;
+/// - `Conv` with 1 or 2 spatial dimensions, with groups, strides, dilations and padding (but not several padded
+///   output channels for each single input channel);
 /// - `Gemm` without `transA`, and `MatMul` with a right operand of 2 dimensions;
 /// - `Add`, `Sub`, `Mul`, `Div`, `PRelu` with broadcasting;
 /// - `BatchNormalization` in inference, `LayerNormalization`.

@@ -9,16 +9,21 @@ mod reference;
 
 use std::borrow::Cow;
 
-use bitquake_engine::{DirectError, DirectNode, Operand, Scratch, Touched};
-use bitquake_tensors::onnx::Node;
+use bitquake_engine::{DirectError, DirectNode, RUNTIME_VERSION, Runtime, Scratch, Touched};
 use bitquake_testing::{SplitMix64, assert_cases};
 
-use cases::{Case, IMAGES, Stored, all, ints, text, unsupported};
+use cases::{Case, IMAGES, Stored, all, large, unsupported};
 
 /// Finite results may differ from the engine's, and from the reference, by this share of the sum of the products' sizes.
 const TOLERANCE: f64 = 4e-6;
 
-fn recomputed(direct: &DirectNode, touched: &Touched, input: &[f32], stored: &Stored, golden: &[f32]) -> Vec<f32> {
+fn recomputed(
+    direct: &DirectNode,
+    touched: &Touched,
+    input: &[f32],
+    stored: &Stored,
+    golden: &[f32],
+) -> Vec<f32> {
     let values = |tensor: &str| {
         let found = stored.iter().find(|(name, _)| name == tensor)?;
         Some(Cow::Borrowed(found.1.as_slice()))
@@ -58,14 +63,35 @@ fn faults(random: &mut SplitMix64, len: usize, old: &[f32]) -> Vec<(u64, f32)> {
     faults
 }
 
-/// What is wrong with the direct computation of one case, and how many touched outputs had the engine's very bits.
-fn compare(case: &Case, trials: usize) -> (Vec<String>, [usize; 2]) {
+/// Which outputs of an image the ranges name.
+fn mask(direct: &DirectNode, touched: &Touched) -> Vec<bool> {
+    let mut mask = vec![false; direct.output_len()];
+    let mut end = 0;
+    for range in direct.ranges(touched) {
+        assert!(
+            range.start < range.end && (range.start > end || end == 0),
+            "sorted, disjoint, not adjoining"
+        );
+        mask[range.clone()].fill(true);
+        end = range.end;
+    }
+    mask
+}
+
+/// Whether a finite value is as near as rounding allows; a value that is not finite is compared by its class.
+fn is_close(found: f32, other: f64, size: f64) -> bool {
+    let apart = (f64::from(found) - other).abs();
+    !other.is_finite() || !found.is_finite() || apart <= TOLERANCE * size + f64::from(f32::MIN_POSITIVE)
+}
+
+/// What is wrong with the direct computation of one case.
+fn compare(case: &Case, trials: usize) -> Vec<String> {
     let mut random = SplitMix64::new(case.seed());
     let (input, golden_stored) = case.values(&mut random);
     let direct = DirectNode::new(&case.node(), &case.lookup()).expect("supported");
     let golden = engine::run(case, &input, &golden_stored);
     assert_eq!(golden.len(), IMAGES * direct.output_len(), "{}", case.name);
-    let (mut wrong, mut same) = (Vec::new(), [0, 0]);
+    let mut wrong = Vec::new();
     for trial in 0..trials {
         let mut stored = golden_stored.clone();
         let (tensor, values) = &mut stored[trial % golden_stored.len()];
@@ -73,42 +99,142 @@ fn compare(case: &Case, trials: usize) -> (Vec<String>, [usize; 2]) {
         faults.iter().for_each(|&(at, new)| values[at as usize] = new);
         let elements: Vec<u64> = faults.iter().map(|fault| fault.0).collect();
         let touched = direct.touched(tensor, &elements).expect("elements that are there");
+        let mask = mask(&direct, &touched);
         let wanted = engine::run(case, &input, &stored);
         let found = recomputed(&direct, &touched, &input, &stored, &golden);
         let (reference, sizes) = reference::run(case, &input, &stored);
-        let ranges = direct.ranges(&touched);
         for at in 0..golden.len() {
-            let place = at % direct.output_len();
-            let inside = ranges.iter().any(|range| range.contains(&place));
+            let inside = mask[at % mask.len()];
             let (found, wanted, golden) = (found[at], wanted[at], golden[at]);
-            let close = |other: f64| {
-                !other.is_finite() || !found.is_finite() || (f64::from(found) - other).abs() <= TOLERANCE * sizes[at]
-            };
+            let same = |a: f32, b: f32| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
             let right = match inside {
-                false => wanted.to_bits() == golden.to_bits() && found.to_bits() == golden.to_bits(),
-                true => class(found) == class(wanted) && close(wanted.into()) && close(reference[at]),
+                false => same(wanted, golden) && same(found, golden),
+                true => {
+                    class(found) == class(wanted)
+                        && is_close(found, wanted.into(), sizes[at])
+                        && is_close(found, reference[at], sizes[at])
+                        && (same(found, wanted) || !order_is_known() || !case.is_exact())
+                }
             };
-            same[0] += usize::from(inside && found.to_bits() == wanted.to_bits());
-            same[1] += usize::from(inside && !wanted.is_nan());
             if !right && wrong.len() < 3 {
-                let reference = reference[at];
+                let (name, reference) = (case.name, reference[at]);
                 wrong.push(format!(
-                    "{} {} {faults:?}, output {at}: {found}, engine {wanted}, f64 {reference}, golden {golden}, touched {inside}",
-                    case.name, stored[trial % stored.len()].0
+                    "{name}, {faults:?}, output {at}: {found}, engine {wanted}, f64 {reference}, golden {golden}, touched {inside}"
                 ));
             }
         }
     }
-    (wrong, same)
+    wrong
+}
+
+/// Whether this is the kind of machine, and the version of the engine, whose order of adding was looked at.
+#[cfg(target_arch = "x86_64")]
+fn order_is_known() -> bool {
+    is_x86_feature_detected!("avx512f") && Runtime::load().expect("the runtime").version() == RUNTIME_VERSION
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn order_is_known() -> bool {
+    let _ = (Runtime::load(), RUNTIME_VERSION);
+    false
 }
 
 #[test]
 fn recomputed_outputs_are_those_of_the_engine() {
-    let mut wrong = Vec::new();
-    for case in all() {
-        let (new, same) = compare(&case, 12);
-        println!("{:30} {:6} of {:6} touched outputs have the engine's bits", case.name, same[0], same[1]);
-        wrong.extend(new);
-    }
+    let wrong: Vec<String> = all().iter().flat_map(|case| compare(case, 12)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+#[ignore = "half a minute: cargo test -p bitquake-engine --test direct -- --ignored"]
+fn recomputed_outputs_of_large_convolutions_are_those_of_the_engine() {
+    let wrong: Vec<String> = large().iter().flat_map(|case| compare(case, 12)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A NaN shows in every output that can change and in no other, over an image and its negative (a `PRelu` looks at the sign).
+#[test]
+fn touched_outputs_are_exactly_those_that_a_nan_reaches() {
+    for case in all() {
+        let mut random = SplitMix64::new(case.seed());
+        let (input, golden) = case.values(&mut random);
+        let direct = DirectNode::new(&case.node(), &case.lookup()).expect("supported");
+        for tensor in 0..golden.len() {
+            let mut stored = golden.clone();
+            let (name, values) = &mut stored[tensor];
+            let at = random.below(values.len() as u64);
+            values[at as usize] = f32::NAN;
+            let mask = mask(&direct, &direct.touched(name, &[at]).expect("an element"));
+            let mut reached = vec![false; mask.len()];
+            for image in engine::run(&case, &input, &stored).chunks_exact(mask.len()) {
+                reached.iter_mut().zip(image).for_each(|(reached, value)| *reached |= value.is_nan());
+            }
+            assert_eq!(mask, reached, "{}, input {tensor}, element {at}", case.name);
+        }
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_left_to_the_engine() {
+    let rows = unsupported().into_iter().map(|case| (case.name, case, true));
+    assert_cases(rows, |case| DirectNode::new(&case.node(), &case.lookup()).is_none());
+    let good = &all()[0];
+    let other = |change: fn(&mut bitquake_tensors::onnx::Node)| {
+        let mut node = good.node();
+        change(&mut node);
+        DirectNode::new(&node, &good.lookup()).is_none()
+    };
+    assert!(!other(|_| ()));
+    assert!(other(|node| node.domain = "com.microsoft".into()));
+    assert!(other(|node| node.outputs.push("more".into())));
+    assert!(other(|node| node.inputs[1] = "x".into()), "two activations");
+    assert!(other(|node| node.inputs.truncate(1)));
+    assert!(DirectNode::new(&good.node(), &|_| None).is_none());
+}
+
+#[test]
+fn faults_of_several_tensors_are_joined() {
+    let case = all().into_iter().find(|case| case.name == "blocks, bias").expect("the case");
+    let (input, mut stored) = case.values(&mut SplitMix64::new(5));
+    let golden = engine::run(&case, &input, &stored);
+    let direct = DirectNode::new(&case.node(), &case.lookup()).expect("supported");
+    stored[0].1[576] = 4.0;
+    stored[1].1[9] = -2.0;
+    let mut touched = direct.touched("w", &[576]).expect("an element");
+    touched.join(direct.touched("b", &[9]).expect("an element"));
+    // The first place of the window of channel 1 misses the first row and column.
+    let corner: Vec<_> = (1..8).map(|row| 64 + row * 8 + 1..64 + row * 8 + 8).collect();
+    // Elsewhere the engine multiplies padding, as far as is known.
+    let first = if cfg!(target_arch = "x86_64") { corner } else { vec![64..128] };
+    assert_eq!(direct.ranges(&touched), [first, vec![9 * 64..10 * 64]].concat());
+    let wanted = engine::run(&case, &input, &stored);
+    let (_, sizes) = reference::run(&case, &input, &stored);
+    let found = recomputed(&direct, &touched, &input, &stored, &golden);
+    assert!((0..found.len()).all(|at| is_close(found[at], wanted[at].into(), sizes[at])));
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() {
+    let case = all().into_iter().find(|case| case.name == "gemm").expect("the case");
+    let direct = DirectNode::new(&case.node(), &case.lookup()).expect("supported");
+    let error = direct.touched("w", &[3, 84]).unwrap_err();
+    assert_eq!(error.to_string(), "tensor `w` has 84 elements, so there is no element 84");
+    assert!(direct.touched("another", &[1000]).expect("no input").is_empty());
+
+    let touched = direct.touched("w", &[3]).expect("an element");
+    let run = |input: usize, weight: usize, out: usize| -> Result<(), DirectError> {
+        let values = |name: &str| match (name, weight) {
+            ("w", 0) => None,
+            ("w", _) => Some(Cow::Owned(vec![1.0; weight])),
+            _ => Some(Cow::Owned(vec![1.0; 7])),
+        };
+        let mut out = vec![0.0; out];
+        direct.recompute(&touched, &vec![1.0; input], &values, &mut out, &mut Scratch::default())
+    };
+    let message = |result: Result<(), DirectError>| result.err().map(|error| error.to_string());
+    assert_eq!(message(run(12, 84, 7)), None);
+    assert_eq!(message(run(11, 84, 7)).as_deref(), Some("the input has 11 values, wanted are 12"));
+    assert_eq!(message(run(12, 84, 8)).as_deref(), Some("the output has 8 values, wanted are 7"));
+    assert_eq!(message(run(12, 80, 7)).as_deref(), Some("w has 80 values, wanted are 84"));
+    assert_eq!(message(run(12, 0, 7)).as_deref(), Some("the values of tensor `w` are missing"));
 }

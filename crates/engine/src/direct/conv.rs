@@ -64,6 +64,9 @@ impl Conv {
         if inputs.has(2) && bias.is_none() {
             return None;
         }
+        if shape.is_depthwise_multiplied() && shape.is_padded() {
+            return None;
+        }
         let phases = shape.phases();
         let offsets =
             (0..shape.channels_in * shape.window()).map(|index| shape.offset(index, &phases)).collect();
@@ -133,7 +136,6 @@ impl Conv {
             self.sum(weights, scratch);
             let bias = bias.as_ref().map_or(NOTHING, |bias| bias[channel]);
             let out = &mut out[channel * outputs..][..outputs];
-            let whole = [self.shape.all()];
             let finite = weights.iter().all(|weight| weight.is_finite());
             match part {
                 // Times zeros of the padding, a weight that is no number reaches every output, and a finite one does not.
@@ -141,7 +143,7 @@ impl Conv {
                     let reached = places.iter().filter_map(|&place| self.shape.reached(place));
                     reached.for_each(|place| self.write(place, &scratch.sums, bias, out));
                 }
-                _ => whole.into_iter().for_each(|place| self.write(place, &scratch.sums, bias, out)),
+                _ => self.write(self.shape.all(), &scratch.sums, bias, out),
             }
         }
         Ok(())
@@ -252,6 +254,12 @@ impl Shape {
 
     pub(super) fn is_padded(&self) -> bool {
         [self.rows, self.columns].iter().any(|axis| axis.before + axis.after > 0)
+    }
+
+    /// Whether each input channel gives several output channels and no other gives them: for some of those the engine has a
+    /// way of its own, and which it takes, so what it makes of padding, is not known.
+    fn is_depthwise_multiplied(&self) -> bool {
+        self.groups > 1 && self.channels_in == 1 && self.channels_out > self.groups
     }
 
     fn all(&self) -> [Range<usize>; 2] {

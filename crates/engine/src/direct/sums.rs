@@ -215,3 +215,87 @@ mod dispatch {
 }
 
 pub(super) use dispatch::{rows, runs};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bitquake_testing::SplitMix64;
+
+    fn random(len: usize, seed: u64) -> Vec<f32> {
+        let mut random = SplitMix64::new(seed);
+        (0..len).map(|_| random.normal() as f32).collect()
+    }
+
+    /// One product at a time, with the rounding of `step`.
+    fn naive<const FUSED: bool>(terms: &[(f32, f32)], blocks: Blocks<'_>) -> f32 {
+        let (mut total, mut from) = (blocks.start, 0);
+        for &end in blocks.ends {
+            let mut sum = 0.0;
+            for &(weight, value) in &terms[from..end] {
+                sum = step::<FUSED>(weight, value, sum);
+            }
+            total = step::<FUSED>(sum, blocks.factor, total);
+            from = end;
+        }
+        total
+    }
+
+    fn check<const FUSED: bool>(count: usize, terms: usize) {
+        let ends = even_blocks(terms, 5);
+        let blocks = Blocks { ends: &ends, factor: 0.75, start: 0.5 };
+        let weights = random(terms, 1);
+        let taps: Vec<Tap> =
+            weights.iter().zip(0..).map(|(&weight, tap)| Tap { offset: tap * 7 % 11, weight }).collect();
+        let source = random(padded(count) + 11, 2);
+        let mut totals = vec![0.0; padded(count)];
+        runs_of::<FUSED>(&source, &taps, blocks, &mut totals);
+        for (at, total) in totals.iter().enumerate() {
+            let terms: Vec<_> = taps.iter().map(|tap| (tap.weight, source[tap.offset + at])).collect();
+            assert_eq!(
+                *total,
+                naive::<FUSED>(&terms, blocks),
+                "output {at} of {count}, {} terms",
+                terms.len()
+            );
+        }
+
+        let values = random(count * terms, 3);
+        let mut totals = vec![0.0; count];
+        rows_of::<FUSED>(&values, &weights, blocks, &mut totals);
+        for (at, total) in totals.iter().enumerate() {
+            let terms: Vec<_> = weights.iter().copied().zip(values[at * terms..].iter().copied()).collect();
+            assert_eq!(*total, naive::<FUSED>(&terms, blocks), "row {at} of {count}, {} terms", terms.len());
+        }
+    }
+
+    #[test]
+    fn lanes_and_rows_add_as_one_output_alone_would() {
+        for count in [1, 7, 8, 16, 17, 33, 64, 100, 130] {
+            for terms in [1, 5, 12] {
+                check::<false>(count, terms);
+                check::<true>(count, terms);
+            }
+        }
+    }
+
+    #[test]
+    fn the_machines_own_loops_are_the_fused_or_the_plain_ones() {
+        let (weights, values) = (random(40, 4), random(40 * 9, 5));
+        let blocks = Blocks { ends: &[16, 40], factor: 1.0, start: NOTHING };
+        let mut found = vec![0.0; 9];
+        rows(&values, &weights, blocks, &mut found);
+        let (mut fused, mut plain) = (found.clone(), found.clone());
+        rows_of::<true>(&values, &weights, blocks, &mut fused);
+        rows_of::<false>(&values, &weights, blocks, &mut plain);
+        assert_ne!(fused, plain, "the data tells them apart");
+        assert!(found == fused || found == plain);
+    }
+
+    #[test]
+    fn skipped_terms_do_not_take_part() {
+        let taps = [f32::INFINITY, 2.0, 3.0].map(|weight| Tap { offset: 0, weight });
+        let blocks = Blocks { ends: &[2, 3], factor: 1.0, start: NOTHING };
+        assert_eq!(skipping(&[0.0, 10.0], &taps, blocks, |tap| (tap > 0).then_some(1)), 50.0);
+        assert!(skipping(&[0.0, 10.0], &taps, blocks, |tap| Some(usize::from(tap > 0))).is_nan());
+    }
+}

@@ -90,7 +90,8 @@ fn conv(case: &Case, image: &[f64], stored: &[Vec<f64>]) -> Outputs {
                                 continue;
                             }
                             let source = channel / per_group * weight[1] + from;
-                            let pixel = image[((source * rows[0] + at_row) * columns[0] + at_column) as usize];
+                            let pixel =
+                                image[((source * rows[0] + at_row) * columns[0] + at_column) as usize];
                             let place = ((channel * weight[1] + from) * rows[1] + y) * columns[1] + x;
                             sum += pixel * stored[0][place as usize];
                             size += (pixel * stored[0][place as usize]).abs();
