@@ -9,7 +9,7 @@ use std::ops::Range;
 use bitquake_tensors::onnx::{AttributeValue, Node};
 
 use super::order::Order;
-use super::sums::{Blocks, NOTHING, Tap, padded, runs, skipping};
+use super::sums::{Blocks, NOTHING, Tap, runs, skipping};
 use super::touched::{Part, Ranges};
 use super::{DirectError, Inputs, Scratch, Stored, StoredValues, Touched, int_attribute, sizes_attribute};
 
@@ -125,15 +125,21 @@ impl Conv {
         let weights = self.weight.values(stored)?;
         let bias = self.bias.as_ref().map(|bias| bias.values(stored)).transpose()?;
         let (outputs, filter) = (self.shape.outputs(), self.offsets.len());
+        let Scratch { source, sums, taps } = scratch;
         let mut filled = None;
         for (channel, part) in touched.iter() {
             let group = channel / (self.shape.channels_out / self.shape.groups);
-            if filled != Some(group) {
-                self.fill(group, input, &mut scratch.source);
-                filled = Some(group);
-            }
+            let source = if self.shape.is_plain() {
+                &input[group * self.shape.channels_in * self.shape.plane()..]
+            } else {
+                if filled != Some(group) {
+                    self.fill(group, input, source);
+                    filled = Some(group);
+                }
+                source.as_slice()
+            };
             let weights = &weights[channel * filter..][..filter];
-            self.sum(weights, scratch);
+            self.sum(weights, source, taps, sums);
             let bias = bias.as_ref().map_or(NOTHING, |bias| bias[channel]);
             let out = &mut out[channel * outputs..][..outputs];
             let finite = weights.iter().all(|weight| weight.is_finite());
@@ -141,9 +147,9 @@ impl Conv {
                 // Times zeros of the padding, a weight that is no number reaches every output, and a finite one does not.
                 Part::Taps(places) if finite || !self.order.multiplies_padding => {
                     let reached = places.iter().filter_map(|&place| self.shape.reached(place));
-                    reached.for_each(|place| self.write(place, &scratch.sums, bias, out));
+                    reached.for_each(|place| self.write(place, sums, bias, out));
                 }
-                _ => self.write(self.shape.all(), &scratch.sums, bias, out),
+                _ => self.write(self.shape.all(), sums, bias, out),
             }
         }
         Ok(())
@@ -159,8 +165,7 @@ impl Conv {
     }
 
     /// The sums of one channel without its bias, `width` from row to row.
-    fn sum(&self, weights: &[f32], scratch: &mut Scratch) {
-        let Scratch { source, sums, taps } = scratch;
+    fn sum(&self, weights: &[f32], source: &[f32], taps: &mut Vec<Tap>, sums: &mut Vec<f32>) {
         taps.clear();
         taps.extend(
             self.order
@@ -170,7 +175,7 @@ impl Conv {
         );
         let blocks = Blocks { ends: &self.order.ends, factor: 1.0, start: NOTHING };
         sums.clear();
-        sums.resize(padded(self.shape.span()), 0.0);
+        sums.resize(self.shape.span(), 0.0);
         let finite = weights.iter().all(|weight| weight.is_finite());
         if finite || self.order.multiplies_padding || !self.shape.is_padded() {
             runs(source, taps, blocks, sums);
@@ -198,8 +203,7 @@ impl Conv {
         let (plane, width) = (self.shape.plane(), self.shape.width());
         let used = self.shape.channels_in * self.phases.len() * plane;
         source.clear();
-        // Runs are rounded up, so the last one reads past the last plane.
-        source.resize(used + padded(self.shape.span()), 0.0);
+        source.resize(used, 0.0);
         let size = rows.input * columns.input;
         let input = input[group * self.shape.channels_in * size..].chunks_exact(size);
         let planes = source.chunks_exact_mut(plane * self.phases.len());
@@ -273,6 +277,11 @@ impl Shape {
             self.columns.reached(place % self.columns.window),
         ];
         reached.iter().all(|range| !range.is_empty()).then_some(reached)
+    }
+
+    /// Whether the planes are the channels of the input as they are.
+    fn is_plain(&self) -> bool {
+        !self.is_padded() && [self.rows, self.columns].iter().all(|axis| axis.stride == 1)
     }
 
     fn is_inside(&self, place: usize, row: usize, column: usize) -> bool {

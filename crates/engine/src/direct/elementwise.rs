@@ -100,8 +100,8 @@ impl Elementwise {
         each: &mut impl FnMut(usize, usize, Option<Dim>),
     ) {
         let Some((&dim, inner)) = dims.split_first() else { return each(output, input, None) };
-        if dim.stored_step > 0 {
-            let at = element / dim.stored_step % dim.size;
+        if let Some(place) = element.checked_div(dim.stored_step) {
+            let at = place % dim.size;
             return self.runs(
                 element,
                 inner,

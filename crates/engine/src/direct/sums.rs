@@ -25,34 +25,36 @@ pub(super) struct Blocks<'b> {
 /// What adding begins with where the engine begins with the first sum itself: `-0.0 + x` is `x` for every `x`.
 pub(super) const NOTHING: f32 = -0.0;
 
-/// Outputs computed at a time; runs are rounded up to a multiple of the smallest.
-const WIDE: usize = 64;
-const NARROW: usize = 16;
-
-/// What the length of a run of outputs must be rounded up to.
-pub(super) fn padded(len: usize) -> usize {
-    len.next_multiple_of(NARROW)
-}
-
 /// `totals[i]` becomes the sum over all taps of `weight * source[offset + i]`.
 ///
-/// The length of `totals` is a multiple of what [`padded`] rounds to, and `source` reaches as far for each tap.
+/// Lanes are computed many at a time. A rest is computed together with outputs before it, which get the same values again.
 #[inline(always)]
 fn runs_of<const FUSED: bool>(source: &[f32], taps: &[Tap], blocks: Blocks<'_>, totals: &mut [f32]) {
-    let mut at = 0;
-    while at < totals.len() {
-        let left = totals.len() - at;
-        if left >= WIDE {
-            run::<WIDE, FUSED>(&source[at..], taps, blocks, &mut totals[at..at + WIDE]);
-            at += WIDE;
-        } else if left >= 2 * NARROW {
-            run::<{ 2 * NARROW }, FUSED>(&source[at..], taps, blocks, &mut totals[at..at + 2 * NARROW]);
-            at += 2 * NARROW;
-        } else {
-            run::<NARROW, FUSED>(&source[at..], taps, blocks, &mut totals[at..]);
-            at += NARROW;
-        }
+    let (mut at, len) = (0, totals.len());
+    while at < len {
+        at += match len - at {
+            64.. => lanes::<64, FUSED>(source, taps, blocks, totals, at),
+            32.. => lanes::<32, FUSED>(source, taps, blocks, totals, at),
+            16.. => lanes::<16, FUSED>(source, taps, blocks, totals, at),
+            _ if len >= 16 => lanes::<16, FUSED>(source, taps, blocks, totals, len - 16),
+            4.. => lanes::<4, FUSED>(source, taps, blocks, totals, at),
+            _ if len >= 4 => lanes::<4, FUSED>(source, taps, blocks, totals, len - 4),
+            _ => lanes::<1, FUSED>(source, taps, blocks, totals, at),
+        };
     }
+}
+
+/// `N` outputs from `at` on; returns `N`.
+#[inline(always)]
+fn lanes<const N: usize, const FUSED: bool>(
+    source: &[f32],
+    taps: &[Tap],
+    blocks: Blocks<'_>,
+    totals: &mut [f32],
+    at: usize,
+) -> usize {
+    run::<N, FUSED>(&source[at..], taps, blocks, &mut totals[at..at + N]);
+    N
 }
 
 #[inline(always)]
@@ -246,8 +248,8 @@ mod tests {
         let weights = random(terms, 1);
         let taps: Vec<Tap> =
             weights.iter().zip(0..).map(|(&weight, tap)| Tap { offset: tap * 7 % 11, weight }).collect();
-        let source = random(padded(count) + 11, 2);
-        let mut totals = vec![0.0; padded(count)];
+        let source = random(count + 10, 2);
+        let mut totals = vec![0.0; count];
         runs_of::<FUSED>(&source, &taps, blocks, &mut totals);
         for (at, total) in totals.iter().enumerate() {
             let terms: Vec<_> = taps.iter().map(|tap| (tap.weight, source[tap.offset + at])).collect();
@@ -270,7 +272,7 @@ mod tests {
 
     #[test]
     fn lanes_and_rows_add_as_one_output_alone_would() {
-        for count in [1, 7, 8, 16, 17, 33, 64, 100, 130] {
+        for count in [1, 3, 4, 7, 8, 16, 17, 33, 64, 100, 130] {
             for terms in [1, 5, 12] {
                 check::<false>(count, terms);
                 check::<true>(count, terms);
