@@ -202,11 +202,14 @@ fn faults_of_several_tensors_are_joined() {
     stored[1].1[9] = -2.0;
     let mut touched = direct.touched("w", &[576]).expect("an element");
     touched.join(direct.touched("b", &[9]).expect("an element"));
-    // The first place of the window of channel 1 misses the first row and column.
-    let corner: Vec<_> = (1..8).map(|row| 64 + row * 8 + 1..64 + row * 8 + 8).collect();
-    // Elsewhere the engine multiplies padding, as far as is known.
-    let first = if cfg!(target_arch = "x86_64") { corner } else { vec![64..128] };
-    assert_eq!(direct.ranges(&touched), [first, vec![9 * 64..10 * 64]].concat());
+    // The first place of the window of channel 1 misses the first row and column, where padding is not multiplied: not so,
+    // as far as is known, on other machines.
+    let is_reached = |at: usize| match at / 64 {
+        1 => cfg!(not(target_arch = "x86_64")) || (at % 64 >= 8 && at % 8 >= 1),
+        channel => channel == 9,
+    };
+    let reached: Vec<bool> = (0..direct.output_len()).map(is_reached).collect();
+    assert_eq!(mask(&direct, &touched), reached);
     let wanted = engine::run(&case, &input, &stored);
     let (_, sizes) = reference::run(&case, &input, &stored);
     let found = recomputed(&direct, &touched, &input, &stored, &golden);

@@ -146,8 +146,6 @@ pub fn all() -> Vec<Case> {
     let group = |groups| ("group", AttrValue::Int(groups));
     let auto = |name| ("auto_pad", text(name));
     let norm = |eps| ("epsilon", AttrValue::Float(eps));
-    let bn: fn(&[usize; 1]) -> [(&'static str, &[usize]); 4] =
-        |c| [("scale", c), ("b", c), ("mean", c), ("var", c)];
     vec![
         conv("few channels", &[3, 8, 8], &[16, 3, 3, 3], false, vec![pads(1)]),
         conv("few channels, bias", &[3, 9, 7], &[6, 3, 5, 3], true, vec![pads(2)]),
@@ -228,8 +226,20 @@ pub fn all() -> Vec<Case> {
         case("add and grow", "Add", &[7, 1], &[("w", &[7, 4])], vec![]),
         case("prelu by channel", "PRelu", &[4, 5, 3], &[("w", &[4, 1, 1])], vec![]),
         case("prelu with one slope", "PRelu", &[4, 5], &[("w", &[1])], vec![]),
-        case("batch norm", "BatchNormalization", &[4, 5, 3], &bn(&[4]), vec![]),
-        case("batch norm of vectors", "BatchNormalization", &[6], &bn(&[6]), vec![norm(0.01)]),
+        case(
+            "batch norm",
+            "BatchNormalization",
+            &[4, 5, 3],
+            &[("scale", &[4]), ("b", &[4]), ("mean", &[4]), ("var", &[4])],
+            vec![],
+        ),
+        case(
+            "batch norm of vectors",
+            "BatchNormalization",
+            &[6],
+            &[("scale", &[6]), ("b", &[6]), ("mean", &[6]), ("var", &[6])],
+            vec![norm(0.01)],
+        ),
         case("layer norm", "LayerNormalization", &[5, 24], &[("g", &[24]), ("b", &[24])], vec![]),
         case(
             "layer norm over two",
