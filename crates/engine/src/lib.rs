@@ -10,6 +10,7 @@
 
 mod chain;
 mod distance;
+mod direct;
 mod error;
 mod evaluator;
 mod judge;
@@ -24,6 +25,7 @@ mod sum;
 
 pub use chain::{Activation, ChainPlan, CutRequest, Exposure, GoldenRun, NoFaults, RowFaults, RowValues, Stop, Value, activations};
 pub use distance::{Distance, Distances, Extent, Measure};
+pub use direct::{DirectError, DirectNode, Operand, Scratch, StoredValues, Touched};
 pub use error::EngineError;
 pub use evaluator::{DISABLED_OPTIMISERS, EachRow, Evaluator, Threads};
 pub use judge::{ClassifierJudge, DistanceJudge, GoldenImage, Judge, Verdict};
