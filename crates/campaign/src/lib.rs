@@ -6,6 +6,7 @@
 
 mod campaign;
 mod chip_config;
+mod shape_config;
 mod config;
 mod error;
 mod fault_config;
@@ -14,6 +15,7 @@ mod merge_toml;
 mod run;
 
 pub use campaign::{Campaign, Trial, candidates, pattern_digest};
+pub use shape_config::{EffectConfig, PatternFile, ShapeConfig, SizeConfig, ValueEffect};
 pub use chip_config::{ChipConfig, OffsetConfig, RandomOffset, SyntheticConfig};
 pub use config::{Compat, Config, ModelConfig, OutputConfig, RunConfig, read_config, resolved_toml};
 pub use error::CampaignError;
