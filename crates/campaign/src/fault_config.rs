@@ -2,8 +2,9 @@
 
 use bitquake_bits::BitSelection;
 use bitquake_fault::{
-    Amount as EventAmount, BitsHit, Burst, DramFault, DramGeometry, Effect, ElementSite, Elements, FaultModel,
-    FaultyRegion, Hits, MODELS, ModelRow, Neighbours, ProtectedBits, Scope, SiteRange, Structure, Value,
+    Amount as EventAmount, BitsHit, Burst, DramFault, DramGeometry, Effect, ElementSite, Elements,
+    FaultModel, FaultyRegion, Hits, MODELS, ModelRow, Neighbours, ProtectedBits, Scope, SiteRange, Structure,
+    Value,
 };
 use bitquake_record::Amount;
 use bitquake_sample::Rate;
@@ -453,7 +454,9 @@ impl FaultConfig {
 
     fn value(&self) -> Result<Value, String> {
         match &self.value {
-            None => Err("[fault] model = \"set-value\" needs value = NUMBER, \"0x...\" or \"saturate\"".into()),
+            None => {
+                Err("[fault] model = \"set-value\" needs value = NUMBER, \"0x...\" or \"saturate\"".into())
+            }
             Some(value) => value.value(),
         }
     }

@@ -6,19 +6,19 @@
 
 mod campaign;
 mod chip_config;
-mod shape_config;
 mod config;
 mod error;
 mod fault_config;
 mod identity;
 mod merge_toml;
 mod run;
+mod shape_config;
 
 pub use campaign::{Campaign, Trial, candidates, pattern_digest};
-pub use shape_config::{EffectConfig, PatternFile, ShapeConfig, SizeConfig, ValueEffect};
 pub use chip_config::{ChipConfig, OffsetConfig, RandomOffset, SyntheticConfig};
 pub use config::{Compat, Config, ModelConfig, OutputConfig, RunConfig, read_config, resolved_toml};
 pub use error::CampaignError;
 pub use fault_config::{FaultConfig, LengthConfig, ProtectConfig, RegionConfig, ValueConfig};
 pub use identity::Identity;
 pub use run::{End, Event, RunOptions, Shard, ShardError};
+pub use shape_config::{EffectConfig, PatternFile, ShapeConfig, SizeConfig, ValueEffect};

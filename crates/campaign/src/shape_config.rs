@@ -150,7 +150,9 @@ impl FaultConfig {
             ("block", Some(SizeConfig::Block([rows, columns]))) => {
                 Ok(Shape::Block { rows: *rows, columns: *columns })
             }
-            ("block", None) => Err("[fault] shape = \"block\" needs size = [ROWS, COLUMNS] or a number".into()),
+            ("block", None) => {
+                Err("[fault] shape = \"block\" needs size = [ROWS, COLUMNS] or a number".into())
+            }
             ("bullet-wake", None) => Ok(Shape::BulletWake { channels: None }),
             ("bullet-wake", Some(SizeConfig::One(channels))) => {
                 Ok(Shape::BulletWake { channels: Some(*channels) })
