@@ -375,3 +375,59 @@ fn rates_of_images_are_those_of_trials() {
     assert_binomial(flips, IMAGES * 800, 0.01, FALSE_ALARM);
     assert_binomial(both.iter().map(Faults::faults).sum(), IMAGES * 800, 0.03, FALSE_ALARM);
 }
+
+/// By the coordinates of every element: those that agree with the anchor's on all dimensions but some.
+fn slow(dims: &[u64], anchor: u64, free: &[usize]) -> BTreeSet<u64> {
+    let of = |element| coordinates(element, dims).expect("an element");
+    let agrees = |element: &u64| {
+        of(*element).iter().zip(of(anchor)).enumerate().all(|(axis, (a, b))| free.contains(&axis) || *a == b)
+    };
+    (0..dims.iter().product()).filter(agrees).collect()
+}
+
+#[test]
+fn shapes_are_those_of_the_coordinates() {
+    for dims in [&[7_u64][..], &[3, 5], &[2, 3, 4], &[3, 2, 2, 3], &[2, 2, 1, 2, 3]] {
+        let last = dims.len() - 1;
+        let inner: Vec<usize> = (1..dims.len()).collect();
+        let column = if last == 0 { vec![] } else { vec![last - 1] };
+        let kinds = [
+            (Shape::Neuron, vec![]),
+            (Shape::Channel, inner),
+            (Shape::Row, vec![last]),
+            (Shape::Column, column),
+            (Shape::BulletWake { channels: None }, vec![0]),
+        ];
+        for anchor in 0..dims.iter().product() {
+            for (kind, free) in &kinds {
+                let hit = elements(&draw(&shape(kind.clone(), at(anchor), all_bits()), &bytes(dims), 0));
+                assert_eq!(hit, slow(dims, anchor, free), "{} at {anchor} of {dims:?}", kind.name());
+                let one_channel =
+                    hit.iter().all(|&element| channel_of(element, dims) == channel_of(anchor, dims));
+                assert!(one_channel || free.contains(&0), "{}", kind.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn damaged_patterns_are_read_or_refused() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/patterns");
+    let read = |file: &str| std::fs::read(path.join(file)).expect("a file");
+    let (one, other) = (read("convolution-example.json"), read("systolic-array-example.json"));
+    let mut random = bitquake_testing::SplitMix64::new(1);
+    let space = bytes(&[4, 3, 5]);
+    let mut sound = 0;
+    for trial in 0..4000 {
+        let damaged = bitquake_testing::mutated(&one, &other, &mut random);
+        if let Ok(pattern) = SpatialPattern::from_json(&String::from_utf8_lossy(&damaged)) {
+            sound += 1;
+            let kind = Shape::Pattern(Arc::new(pattern));
+            let model = shape(kind, Elements::Count(3), WordEffect::default());
+            if let Ok(faults) = model.draw(&space, &key(trial)) {
+                assert!(elements(&faults).iter().all(|&element| element < 60));
+            }
+        }
+    }
+    assert!(sound > 100, "{sound} were read");
+}
