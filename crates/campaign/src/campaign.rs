@@ -4,7 +4,7 @@ use bitquake_bits::WordStore;
 use bitquake_data::{Dataset, load};
 use bitquake_engine::{EngineError, Model};
 use bitquake_fault::{Candidate, Elements, FaultModel, FaultPattern, FaultSpace, Faults, Hits};
-use bitquake_record::{Amount, PointPlan, ProtectionRecord, SpaceTensorRecord, StorageRecord};
+use bitquake_record::{Amount, DistanceRule, PointPlan, ProtectionRecord, SpaceTensorRecord, StorageRecord};
 use bitquake_sample::{PartKey, StreamKey};
 use bitquake_storage::Memory;
 use bitquake_tensors::{Dtype, TensorFile, TensorInfo};
@@ -115,6 +115,21 @@ impl Campaign {
     pub(crate) fn key(&self, exposure: usize, trial: u64) -> PartKey {
         let key = PartKey::from(StreamKey { seed: self.config.seed, point: 0, trial });
         if exposure == 0 { key } else { key.part("also") }
+    }
+
+    /// When outputs count as failed, for models that are no classifiers.
+    pub(crate) fn distance(&self) -> Option<DistanceRule> {
+        self.config.outcome.map(|outcome| DistanceRule { measure: outcome.distance, threshold: outcome.threshold })
+    }
+
+    /// The most trials that a point may get.
+    pub(crate) fn most_trials(&self) -> u64 {
+        self.config.run.most_trials()
+    }
+
+    /// How many trials of a point go to a worker at once.
+    pub(crate) fn group(&self, _images: Option<u64>) -> usize {
+        1
     }
 
     /// What makes this campaign this campaign.

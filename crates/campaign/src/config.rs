@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf, absolute};
 
 use bitquake_data::DataConfig;
+use bitquake_record::DistanceMeasure;
 use bitquake_quant::{Family, Quantizer, QuantizerSpec};
 use bitquake_storage::StorageSpec;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,9 @@ pub struct Config {
     pub storage: StorageSpec,
     /// The faults.
     pub fault: FaultConfig,
+    /// For models that are no classifiers: when outputs count as failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<OutcomeConfig>,
     /// How to run.
     #[serde(default)]
     pub run: RunConfig,
@@ -48,6 +52,16 @@ pub struct Config {
 pub struct ModelConfig {
     /// The ONNX file, relative to the campaign file.
     pub path: PathBuf,
+}
+
+/// `[outcome]`: outputs are compared with the golden run's, labels play no part.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutcomeConfig {
+    /// Which distance: `max_abs`, `rel_l2` or `cosine`.
+    pub distance: DistanceMeasure,
+    /// The largest distance, or the smallest cosine similarity, that is no failure.
+    pub threshold: f64,
 }
 
 /// `[output]`.
@@ -167,6 +181,9 @@ impl Config {
         check_storage(&self.storage)?;
         self.fault.check()?;
         self.data.validate().map_err(|error| format!("[data] {error}"))?;
+        if let Some(outcome) = self.outcome.filter(|outcome| !outcome.threshold.is_finite()) {
+            return Err(format!("[outcome] threshold {} is not a number", outcome.threshold));
+        }
         self.run.check()
     }
 

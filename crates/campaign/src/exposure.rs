@@ -55,7 +55,7 @@ impl Exposure {
         let wrong = |reason| CampaignError::config("campaign", reason);
         let target = config.target();
         let space = match target {
-            Target::Weights => weights(config, memory)?,
+            Target::Weights => weights(config, memory)?.with_dims(|name| dims_of(model, memory, name))?,
             Target::Activations | Target::Inputs => values(config, target, model, data)?,
         };
         let amounts = config.amounts();
@@ -74,6 +74,13 @@ impl Exposure {
             _ => images as u64,
         }
     }
+}
+
+/// The shape of a stored tensor; none for parts of it that have another, such as scales.
+fn dims_of(model: &Model, memory: &Memory, name: &str) -> Option<Vec<u64>> {
+    let tensor = model.tensors().iter().find(|tensor| tensor.name == name)?;
+    let held = memory.candidates().find(|candidate| candidate.name == name)?;
+    (held.elements == tensor.elements()).then(|| tensor.shape.clone())
 }
 
 /// The bits of the memory that a section selects.

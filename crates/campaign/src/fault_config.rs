@@ -1,9 +1,10 @@
 //! `[fault]`: which faults occur.
 
-use bitquake_bits::{BitSelection, Format};
+use bitquake_bits::BitSelection;
 use bitquake_fault::{
-    Amount as EventAmount, Burst, DramFault, DramGeometry, Effect, ElementSite, Elements, FaultModel,
-    FaultyRegion, Hits, MODELS, ModelRow, Neighbours, ProtectedBits, Scope, SiteRange, Structure, Value,
+    Amount as EventAmount, BitsHit, Burst, DramFault, DramGeometry, Effect, ElementSite, Elements,
+    FaultModel, FaultyRegion, Hits, MODELS, ModelRow, Neighbours, ProtectedBits, Scope, SiteRange, Structure,
+    Value,
 };
 use bitquake_record::Amount;
 use bitquake_sample::Rate;
@@ -13,6 +14,7 @@ use toml::Table;
 use crate::chip_config::{ChipConfig, OffsetConfig};
 use crate::exposure::{Persistence, Target};
 use crate::merge_toml::explain;
+use crate::shape_config::{EffectConfig, ShapeConfig, SizeConfig};
 
 /// `[fault]`. Which keys a model takes stands in [`MODELS`]; one that it does not take is an error.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -76,9 +78,18 @@ pub struct FaultConfig {
     /// Probability that a bit of a burst is hit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub each: Option<f64>,
-    /// What happens to a bit of a burst: `flip`, `set-0`, `set-1`.
+    /// What happens to a bit of a burst: `flip`, `set-0`, `set-1`; or to a word of a shape, for which there are more.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub effect: Option<Effect>,
+    pub effect: Option<EffectConfig>,
+    /// Which words fail together: a name, or a file with a measured pattern.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shape: Option<ShapeConfig>,
+    /// Rows and columns of a block, or channels of a bullet wake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<SizeConfig>,
+    /// Which bits of a word of a shape are hit: `one`, `all`, or a probability for each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_hit: Option<BitsHit>,
     /// Bits with rates of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regions: Option<Vec<RegionConfig>>,
@@ -138,7 +149,7 @@ pub struct RegionConfig {
 pub enum ValueConfig {
     /// A number that every format hit has exactly.
     Number(f64),
-    /// The bits, as `0x...` or `0b...`.
+    /// The bits, as `0x...` or `0b...`; or `saturate`.
     Word(String),
 }
 
@@ -188,13 +199,17 @@ impl FaultConfig {
         self.chip.iter().chain(self.parts.iter().flatten().filter_map(|part| part.chip.as_ref()))
     }
 
-    /// The same with each chip's path replaced by a digest of its cells: what decides results, wherever the file lies.
+    /// The same with the path of each chip and spatial pattern replaced by a digest of what is in it: what decides results,
+    /// wherever the file lies.
     pub(crate) fn with_digests(&self) -> Result<Self, String> {
         let digest = |chip: &Option<ChipConfig>| chip.as_ref().map(ChipConfig::digest).transpose();
         let mut config = self.clone();
         config.chip = digest(&self.chip)?;
+        let shape = |shape: &Option<ShapeConfig>| shape.as_ref().map(ShapeConfig::digest).transpose();
+        config.shape = shape(&self.shape)?;
         for part in config.parts.iter_mut().flatten() {
             part.chip = digest(&part.chip)?;
+            part.shape = shape(&part.shape)?;
         }
         Ok(config)
     }
@@ -437,6 +452,7 @@ impl FaultConfig {
             "burst" => self.burst(amount),
             "map" => self.map(amount),
             "dram" => self.dram(amount),
+            "shape" => self.shape(amount),
             _ => self.mixture(amount),
         }
     }
@@ -483,7 +499,7 @@ impl FaultConfig {
         }
     }
 
-    fn elements(&self, amount: Amount) -> Result<Elements, String> {
+    pub(crate) fn elements(&self, amount: Amount) -> Result<Elements, String> {
         if let Some(sites) = &self.sites {
             let site = |text: &String| {
                 text.parse::<ElementSite>()
@@ -501,15 +517,10 @@ impl FaultConfig {
 
     fn value(&self) -> Result<Value, String> {
         match &self.value {
-            None => Err("[fault] model = \"set-value\" needs value = NUMBER or \"0x...\"".into()),
-            Some(ValueConfig::Number(number)) => Ok(Value::Number(*number)),
-            // The widest integer format takes any raw word; the tensors' own widths are checked when drawing.
-            Some(ValueConfig::Word(text)) => match Format::U64.parse_word(text) {
-                Ok(word) if text.starts_with("0x") || text.starts_with("0b") => Ok(Value::Word(word)),
-                _ => {
-                    Err(format!("[fault] value: `{text}` is no raw word; write 0x... or 0b..., or a number"))
-                }
-            },
+            None => {
+                Err("[fault] model = \"set-value\" needs value = NUMBER, \"0x...\" or \"saturate\"".into())
+            }
+            Some(value) => value.value(),
         }
     }
 
@@ -523,9 +534,13 @@ impl FaultConfig {
             Some(LengthConfig::Weighted(lengths)) => lengths.clone(),
         };
         let neighbours = self.neighbours.unwrap_or_default();
-        let effect = self.effect.unwrap_or(Effect::Flip);
+        let effect = self.bit_effect()?.unwrap_or(Effect::Flip);
         let each = checked_rate("each", self.each.unwrap_or(1.0))?;
         Ok(FaultModel::Burst(Burst { amount, lengths, neighbours, each, effect }))
+    }
+
+    fn bit_effect(&self) -> Result<Option<Effect>, String> {
+        self.effect.as_ref().map(EffectConfig::of_bits).transpose()
     }
 
     fn dram(&self, amount: Amount) -> Result<FaultModel, String> {
@@ -543,7 +558,7 @@ impl FaultConfig {
             scope: self.scope.unwrap_or(plain.scope),
             amount: event_amount(amount)?,
             each: checked_rate("each", self.each.unwrap_or(1.0))?,
-            effect: self.effect.unwrap_or(plain.effect),
+            effect: self.bit_effect()?.unwrap_or(plain.effect),
         }))
     }
 
@@ -602,6 +617,7 @@ mod tests {
             ("burst", "length = 3\ncounts = [2]"),
             ("map", "voltages = [0.8]\nchip = { synthetic = {} }"),
             ("dram", "structure = \"row\"\ncounts = [1]"),
+            ("shape", "shape = \"block\"\nsize = [2, 3]\neffect = \"saturate\"\nrates = [1e-3, 1e-2]"),
             (
                 "mixture",
                 "[[parts]]\nrates = [1e-3, 1e-2]\n[[parts]]\nmodel = \"burst\"\nlength = 2\ncounts = [1]",
@@ -643,6 +659,7 @@ mod tests {
             ("model = \"set-value\"\ncounts = [1]", "needs value"),
             ("model = \"set-value\"\ncounts = [1]\nvalue = \"12\"", "`12` is no raw word"),
             ("sites = [\"w\"]", "`w` is not a site"),
+            ("model = \"set-value\"\ncounts = [1]\nvalue = \"full\"", "\"saturate\", or a number"),
             ("rates = [0.1]\nat_least = 2", "at_least is 1"),
             ("rates = [0.1]\ntarget = \"memory\"", "expected one of `weights`, `activations`, `inputs`"),
             ("rates = [0.1]\npersistence = \"permanent\"", "of activations and inputs"),

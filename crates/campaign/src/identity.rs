@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::error::CampaignError;
 
 /// Version of what the metrics mean.
-const METRICS_VERSION: u32 = 1;
+const METRICS_VERSION: u32 = 2;
 
 /// Everything that decides results, by key, and nothing else: no names, paths or thread counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,15 @@ impl Identity {
         for (section, table) in [("storage", as_table(&config.storage)?), ("fault", as_table(&fault)?)] {
             table.iter().for_each(|(key, value)| drop(put(&format!("{section} {key}"), value.to_string())));
         }
-        put("batch", config.run.batch.to_string());
+        if let Some(outcome) = &config.outcome {
+            put("outcome", format!("{outcome:?}"));
+        }
+        let run = &config.run;
+        put("images", format!("{:?}", run.images));
+        put("sampling", format!("{:?}", run.sampling));
+        // Short cuts are exact, but where the network is cut, sums may be rounded otherwise.
+        put("reuse", format!("prefix {}, splice {}", run.reuse.prefix, run.reuse.splice));
+        put("batch", run.batch.to_string());
         put("streams", STREAM_VERSION.to_string());
         put("metrics", METRICS_VERSION.to_string());
         Ok(Self { parts })

@@ -12,14 +12,21 @@ mod exposure;
 mod fault_config;
 mod identity;
 mod merge_toml;
+mod pilot;
+mod pool;
+mod rounds;
 mod run;
 mod run_config;
+mod set_up;
+mod shard;
 mod tally;
 mod value_faults;
+mod worker;
+mod shape_config;
 
 pub use campaign::{Campaign, Trial, candidates, pattern_digest};
 pub use chip_config::{ChipConfig, OffsetConfig, RandomOffset, SyntheticConfig};
-pub use config::{Compat, Config, ModelConfig, OutputConfig, read_config, resolved_toml};
+pub use config::{Compat, Config, ModelConfig, OutcomeConfig, OutputConfig, read_config, resolved_toml};
 pub use error::CampaignError;
 pub use exposure::{Persistence, Target};
 pub use fault_config::{FaultConfig, LengthConfig, ProtectConfig, RegionConfig, ValueConfig};
@@ -27,4 +34,6 @@ pub use identity::Identity;
 pub use run_config::{
     ImagesConfig, ImagesRule, ReuseConfig, RunConfig, SamplingConfig, StopConfig,
 };
-pub use run::{End, Event, RunOptions, Shard, ShardError};
+pub use run::{End, Event, Look, RunOptions};
+pub use shard::{Shard, ShardError};
+pub use shape_config::{EffectConfig, PatternFile, ShapeConfig, SizeConfig, ValueEffect};

@@ -1,72 +1,19 @@
 //! Running the trials that are missing.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bitquake_engine::{
-    EngineError, Evaluator, Golden, GoldenRun, Model, Outcome, Runtime, SelfCheckError, Threads, self_check,
-};
-use bitquake_fault::{Explanation, FaultPattern, FlipCounts};
+use bitquake_engine::Model;
 use bitquake_record as record;
-use bitquake_record::{Amount, Appender, ResultDir, TrialRecord};
-use sha2::{Digest, Sha256};
+use bitquake_record::{Appender, ResultDir, TrialRecord};
 
-use crate::campaign::{Campaign, Trial, pattern_digest};
+use crate::campaign::Campaign;
 use crate::config::resolved_toml;
 use crate::error::CampaignError;
-use crate::identity::hex;
-
-/// Models up to this size get one evaluator a thread, larger ones one evaluator with all threads.
-///
-/// One evaluator a thread leaves no core waiting for another and was the faster way for every small network measured; but
-/// each holds a copy of the model.
-const MODEL_BYTES_A_THREAD: usize = 32 << 20;
-
-/// Which trials this process runs: those whose number leaves remainder `index` when divided by `count`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    /// This shard, from 0.
-    pub index: u32,
-    /// How many shards there are.
-    pub count: u32,
-}
-
-/// A text that is not `I/N`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a shard: write I/N with I from 0 to N-1, such as 0/4")]
-pub struct ShardError(
-    /// The text given.
-    pub String,
-);
-
-impl FromStr for Shard {
-    type Err = ShardError;
-
-    fn from_str(text: &str) -> Result<Self, ShardError> {
-        let parse = || {
-            let (index, count) = text.split_once('/')?;
-            Some(Self { index: index.parse().ok()?, count: count.parse().ok()? })
-        };
-        parse().filter(|shard| shard.index < shard.count).ok_or_else(|| ShardError(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Shard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.index, self.count)
-    }
-}
-
-impl Default for Shard {
-    fn default() -> Self {
-        Self { index: 0, count: 1 }
-    }
-}
+use crate::pool::{self, Until};
+use crate::rounds::Rounds;
+use crate::shard::Shard;
+use crate::worker::Worker;
 
 /// How to run, beyond what the campaign file says.
 #[derive(Clone, Copy, Debug)]
@@ -82,30 +29,50 @@ pub struct RunOptions<'a> {
 pub enum Event<'a> {
     /// The golden run is done and the self-checks passed.
     Golden(&'a record::Golden),
-    /// The trials begin: so many are to do, so many were done before.
+    /// The trials begin: so many are to do at most, so many were done before.
     Begin {
-        /// Trials to run now.
+        /// Trials to run now; with a stopping rule, the most there can be.
         todo: u64,
         /// Trials of this shard found finished.
         done: u64,
     },
     /// A trial has been recorded.
     Trial(&'a TrialRecord),
+    /// The stopping rule has looked at a point.
+    Look(Look),
+}
+
+/// What a stopping rule saw.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Look {
+    /// The point.
+    pub point: u32,
+    /// Its trials so far, in this shard.
+    pub trials: u64,
+    /// The mean of the metric so far.
+    pub estimate: f64,
+    /// Half the width of its interval.
+    pub half_width: f64,
+    /// Whether that is enough.
+    pub is_met: bool,
 }
 
 /// How a run ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Every trial of the shard is recorded.
+    /// Every trial of the shard is recorded, or the stopping rule is met at every point.
     Finished,
     /// It was asked to stop; running it again resumes.
     Stopped {
-        /// Trials of the shard that are missing.
+        /// Trials of the shard that are missing; with a stopping rule, at most so many.
+        missing: u64,
+    },
+    /// `[run] stop` gave it no more time; running it again goes on.
+    OutOfTime {
+        /// Trials of the shard that are missing, at most.
         missing: u64,
     },
 }
-
-type Job = (u32, u64);
 
 impl Campaign {
     /// Runs the trials of the shard that have no record in `dir` yet, and records each as it finishes. `model` is the one that
@@ -123,8 +90,9 @@ impl Campaign {
         mut observer: impl FnMut(Event<'_>),
     ) -> Result<End, CampaignError> {
         let before = self.recorded(dir)?;
-        let jobs = self.missing(dir, options.shard)?;
-        if let Some(golden) = before.as_ref().filter(|_| jobs.is_empty()) {
+        if let Some(golden) = &before
+            && Rounds::new(self, dir, options.shard, golden)?.is_over()
+        {
             observer(Event::Golden(golden));
             dir.write_golden(&resolved_toml(self.config())?, golden)?;
             return Ok(End::Finished);
@@ -132,21 +100,43 @@ impl Campaign {
         dir.create()?;
         let mut appender = Appender::open(dir, options.shard.index)?;
         let mut evaluators = self.evaluators(model)?;
-        let (golden, file) = self.prove(&mut evaluators[0], dir, before)?;
+        let (golden, mut file) = self.prove(&mut evaluators[0], dir, before)?;
+        let workers = evaluators.into_iter().map(|evaluator| Worker::new(self, evaluator, &golden));
+        let mut workers = workers.collect::<Result<Vec<_>, _>>()?;
+        self.settle_images(&mut workers, &mut file)?;
         dir.write_golden(&resolved_toml(self.config())?, &file)?;
         observer(Event::Golden(&file));
-        let total = self.jobs(options.shard).len();
-        observer(Event::Begin { todo: jobs.len() as u64, done: (total - jobs.len()) as u64 });
-        let done = self.run_jobs(&jobs, &mut evaluators, &golden, options.stop, |trial| {
-            appender.append(trial).map_err(CampaignError::NotRecorded)?;
-            observer(Event::Trial(trial));
-            Ok(())
-        })?;
-        appender.sync().map_err(CampaignError::NotRecorded)?;
-        match jobs.len() - done {
-            0 => Ok(End::Finished),
-            missing => Ok(End::Stopped { missing: missing as u64 }),
+        let mut rounds = Rounds::new(self, dir, options.shard, &file)?;
+        let mut done = rounds.done();
+        observer(Event::Begin { todo: rounds.most().saturating_sub(done), done });
+        let until = Until { stop: options.stop, deadline: self.deadline() };
+        while let Some(round) = rounds.next().filter(|_| !until.is_over()) {
+            let mut values = rounds.values();
+            let ran = pool::run(&mut workers, rounds.jobs(&round), until, Worker::run, |trial| {
+                appender.append(trial).map_err(CampaignError::NotRecorded)?;
+                values.add(options.shard, trial);
+                done += 1;
+                observer(Event::Trial(trial));
+                Ok(())
+            });
+            let values = values.into_values();
+            ran?;
+            match rounds.finish(&round, values)? {
+                Some(look) => observer(Event::Look(look)),
+                None => break,
+            }
         }
+        appender.sync().map_err(CampaignError::NotRecorded)?;
+        Ok(match rounds.most().saturating_sub(done) {
+            0 => End::Finished,
+            missing if options.stop.load(Ordering::Relaxed) => End::Stopped { missing },
+            missing => End::OutOfTime { missing },
+        })
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let seconds = self.config().run.stop.as_ref()?.max_seconds?;
+        Instant::now().checked_add(Duration::try_from_secs_f64(seconds).ok()?)
     }
 
     /// The golden run in `dir`, which must be of this campaign.
@@ -167,228 +157,4 @@ impl Campaign {
         let difference = self.identity().difference(&golden.identity);
         Err(CampaignError::OtherCampaign { dir: dir.path().to_owned(), difference })
     }
-
-    /// All trials of a shard, point after point.
-    fn jobs(&self, shard: Shard) -> Vec<Job> {
-        let (index, count) = (u64::from(shard.index), u64::from(shard.count));
-        let trials: Vec<u64> = (0..self.config().run.trials).filter(|trial| trial % count == index).collect();
-        let points = 0..self.config().fault.amounts().len() as u32;
-        points.flat_map(|point| trials.iter().map(move |&trial| (point, trial))).collect()
-    }
-
-    fn missing(&self, dir: &ResultDir, shard: Shard) -> Result<Vec<Job>, CampaignError> {
-        let done = dir.finished()?;
-        Ok(self.jobs(shard).into_iter().filter(|(point, trial)| !done.contains(*point, *trial)).collect())
-    }
-
-    fn threads(&self) -> usize {
-        match self.config().run.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads as usize,
-        }
-    }
-
-    /// As many evaluators as trials shall run at a time.
-    fn evaluators(&self, model: Model) -> Result<Vec<Evaluator<'_>>, CampaignError> {
-        let bytes = model.image().size();
-        let (count, threads) = if bytes <= MODEL_BYTES_A_THREAD {
-            (self.threads(), Threads::Caller)
-        } else {
-            (1, Threads::Engine(self.threads()))
-        };
-        let one = |model| Evaluator::new(model, self.data(), self.config().run.batch, threads);
-        // The last takes the model itself: one copy of a large one is enough.
-        Ok(std::iter::repeat_n(model, count).map(one).collect::<Result<_, EngineError>>()?)
-    }
-
-    /// The golden run, the self-checks, and that a golden run recorded before is reproduced.
-    fn prove(
-        &self,
-        evaluator: &mut Evaluator<'_>,
-        dir: &ResultDir,
-        before: Option<record::Golden>,
-    ) -> Result<(GoldenRun, record::Golden), CampaignError> {
-        let start = Instant::now();
-        let golden = evaluator.golden(0)?;
-        let seconds = start.elapsed().as_secs_f64();
-        let seen = |pattern: FaultPattern, model: &Model| {
-            // Past the protections, which would correct some probes.
-            let translated = self.memory().translate(&pattern, model.image());
-            translated.map_err(|error| SelfCheckError::Probe { reason: error.to_string() })
-        };
-        self_check(evaluator, &golden, self.space(), self.config().run.batch as usize, seen)?;
-        let outputs = output_digest(&golden.golden);
-        if before.as_ref().is_some_and(|before| before.outputs != outputs) {
-            return Err(CampaignError::GoldenDiffers { dir: dir.path().to_owned() });
-        }
-        let batch = evaluator.batch();
-        let file = before.map_or_else(|| self.golden_record(&golden.golden, outputs, batch, seconds), Ok)?;
-        Ok((golden, file))
-    }
-
-    fn golden_record(
-        &self,
-        golden: &Golden,
-        outputs: String,
-        batch: u64,
-        seconds: f64,
-    ) -> Result<record::Golden, CampaignError> {
-        let counts = golden.clean();
-        Ok(record::Golden {
-            schema: record::SCHEMA,
-            bitquake: env!("CARGO_PKG_VERSION").into(),
-            name: self.config().name.clone(),
-            campaign: self.identity().id(),
-            identity: self.identity().parts().clone(),
-            engine: record::Engine {
-                name: "ONNX Runtime".into(),
-                version: Runtime::load()?.version(),
-                settings: format!("all optimisations but {}", bitquake_engine::DISABLED_OPTIMISERS),
-                batch,
-            },
-            machine: record::Machine {
-                cpu: cpu_name(),
-                threads: self.threads() as u64,
-                system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-            },
-            storage: self.storage_record(),
-            points: self.points(),
-            metrics: record::Counts {
-                images: counts.images,
-                classes: golden.width() as u64,
-                correct: counts.correct,
-                top5_correct: counts.top5_correct,
-                nonfinite: counts.nonfinite,
-                loss: counts.loss(),
-            },
-            outputs,
-            seconds,
-            ..record::Golden::default()
-        })
-    }
-
-    /// Runs jobs until all are done, `stop` is raised or something fails; returns how many were recorded. Trials that run
-    /// when it stops are finished and recorded.
-    fn run_jobs(
-        &self,
-        jobs: &[Job],
-        evaluators: &mut [Evaluator<'_>],
-        golden: &GoldenRun,
-        stop: &AtomicBool,
-        mut recorded: impl FnMut(&TrialRecord) -> Result<(), CampaignError>,
-    ) -> Result<usize, CampaignError> {
-        let queue = Mutex::new(jobs.iter());
-        let abandon = AtomicBool::new(false);
-        let next = || {
-            let go_on = !stop.load(Ordering::Relaxed) && !abandon.load(Ordering::Relaxed);
-            go_on.then(|| queue.lock().ok()?.next().copied()).flatten()
-        };
-        let (results, inbox): (Sender<Result<TrialRecord, CampaignError>>, Receiver<_>) = channel();
-        std::thread::scope(|scope| {
-            for evaluator in evaluators {
-                let (results, next) = (results.clone(), &next);
-                scope.spawn(move || {
-                    while let Some((point, trial)) = next() {
-                        let record = self.run_trial(evaluator, golden, point, trial);
-                        if results.send(record).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-            drop(results);
-            let mut done = 0;
-            let mut failure = None;
-            for result in inbox {
-                // After a failure the trials still running are recorded if that is possible.
-                match result.and_then(|trial| recorded(&trial)) {
-                    Ok(()) => done += 1,
-                    Err(error) => {
-                        abandon.store(true, Ordering::Relaxed);
-                        failure.get_or_insert(error);
-                    }
-                }
-            }
-            failure.map_or(Ok(done), Err)
-        })
-    }
-
-    fn run_trial(
-        &self,
-        evaluator: &mut Evaluator<'_>,
-        golden: &GoldenRun,
-        point: u32,
-        trial: u64,
-    ) -> Result<TrialRecord, CampaignError> {
-        let start = Instant::now();
-        let native = evaluator.model().image();
-        let faults = self.trial(point, trial, native)?;
-        let told = faults.stored.explain(&self.memory().view(native)).map_err(EngineError::from)?;
-        let seen = faults.seen.explain(native).map_err(EngineError::from)?.total;
-        let outcome = evaluator.trial(&faults.seen, golden)?;
-        Ok(self.record((point, trial), &faults, (told, seen), &outcome, start.elapsed().as_secs_f64()))
-    }
-
-    fn record(
-        &self,
-        (point, trial): Job,
-        faults: &Trial,
-        (told, seen): (Explanation, FlipCounts),
-        outcome: &Outcome,
-        seconds: f64,
-    ) -> TrialRecord {
-        let amount = self.config().fault.amounts()[point as usize];
-        let of_kind = |kind| (amount.kind() == kind).then(|| amount.value());
-        let by_bit: BTreeMap<u32, u64> = told
-            .total
-            .by_bit
-            .iter()
-            .enumerate()
-            .filter(|(_, n)| **n > 0)
-            .map(|(bit, n)| (bit as u32, *n))
-            .collect();
-        TrialRecord {
-            point,
-            trial,
-            rate: of_kind("rate"),
-            count: if let Amount::Count(count) = amount { Some(count) } else { None },
-            fraction: of_kind("fraction"),
-            voltage: of_kind("voltage"),
-            faults: told.total.flips,
-            dormant: faults.dormant,
-            protection: faults.protection,
-            images: outcome.images,
-            correct: outcome.correct,
-            top5_correct: outcome.top5_correct,
-            golden_mismatch: outcome.golden_mismatch,
-            masked: Some(outcome.masked),
-            sdc5: Some(outcome.sdc5),
-            sdc10: Some(outcome.sdc10),
-            sdc20: Some(outcome.sdc20),
-            nonfinite: outcome.nonfinite,
-            err_union: outcome.err_union,
-            due: outcome.due,
-            loss: outcome.loss(),
-            seconds,
-            to_one: told.total.to_one,
-            became_nan: seen.became_nan,
-            became_inf: seen.became_inf,
-            by_bit,
-            by_tensor: told.tensors.into_iter().map(|tensor| (tensor.tensor, tensor.counts.flips)).collect(),
-            pattern: pattern_digest(&faults.stored),
-            ..TrialRecord::default()
-        }
-    }
-}
-
-fn output_digest(golden: &Golden) -> String {
-    let mut hash = Sha256::new();
-    golden.outputs.iter().for_each(|output| hash.update(output.to_bits().to_le_bytes()));
-    hex(&hash.finalize())
-}
-
-fn cpu_name() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|line| line.strip_prefix("model name"));
-    name.and_then(|rest| rest.split_once(':')).map_or("unknown".into(), |(_, name)| name.trim().into())
 }

@@ -48,6 +48,11 @@ impl<'c> Worker<'c> {
         Ok(Self { campaign, evaluator, golden, samplers })
     }
 
+    /// Runs a group of trials.
+    pub(crate) fn run(&mut self, jobs: Vec<Job>) -> Result<Vec<TrialRecord>, CampaignError> {
+        jobs.into_iter().map(|job| self.trial(job)).collect()
+    }
+
     /// Runs one trial.
     pub(crate) fn trial(&mut self, job: Job) -> Result<TrialRecord, CampaignError> {
         let start = Instant::now();

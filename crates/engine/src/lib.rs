@@ -32,4 +32,4 @@ pub use judge::{ClassifierJudge, DistanceJudge, GoldenImage, Judge, Verdict};
 pub use model::Model;
 pub use outcome::{CleanOutcome, Golden, Outcome, OutputKind, Prediction};
 pub use runtime::{RUNTIME_VERSION, Runtime};
-pub use self_check::{SelfCheckError, self_check};
+pub use self_check::{SelfCheckError, check_reuse, check_values, self_check};

@@ -2,7 +2,7 @@
 
 use bitquake_fault::{FaultPattern, FaultSpace, PatternError, SpaceTensor, TensorFlips};
 
-use crate::chain::GoldenRun;
+use crate::chain::{GoldenRun, RowFaults, RowValues, Stop};
 use crate::error::EngineError;
 use crate::evaluator::Evaluator;
 use crate::model::Model;
@@ -31,6 +31,16 @@ pub enum SelfCheckError {
     NoEffect {
         /// How many tensors were tried.
         tensors: usize,
+    },
+    /// Rows that were taken up in the middle of the network came out otherwise.
+    #[error(
+        "self-check failed: image {image}, taken up at boundary {boundary} of the network, differs from the golden run; set run.reuse.prefix = false"
+    )]
+    NotReusable {
+        /// The image.
+        image: usize,
+        /// The boundary.
+        boundary: usize,
     },
     /// A probe could not be made.
     #[error("self-check failed: {reason}")]
@@ -82,6 +92,85 @@ pub fn self_check(
         }
     }
     Err(SelfCheckError::NoEffect { tensors: space.tensors().len() })
+}
+
+/// Takes up images at every boundary of which the golden values are kept, without faults: each must come out as in the golden
+/// run, bit for bit, also in another batch than there.
+///
+/// # Errors
+/// [`SelfCheckError::NotReusable`].
+pub fn check_reuse(
+    evaluator: &mut Evaluator<'_>,
+    golden: &GoldenRun,
+    probe_images: usize,
+) -> Result<(), SelfCheckError> {
+    let count = probe_images.min(evaluator.data().len()) as u32;
+    // The last batch of the golden run may have been a smaller one.
+    let images: Vec<u32> = (0..count).chain([evaluator.data().len() as u32 - 1]).collect();
+    for boundary in 0..evaluator.plan().links() {
+        let faults = Probe { stop: [Stop { boundary, looks_back: false }], value: None, mask: 0 };
+        let mut differs = None;
+        let mut each = |row: usize, output: Option<&[f32]>| {
+            differs = differs.or(output.map(|_| images[row] as usize));
+        };
+        evaluator.run_through(&images, &faults, golden, &mut each)?;
+        if let Some(image) = differs {
+            return Err(SelfCheckError::NotReusable { image, boundary });
+        }
+    }
+    Ok(())
+}
+
+/// Flips the highest bit that may be hit in every word of a value, until that changes outputs for one of them.
+///
+/// # Errors
+/// [`SelfCheckError::NoEffect`] when it does for none.
+pub fn check_values(
+    evaluator: &mut Evaluator<'_>,
+    golden: &GoldenRun,
+    space: &FaultSpace,
+    probe_images: usize,
+) -> Result<String, SelfCheckError> {
+    let images: Vec<u32> = (0..probe_images.min(evaluator.data().len()) as u32).collect();
+    for tensor in space.tensors() {
+        let boundary = evaluator.plan().boundary_of(&tensor.name).ok_or_else(|| SelfCheckError::Probe {
+            reason: format!("value `{}` is at no boundary", tensor.name),
+        })?;
+        let stop = [Stop { boundary, looks_back: false }];
+        let faults = Probe { stop, value: Some(&tensor.name), mask: 1 << tensor.mask.ilog2().min(31) };
+        let mut changed = false;
+        let run = evaluator.run(&images, &FaultPattern::empty(), &faults, golden, &mut |_, output| {
+            changed |= output.is_some();
+        });
+        match run {
+            Err(error) if error.is_refusal() => return Ok(tensor.name.clone()),
+            run => run?,
+        }
+        if changed {
+            return Ok(tensor.name.clone());
+        }
+    }
+    Err(SelfCheckError::NoEffect { tensors: space.tensors().len() })
+}
+
+/// The same flips in every row.
+struct Probe<'p> {
+    stop: [Stop; 1],
+    value: Option<&'p str>,
+    mask: u32,
+}
+
+impl RowFaults for Probe<'_> {
+    fn stops(&self, _row: usize) -> &[Stop] {
+        &self.stop
+    }
+
+    fn apply(&self, _row: usize, _boundary: usize, values: &mut RowValues<'_>) -> Result<(), EngineError> {
+        for value in self.value.and_then(|name| values.get_mut(name)).into_iter().flatten() {
+            *value = f32::from_bits(value.to_bits() ^ self.mask);
+        }
+        Ok(())
+    }
 }
 
 /// The highest bit that may be hit, in every word of a tensor, or in so many of them, evenly spaced.

@@ -30,6 +30,9 @@ pub struct Golden {
     /// The parts of the fault space that stratified points draw from, in the order of their numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strata: Vec<StratumRecord>,
+    /// Whether a pilot settled how many images the trials of each point run on.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub images_settled: bool,
     /// For models that are no classifiers, when outputs count as failed; then the metrics that need labels do not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distance: Option<DistanceRule>,
@@ -158,9 +161,17 @@ pub struct PointPlan {
     /// With `at_least = 1`, the probability that a trial has a fault at all: what means over trials are weighted with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
+    /// Images that each trial runs on, a random subset of its own; none for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<u64>,
     /// How its trials are drawn.
     #[serde(default, skip_serializing_if = "Sampling::is_uniform")]
     pub sampling: Sampling,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Sampling {
@@ -173,7 +184,7 @@ impl PointPlan {
     /// A point whose trials are drawn uniformly and without a condition.
     #[must_use]
     pub fn new(point: u32, amount: Amount) -> Self {
-        Self { point, amount, expected_faults: None, weight: None, sampling: Sampling::Uniform }
+        Self { point, amount, expected_faults: None, weight: None, images: None, sampling: Sampling::Uniform }
     }
 }
 

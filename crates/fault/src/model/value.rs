@@ -82,7 +82,8 @@ pub(crate) fn set(
 ) {
     let width = tensor.format.width();
     let bits: Vec<u32> = (0..width).filter(|bit| tensor.mask >> bit & 1 == 1).collect();
-    let (mut zeros, mut ones) = (Vec::new(), Vec::new());
+    let room = || Vec::with_capacity(elements.len().saturating_mul(bits.len()).min(1 << 12));
+    let (mut zeros, mut ones): (Vec<u64>, Vec<u64>) = (room(), room());
     for &element in elements {
         let word = word(element);
         for bit in &bits {

@@ -1,0 +1,201 @@
+//! What is done before the first trial: evaluators, the golden run, and the proof that faults will be seen.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bitquake_engine::{
+    ChainPlan, CutRequest, DistanceJudge, Evaluator, Exposure as Hits, Golden, GoldenRun, Measure, Model,
+    Runtime, SelfCheckError, Threads, check_reuse, check_values, self_check,
+};
+use bitquake_fault::FaultPattern;
+use bitquake_record as record;
+use bitquake_record::{DistanceMeasure, ResultDir};
+use sha2::{Digest, Sha256};
+
+use crate::campaign::Campaign;
+use crate::error::CampaignError;
+use crate::exposure::{Exposure, Target};
+use crate::identity::hex;
+
+/// Models up to this size get one evaluator a thread, larger ones one evaluator with all threads.
+///
+/// One evaluator a thread leaves no core waiting for another and was the faster way for every small network measured; but
+/// each holds a copy of the model.
+const MODEL_BYTES_A_THREAD: usize = 32 << 20;
+/// Faults to expect where nothing is known: so many that no part of the network is spared.
+const MANY: f64 = 1e6;
+
+impl Campaign {
+    fn threads(&self) -> usize {
+        match self.config().run.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads as usize,
+        }
+    }
+
+    /// As many evaluators as trials shall run at a time.
+    pub(crate) fn evaluators(&self, model: Model) -> Result<Vec<Evaluator<'_>>, CampaignError> {
+        let bytes = model.image().size();
+        let (count, threads) = if bytes <= MODEL_BYTES_A_THREAD {
+            (self.threads(), Threads::Caller)
+        } else {
+            (1, Threads::Engine(self.threads()))
+        };
+        let plan = Arc::new(self.chain_plan(&model)?);
+        let (batch, lets_go) = (self.config().run.batch, self.config().run.reuse.reconvergence);
+        let one = |model| -> Result<Evaluator<'_>, CampaignError> {
+            let plan = Arc::clone(&plan);
+            let evaluator = Evaluator::chained(model, plan, self.data(), batch, threads)?.letting_go(lets_go);
+            Ok(match self.distance() {
+                Some(rule) => evaluator.judged_by(Arc::new(distance_judge(rule))),
+                None => evaluator,
+            })
+        };
+        // The last takes the model itself: one copy of a large one is enough.
+        std::iter::repeat_n(model, count).map(one).collect()
+    }
+
+    /// Where the model is cut: at the values that faults hit, and where starting in the middle pays.
+    fn chain_plan(&self, model: &Model) -> Result<ChainPlan, CampaignError> {
+        let values = self.values().map(|(_, exposure)| names(exposure)).unwrap_or_default();
+        let reuse = self.config().run.reuse.prefix;
+        if values.is_empty() && !reuse {
+            return Ok(ChainPlan::whole(model, self.data().image_shape()));
+        }
+        let exposure = self.weights().filter(|_| reuse).map(|exposure| self.hits(exposure));
+        let request = CutRequest { links: 1, exposure: exposure.unwrap_or_default(), values, ..CutRequest::default() };
+        match ChainPlan::new(model, self.data(), &request) {
+            Err(error) if request.values.is_empty() && error.is_refusal() => {
+                // A graph that cannot be cut is run in one piece: slower, and the same results.
+                Ok(ChainPlan::whole(model, self.data().image_shape()))
+            }
+            plan => Ok(plan?),
+        }
+    }
+
+    /// Which stored tensors are hit, and how often.
+    fn hits(&self, exposure: &Exposure) -> Hits {
+        let all = exposure.space.bits().max(1) as f64;
+        let tensor = |tensor: &bitquake_fault::SpaceTensor| {
+            let name = tensor.name.split('@').next().unwrap_or_default().to_owned();
+            (name, tensor.bits() as f64 / all)
+        };
+        let expected = |model| self.expected_of_one(&exposure.space, model).unwrap_or(MANY);
+        Hits {
+            tensors: exposure.space.tensors().iter().map(tensor).collect(),
+            faults: exposure.models.iter().map(expected).collect(),
+        }
+    }
+
+    /// The golden run, the self-checks, and that a golden run recorded before is reproduced.
+    pub(crate) fn prove(
+        &self,
+        evaluator: &mut Evaluator<'_>,
+        dir: &ResultDir,
+        before: Option<record::Golden>,
+    ) -> Result<(GoldenRun, record::Golden), CampaignError> {
+        let start = Instant::now();
+        let budget = (self.config().run.reuse.memory_mb << 20) as usize;
+        let golden = evaluator.golden(budget)?;
+        let seconds = start.elapsed().as_secs_f64();
+        self.check(evaluator, &golden)?;
+        let outputs = output_digest(&golden.golden);
+        if before.as_ref().is_some_and(|before| before.outputs != outputs) {
+            return Err(CampaignError::GoldenDiffers { dir: dir.path().to_owned() });
+        }
+        let batch = evaluator.batch();
+        let links = evaluator.plan().links() as u64;
+        let file =
+            before.map_or_else(|| self.golden_record(&golden.golden, outputs, (batch, links), seconds), Ok)?;
+        Ok((golden, file))
+    }
+
+    fn check(&self, evaluator: &mut Evaluator<'_>, golden: &GoldenRun) -> Result<(), CampaignError> {
+        let probe_images = self.config().run.batch as usize;
+        check_reuse(evaluator, golden, probe_images)?;
+        if let Some(exposure) = self.weights() {
+            let seen = |pattern: FaultPattern, model: &Model| {
+                // Past the protections, which would correct some probes.
+                let translated = self.memory().translate(&pattern, model.image());
+                translated.map_err(|error| SelfCheckError::Probe { reason: error.to_string() })
+            };
+            self_check(evaluator, golden, &exposure.space, probe_images, seen)?;
+        }
+        if let Some((_, exposure)) = self.values() {
+            check_values(evaluator, golden, &exposure.space, probe_images)?;
+        }
+        Ok(())
+    }
+
+    fn golden_record(
+        &self,
+        golden: &Golden,
+        outputs: String,
+        (batch, links): (u64, u64),
+        seconds: f64,
+    ) -> Result<record::Golden, CampaignError> {
+        let counts = golden.clean();
+        let disabled = bitquake_engine::DISABLED_OPTIMISERS;
+        Ok(record::Golden {
+            schema: record::SCHEMA,
+            bitquake: env!("CARGO_PKG_VERSION").into(),
+            name: self.config().name.clone(),
+            campaign: self.identity().id(),
+            identity: self.identity().parts().clone(),
+            engine: record::Engine {
+                name: "ONNX Runtime".into(),
+                version: Runtime::load()?.version(),
+                settings: match links {
+                    1 => format!("all optimisations but {disabled}"),
+                    _ => format!("{links} links; all optimisations but {disabled}"),
+                },
+                batch,
+            },
+            machine: record::Machine {
+                cpu: cpu_name(),
+                threads: self.threads() as u64,
+                system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            },
+            storage: self.storage_record(),
+            points: self.points(),
+            distance: self.distance(),
+            metrics: record::Counts {
+                images: counts.images,
+                classes: golden.width() as u64,
+                correct: counts.correct,
+                top5_correct: counts.top5_correct,
+                nonfinite: counts.nonfinite,
+                loss: counts.loss(),
+            },
+            outputs,
+            seconds,
+            ..record::Golden::default()
+        })
+    }
+}
+
+fn names(exposure: &Exposure) -> Vec<String> {
+    debug_assert!(exposure.target != Target::Weights);
+    exposure.space.tensors().iter().map(|tensor| tensor.name.clone()).collect()
+}
+
+fn distance_judge(rule: record::DistanceRule) -> DistanceJudge {
+    let measure = match rule.measure {
+        DistanceMeasure::MaxAbs => Measure::MaxAbs,
+        DistanceMeasure::RelL2 => Measure::RelL2,
+        DistanceMeasure::Cosine => Measure::Cosine,
+    };
+    DistanceJudge { measure, threshold: rule.threshold }
+}
+
+fn output_digest(golden: &Golden) -> String {
+    let mut hash = Sha256::new();
+    golden.outputs.iter().for_each(|output| hash.update(output.to_bits().to_le_bytes()));
+    hex(&hash.finalize())
+}
+
+fn cpu_name() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find_map(|line| line.strip_prefix("model name"));
+    name.and_then(|rest| rest.split_once(':')).map_or("unknown".into(), |(_, name)| name.trim().into())
+}
