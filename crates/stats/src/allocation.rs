@@ -16,8 +16,8 @@ pub struct StratumPlan {
 /// Shares `trials` out to strata so that the stratified mean has the least variance for its cost: proportional to
 /// `size · std / sqrt(cost)`, rounded to whole trials.
 ///
-/// Every stratum gets at least 2 trials (or all its sites, if it has fewer), even where the pilot showed no spread, and at
-/// most as many as it has sites, which is then exhaustive; what it cannot use goes to the others. The sum is
+/// Every stratum gets at least 2 trials (or all its sites, if it has fewer), even where the pilot showed no spread,
+/// and at most as many as it has sites, which is then exhaustive; what it cannot use goes to the others. The sum is
 /// `trials`, unless the minimum is more or all sites are fewer.
 ///
 /// Sources: Neyman, J. R. Stat. Soc. 97 (1934), 558-625; Cochran, "Sampling techniques" (1977), section 5.5.
@@ -161,8 +161,8 @@ impl TwoStage {
     }
 }
 
-/// `1 - drawn / population`: how much of the variance of a mean is left when it is drawn without replacement from a finite
-/// population; 0 if all was drawn.
+/// `1 - drawn / population`: how much of the variance of a mean is left when it is drawn without replacement from a
+/// finite population; 0 if all was drawn.
 ///
 /// Source: Cochran, "Sampling techniques" (1977), section 2.6.
 ///

@@ -8,9 +8,9 @@ use crate::{Interval, Method};
 /// The hedged betting confidence sequence for the mean of values in a known range [lo, hi].
 ///
 /// With probability at least `confidence` the intervals contain the mean after **every** push at once, whatever the
-/// distribution of the values is, so one may look whenever one likes and stop when the interval pleases. Two gamblers bet
-/// against every candidate for the mean, one that it is larger, one that it is smaller; candidates against which one
-/// of them multiplied his money by 2/α are out. Values that vary little give an interval far below Hoeffding's:
+/// distribution of the values is, so one may look whenever one likes and stop when the interval pleases. Two gamblers
+/// bet against every candidate for the mean, one that it is larger, one that it is smaller; candidates against which
+/// one of them multiplied his money by 2/α are out. Values that vary little give an interval far below Hoeffding's:
 /// with standard deviation 0.01 around 0.1 in [0, 1], half width 0.005 takes about 610 trials instead of 73,800.
 ///
 /// A smaller range is worth as much as more trials: give the smallest one that is certain. Values of which not one
@@ -22,12 +22,12 @@ use crate::{Interval, Method};
 /// at least have the same mean given all that came before.
 ///
 /// The state has a fixed size (about 35 kB), whatever the number of values; a push costs about 2 µs. The ends are
-/// never inside the exact interval of the bets made; what is lost is below 0.1 % of the width. Several threads may
+/// never inside the exact interval of the bets made; what is lost is below 0.5 % of the width. Several threads may
 /// look at one sequence: looking changes nothing.
 ///
 /// Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", J. R. Stat. Soc. B 86
-/// (2024; arXiv 2010.09686), section 4.3 (hedged capital process with predictable plug-in bets, θ = 1/2); here the bets are capped
-/// at 0.9 over the largest mean still watched.
+/// (2024; arXiv 2010.09686), section 4.3 (hedged capital process with predictable plug-in bets, θ = 1/2); here the
+/// bets are capped at 0.9 over the largest mean still watched.
 ///
 /// ```
 /// use bitquake_stats::MeanSequence;

@@ -15,10 +15,9 @@ use serde::{Deserialize, Serialize};
 /// shows in the differences between trials, the finite-population correction included. If all trials use one fixed
 /// part of the images, the estimate is for those images only.
 ///
-/// Sources: Cochran, "Sampling techniques" (1977), section 6.4 (ratio estimate and its standard
-/// error); Kish, "Survey
-/// sampling" (1965), for the design effect; Ridout, Demétrio and Firth, Biometrics 55 (1999), 137-148, for the intra-cluster
-/// correlation by analysis of variance.
+/// Sources: Cochran, "Sampling techniques" (1977), section 6.4 (ratio estimate and its standard error); Kish, "Survey
+/// sampling" (1965), for the design effect; Ridout, Demétrio and Firth, Biometrics 55 (1999), 137-148, for the
+/// intra-cluster correlation by analysis of variance.
 ///
 /// ```
 /// use bitquake_stats::Clusters;
@@ -74,7 +73,8 @@ impl Clusters {
         self.ratio.n()
     }
 
-    /// The share with its cluster-robust standard error and t interval (`n - 1` degrees of freedom); `None` without trials.
+    /// The share with its cluster-robust standard error and t interval (`n - 1` degrees of freedom); `None` without
+    /// trials.
     ///
     /// Approximate, for some dozens of trials; with equal shares in all trials the interval has no width
     /// ([`Interval::is_degenerate`](crate::Interval::is_degenerate)).

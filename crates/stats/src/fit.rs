@@ -26,9 +26,9 @@ pub struct FitRate {
 
 /// The failures in time of `bits` bits: `FIT = fit_per_mbit · bits / 10^6 · avf`, and `MTBF = 10^9 / FIT` hours.
 ///
-/// `fit_per_mbit` is the raw soft-error rate in FIT for 10^6 bits (not 2^20); `avf` the probability in [0, 1] that one upset of a random
-/// bit becomes a failure, with its interval, which is mapped end by end. The raw rate is taken as known: its own
-/// uncertainty is often larger. One upset at a time is assumed.
+/// `fit_per_mbit` is the raw soft-error rate in FIT for 10^6 bits (not 2^20); `avf` the probability in [0, 1] that
+/// one upset of a random bit becomes a failure, with its interval, which is mapped end by end. The raw rate is taken
+/// as known: its own uncertainty is often larger. One upset at a time is assumed.
 ///
 /// Source: Mukherjee, Weaver, Emer, Reinhardt and Austin, "A systematic methodology to compute the architectural
 /// vulnerability factors for a high-performance microprocessor", MICRO 2003.

@@ -43,8 +43,8 @@ impl Interval {
         self.lo <= value && value <= self.hi
     }
 
-    /// The interval for `(1 - weight) * known + weight * x`, where this one is for `x`: for a mean over all trials, when only
-    /// those of probability `weight` were run and all others are known to give `known`.
+    /// The interval for `(1 - weight) * known + weight * x`, where this one is for `x`: for a mean over all trials,
+    /// when only those of probability `weight` were run and all others are known to give `known`.
     ///
     /// ```
     /// use bitquake_stats::clopper_pearson;

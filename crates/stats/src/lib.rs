@@ -23,9 +23,9 @@
 //! | Does one campaign differ from another on the same patterns? | [`compare_paired`], [`sign_flip_test`], [`sign_flip_counts`], [`mcnemar`] |
 //! | Failures in time, and hours between them? | [`fit_rate`] |
 //!
-//! Only the sequences (methods for which [`Method::is_anytime_valid`]) keep their confidence when the data decide when to
-//! stop. All other intervals are for a number of trials fixed in advance: looking at them after every trial and
-//! stopping when they please gives them less confidence than they state.
+//! Only the sequences (methods for which [`Method::is_anytime_valid`]) keep their confidence when the data decide
+//! when to stop. All other intervals are for a number of trials fixed in advance: looking at them after every trial
+//! and stopping when they please gives them less confidence than they state.
 //!
 //! ```
 //! let accuracies = [0.913, 0.908, 0.911, 0.874, 0.910];

@@ -4,8 +4,8 @@ use crate::error::{StatsError, finite};
 use crate::{Estimate, Summary};
 use serde::{Deserialize, Serialize};
 
-/// Count, mean, spread and range of values that arrive one by one, or in parts that are merged: the state is five numbers, for
-/// any number of trials.
+/// Count, mean, spread and range of values that arrive one by one, or in parts that are merged: the state is five
+/// numbers, for any number of trials.
 ///
 /// Gives the same [`Summary`] as [`Summary::of`] up to rounding (about 1e-12 of the largest value for ten million
 /// values). The order of values and merges changes the last digits at most. Values whose squared differences exceed

@@ -115,9 +115,9 @@ pub fn sign_flip_counts(differences: &[i64]) -> Option<f64> {
 
 /// McNemar's exact test of paired yes-or-no outcomes; two-sided.
 ///
-/// `first_only` pairs had the outcome in the first campaign only, `second_only` in the second only; pairs that agree do not
-/// matter. If the campaigns are alike, the discordant pairs fall on either side like a fair coin. Returns twice the
-/// smaller tail, at most 1; 1 without discordant pairs. This is also the sign test of any differences.
+/// `first_only` pairs had the outcome in the first campaign only, `second_only` in the second only; pairs that agree
+/// do not matter. If the campaigns are alike, the discordant pairs fall on either side like a fair coin. Returns
+/// twice the smaller tail, at most 1; 1 without discordant pairs. This is also the sign test of any differences.
 ///
 /// Source: McNemar, Psychometrika 12 (1947), 153-157, with the binomial tail instead of its approximation.
 ///

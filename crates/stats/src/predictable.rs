@@ -2,8 +2,8 @@
 
 /// The predictable plug-in bets for values in [0, 1], tuned for a confidence.
 ///
-/// Bet number i is sqrt(2 ln(2/α) / (v i ln(i + 1))), where v is the variance of the i - 1 values before, taken as if one
-/// value with variance 1/4 had come first.
+/// Bet number i is sqrt(2 ln(2/α) / (v i ln(i + 1))), where v is the variance of the i - 1 values before, taken as if
+/// one value with variance 1/4 had come first.
 ///
 /// Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", J. R. Stat. Soc. B 86
 /// (2024; arXiv 2010.09686), equations (15) and (26).

@@ -231,7 +231,8 @@ mod tests {
         }
     }
 
-    /// Nominal 90 %, looked at after every trial; achieved 93 to 99 %. A sequence of exactly 90 % fails with probability 3e-6.
+    /// Nominal 90 %, looked at after every trial; achieved 93 to 99 %. A sequence of exactly 90 % fails with
+    /// probability 3e-6.
     #[test]
     fn it_covers_at_every_look() {
         assert_covers(4000, 200);

@@ -10,11 +10,12 @@ const LEAST_STEP: u64 = 8;
 /// When a campaign may stop: once its interval is narrow enough, or when the trials are used up.
 ///
 /// If both widths are given, both must be reached; with none, only `max_trials` stops. Decide at the looks of
-/// [`look_after`] only, and by intervals whose method [is anytime-valid](crate::Method::is_anytime_valid): others lose their
-/// confidence when the data decide when to stop.
+/// [`look_after`] only, and by intervals whose method [is anytime-valid](crate::Method::is_anytime_valid): others
+/// lose their confidence when the data decide when to stop.
 ///
 /// It is never met by a width of 0 that only says that all values so far were equal
-/// ([`Method::trusts_the_spread`](crate::Method::trusts_the_spread)), nor by an interval of less confidence than `confidence`.
+/// ([`Method::trusts_the_spread`](crate::Method::trusts_the_spread)), nor by an interval of less confidence than
+/// `confidence`.
 ///
 /// ```
 /// use bitquake_stats::{ShareSequence, StopRule};
@@ -63,7 +64,8 @@ impl StopRule {
     #[must_use]
     pub fn is_met(&self, estimate: f64, interval: &Interval) -> bool {
         let blind = interval.is_degenerate() && interval.method.trusts_the_spread();
-        if blind || !(interval.confidence >= self.confidence) {
+        let sure = interval.confidence >= self.confidence;
+        if blind || !sure {
             return false;
         }
         let absolute = self.half_width.is_none_or(|most| interval.half_width() <= most);

@@ -20,9 +20,9 @@ pub struct StratumShare {
 /// The stratified share `Σ W_h · share_h` with a conservative interval; `None` without strata or while one of
 /// positive weight has no trial.
 ///
-/// Every stratum gets a Clopper-Pearson interval of confidence `1 - α / H` for `H` strata that were sampled, and their ends are
-/// added up: by the union bound it covers with at least the stated confidence, for any strata and shares. Wide for many
-/// strata: see [`stratified_share_mover`].
+/// Every stratum gets a Clopper-Pearson interval of confidence `1 - α / H` for `H` strata that were sampled, and
+/// their ends are added up: by the union bound it covers with at least the stated confidence, for any strata and
+/// shares. Wide for many strata: see [`stratified_share_mover`].
 ///
 /// Source: Clopper and Pearson, Biometrika 26 (1934), with Bonferroni's inequality.
 ///
@@ -137,12 +137,14 @@ pub struct StratumMean {
     pub sites: Option<u64>,
 }
 
-/// The stratified mean `Σ W_h · mean_h` of values known to lie in [`lo`, `hi`], with an **approximate** t interval; `None` without strata.
+/// The stratified mean `Σ W_h · mean_h` of values known to lie in [`lo`, `hi`], with an **approximate** t interval;
+/// `None` without strata.
 ///
-/// Its variance is `Σ W_h² (1 - n_h / N_h) s_h² / n_h`, its degrees of freedom Satterthwaite's. A stratum in which all values were equal (or with one trial)
-/// tells nothing of its spread: the share of other values is then taken to be at most the upper Clopper-Pearson end
-/// for 0 of `n_h`, each as far away as the range allows, and that margin is added in quadrature. So equal values
-/// never claim certainty. A stratum all of whose sites were run adds no uncertainty.
+/// Its variance is `Σ W_h² (1 - n_h / N_h) s_h² / n_h`, its degrees of freedom Satterthwaite's. A stratum in which
+/// all values were equal (or with one trial) tells nothing of its spread: the share of other values is then taken to
+/// be at most the upper Clopper-Pearson end for 0 of `n_h`, each as far away as the range allows, and that margin is
+/// added in quadrature. So equal values never claim certainty. A stratum all of whose sites were run adds no
+/// uncertainty.
 ///
 /// Sources: Satterthwaite, Biometrics Bull. 2 (1946), 110-114; Cochran, "Sampling techniques" (1977), section 5.4;
 /// the margins as in [`stratified_share_mover`].
@@ -303,8 +305,8 @@ mod tests {
         }
     }
 
-    /// Nominal 90 %, 2,000 campaigns each; strata where many, few and no trials fail. Both intervals reach it; one of exactly
-    /// 90 % fails with probability 1e-6 each.
+    /// Nominal 90 %, 2,000 campaigns each; strata where many, few and no trials fail. Both intervals reach it; one of
+    /// exactly 90 % fails with probability 1e-6 each.
     #[test]
     fn shares_are_covered() {
         let cases: [&[(f64, f64, u64)]; 4] = [

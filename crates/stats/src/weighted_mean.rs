@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 /// The mean over a fault space of values that were drawn with known, unequal probabilities.
 ///
 /// A site's weight is its share of the space over its probability per draw: `1 / (N q)` for `N` sites of which it is
-/// drawn with probability `q`; or, if a stratum is drawn first, the stratum's weight over its probability. Then the weights average 1. Sites
-/// must be drawn independently, with replacement. For draws without replacement the standard errors here are too
-/// large by the finite-population correction, so the intervals are conservative. Streaming and mergeable.
+/// drawn with probability `q`; or, if a stratum is drawn first, the stratum's weight over its probability. Then the
+/// weights average 1. Sites must be drawn independently, with replacement. For draws without replacement the standard
+/// errors here are too large by the finite-population correction, so the intervals are conservative. Streaming and
+/// mergeable.
 ///
 /// Sources: Hansen and Hurwitz, Ann. Math. Stat. 14 (1943), 333-362; Horvitz and Thompson, J. Am. Stat. Assoc. 47
 /// (1952), 663-685; Hájek's ratio: Särndal, Swensson and Wretman, "Model assisted survey sampling" (1992), section
@@ -45,8 +46,8 @@ impl WeightedMean {
     ///
     /// # Errors
     ///
-    /// [`StatsError::Argument`] if the weight is negative or not finite; [`StatsError::NotFinite`] for the value, or its product with
-    /// the weight.
+    /// [`StatsError::Argument`] if the weight is negative or not finite; [`StatsError::NotFinite`] for the value, or
+    /// its product with the weight.
     pub fn push(&mut self, value: f64, weight: f64) -> Result<(), StatsError> {
         not_negative("the weight", weight)?;
         // A value that is not finite is an error even with weight 0, where the product would be NaN.
@@ -70,8 +71,8 @@ impl WeightedMean {
     /// The Horvitz-Thompson mean, `Σ w x / n`: unbiased; with its t interval. `None` without draws.
     ///
     /// Approximate: with few heavily weighted events it covers less often than it states (86 % for 90 % where two of
-    /// 400 draws are such). Without an event so far the interval has no width ([`Interval::is_degenerate`]) and says nothing: then
-    /// [`WeightedSequence`] is honest.
+    /// 400 draws are such). Without an event so far the interval has no width ([`Interval::is_degenerate`]) and says
+    /// nothing: then [`WeightedSequence`] is honest.
     ///
     /// # Errors
     ///
@@ -92,8 +93,8 @@ impl WeightedMean {
         self.ratio.estimate(confidence, Method::HajekT)
     }
 
-    /// Kish's effective number of draws, `(Σ w)² / Σ w²`: as many equal weights would tell as much about a value that has
-    /// nothing to do with the weights. `None` while the weights sum to 0.
+    /// Kish's effective number of draws, `(Σ w)² / Σ w²`: as many equal weights would tell as much about a value that
+    /// has nothing to do with the weights. `None` while the weights sum to 0.
     #[must_use]
     pub fn effective_draws(&self) -> Option<f64> {
         let squares = self.ratio.weight_squares();
@@ -101,11 +102,12 @@ impl WeightedMean {
     }
 }
 
-/// The betting confidence sequence for the mean of values drawn with unequal probabilities: [`MeanSequence`] on the products of value and
-/// weight, valid at every look, also while no event was seen.
+/// The betting confidence sequence for the mean of values drawn with unequal probabilities: [`MeanSequence`] on the
+/// products of value and weight, valid at every look, also while no event was seen.
 ///
-/// The probabilities of a draw may depend on earlier results, as long as the weight is its own. The range of the products
-/// decides the width: keep the largest weight small, that is, draw nothing with a probability far below its share.
+/// The probabilities of a draw may depend on earlier results, as long as the weight is its own. The range of the
+/// products decides the width: keep the largest weight small, that is, draw nothing with a probability far below its
+/// share.
 ///
 /// Sources: as for [`MeanSequence`] and [`WeightedMean`].
 ///
@@ -144,7 +146,8 @@ impl WeightedSequence {
     ///
     /// # Errors
     ///
-    /// [`StatsError::OutOfRange`] for a value or weight outside its range; it is then left out, and the guarantee is gone.
+    /// [`StatsError::OutOfRange`] for a value or weight outside its range; it is then left out, and the guarantee is
+    /// gone.
     pub fn push(&mut self, value: f64, weight: f64) -> Result<(), StatsError> {
         for (number, lo, hi) in [(value, self.lo, self.hi), (weight, 0.0, self.largest_weight)] {
             if !(lo <= number && number <= hi) {

@@ -7,9 +7,9 @@ use crate::{Interval, Method};
 /// Wilson's score interval for the probability behind `successes` in `trials` independent trials.
 ///
 /// Approximate: its coverage averages the stated confidence but falls below it for some probabilities (for 95 % to
-/// about 84 % where fewer than one success is expected). Narrower than
-/// [`clopper_pearson`](crate::clopper_pearson), which never falls below. Always within [0, 1]; the lower end is exactly 0 without successes and the upper end exactly 1 without failures.
-/// Without trials it is [0, 1].
+/// about 84 % where fewer than one success is expected). Narrower than [`clopper_pearson`](crate::clopper_pearson),
+/// which never falls below. Always within [0, 1]; the lower end is exactly 0 without successes and the upper end
+/// exactly 1 without failures. Without trials it is [0, 1].
 ///
 /// Source: Wilson, "Probable inference, the law of succession, and statistical inference", J. Am. Stat. Assoc. 22
 /// (1927), 209-212.
