@@ -40,6 +40,36 @@ pub enum StatsError {
         /// What could not be represented.
         quantity: &'static str,
     },
+    /// A number that the question needs has no sense.
+    #[error("{name} is {value}; it must be {wanted}")]
+    Argument {
+        /// What the number stands for.
+        name: &'static str,
+        /// The number given.
+        value: f64,
+        /// What it must be.
+        wanted: &'static str,
+    },
+    /// A value lies outside the range that was promised for all of them.
+    #[error("value {index} is {value}, outside the range {lo} to {hi} given for all values")]
+    OutOfRange {
+        /// Position of the value, from 0.
+        index: u64,
+        /// The value itself.
+        value: f64,
+        /// The least value promised.
+        lo: f64,
+        /// The greatest value promised.
+        hi: f64,
+    },
+    /// Two lists that belong together have different lengths.
+    #[error("{left} values against {right}; pairs need as many on both sides")]
+    Lengths {
+        /// How many there are on the first side.
+        left: usize,
+        /// How many there are on the second side.
+        right: usize,
+    },
 }
 
 impl StatsError {
@@ -61,6 +91,26 @@ impl StatsError {
 /// ```
 pub fn check_confidence(confidence: f64) -> Result<(), StatsError> {
     if confidence > 0.0 && confidence < 1.0 { Ok(()) } else { Err(StatsError::Confidence { confidence }) }
+}
+
+/// Checks a number by a rule, and names it if it breaks the rule.
+pub(crate) fn check(
+    holds: bool,
+    name: &'static str,
+    value: f64,
+    wanted: &'static str,
+) -> Result<(), StatsError> {
+    if holds { Ok(()) } else { Err(StatsError::Argument { name, value, wanted }) }
+}
+
+/// Checks that a number is finite and greater than 0.
+pub(crate) fn positive(name: &'static str, value: f64) -> Result<(), StatsError> {
+    check(value.is_finite() && value > 0.0, name, value, "a finite number above 0")
+}
+
+/// Checks that a number is finite and not below 0.
+pub(crate) fn not_negative(name: &'static str, value: f64) -> Result<(), StatsError> {
+    check(value.is_finite() && value >= 0.0, name, value, "a finite number, 0 or above")
 }
 
 /// Passes a finite number on.

@@ -43,8 +43,8 @@ impl Interval {
         self.lo <= value && value <= self.hi
     }
 
-    /// The interval for `(1 - weight) * known + weight * x`, where this one is for `x`: for a mean over all trials, when only
-    /// those of probability `weight` were run and all others are known to give `known`.
+    /// The interval for `(1 - weight) * known + weight * x`, where this one is for `x`: for a mean over all trials,
+    /// when only those of probability `weight` were run and all others are known to give `known`.
     ///
     /// ```
     /// use bitquake_stats::clopper_pearson;
@@ -63,6 +63,16 @@ impl Interval {
     #[must_use]
     pub fn shifted(&self, by: f64) -> Self {
         Self { lo: self.lo + by, hi: self.hi + by, ..*self }
+    }
+
+    /// What this interval and another one share; `None` if they do not meet.
+    ///
+    /// The intersection of all intervals of one confidence sequence so far is again valid at every look. If it is
+    /// empty, the rare event happened that the confidence allows for, or the values broke the assumptions.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        let (lo, hi) = (self.lo.max(other.lo), self.hi.min(other.hi));
+        (lo <= hi).then_some(Self { lo, hi, ..*self })
     }
 
     /// The distance between the ends.
@@ -91,24 +101,91 @@ impl Interval {
 
 /// How the ends of an [`Interval`] were computed.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Method {
     /// Student's t interval for a mean.
     #[serde(rename = "t")]
     StudentT,
     /// The exact (conservative) interval for a share.
-    #[serde(rename = "clopper-pearson")]
     ClopperPearson,
+    /// Wilson's score interval for a share (approximate).
+    Wilson,
+    /// The percentile bootstrap (approximate).
+    BootstrapPercentile,
+    /// The bias-corrected and accelerated bootstrap (approximate).
+    BootstrapBca,
+    /// The hedged betting confidence sequence for a bounded mean: valid at every look.
+    Betting,
+    /// The empirical Bernstein confidence sequence for a bounded mean: valid at every look.
+    EmpiricalBernstein,
+    /// The beta-binomial mixture confidence sequence for a share: valid at every look.
+    BetaBinomialMixture,
+    /// Student's t on the totals of clusters (approximate).
+    ClusterT,
+    /// Clopper-Pearson in every stratum, added up with a union bound (conservative).
+    StratifiedClopperPearson,
+    /// Clopper-Pearson in every stratum, margins added in quadrature (approximate).
+    StratifiedMover,
+    /// Student's t on the stratified variance with Satterthwaite's degrees of freedom (approximate).
+    StratifiedT,
+    /// Student's t on weighted values of a sample with unequal probabilities (approximate).
+    HorvitzThompsonT,
+    /// Student's t on the ratio of weighted values to weights (approximate).
+    HajekT,
 }
 
 impl Method {
-    /// The name in files and reports: `t` or `clopper-pearson`.
+    /// Every method, in the order of the documentation.
+    pub const ALL: [Self; 14] = [
+        Self::StudentT,
+        Self::ClopperPearson,
+        Self::Wilson,
+        Self::BootstrapPercentile,
+        Self::BootstrapBca,
+        Self::Betting,
+        Self::EmpiricalBernstein,
+        Self::BetaBinomialMixture,
+        Self::ClusterT,
+        Self::StratifiedClopperPearson,
+        Self::StratifiedMover,
+        Self::StratifiedT,
+        Self::HorvitzThompsonT,
+        Self::HajekT,
+    ];
+
+    /// The name in files and reports: `t`, `clopper-pearson`, `betting` ...
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::StudentT => "t",
             Self::ClopperPearson => "clopper-pearson",
+            Self::Wilson => "wilson",
+            Self::BootstrapPercentile => "bootstrap-percentile",
+            Self::BootstrapBca => "bootstrap-bca",
+            Self::Betting => "betting",
+            Self::EmpiricalBernstein => "empirical-bernstein",
+            Self::BetaBinomialMixture => "beta-binomial-mixture",
+            Self::ClusterT => "cluster-t",
+            Self::StratifiedClopperPearson => "stratified-clopper-pearson",
+            Self::StratifiedMover => "stratified-mover",
+            Self::StratifiedT => "stratified-t",
+            Self::HorvitzThompsonT => "horvitz-thompson-t",
+            Self::HajekT => "hajek-t",
         }
+    }
+
+    /// Whether the interval keeps its confidence when one looks as often as one likes and stops when it pleases.
+    #[must_use]
+    pub fn is_anytime_valid(self) -> bool {
+        matches!(self, Self::Betting | Self::EmpiricalBernstein | Self::BetaBinomialMixture)
+    }
+
+    /// Whether the width comes from a spread that the values themselves showed, so that equal values give width 0.
+    #[must_use]
+    pub fn trusts_the_spread(self) -> bool {
+        use Method::{BootstrapBca, BootstrapPercentile, ClusterT, HajekT, HorvitzThompsonT, StudentT};
+        matches!(self, StudentT | BootstrapPercentile | BootstrapBca | ClusterT | HorvitzThompsonT | HajekT)
     }
 }
 
@@ -124,7 +201,7 @@ mod tests {
 
     #[test]
     fn serde_and_display_use_the_same_names() {
-        for method in [Method::StudentT, Method::ClopperPearson] {
+        for method in Method::ALL {
             assert_eq!(serde_json::to_string(&method).unwrap(), format!("\"{method}\""));
         }
     }
@@ -135,6 +212,13 @@ mod tests {
         let text = serde_json::to_string(&interval).unwrap();
         assert_eq!(text, r#"{"lo":0.1,"hi":0.3,"confidence":0.95,"method":"clopper-pearson"}"#);
         assert_eq!(serde_json::from_str::<Interval>(&text).unwrap(), interval);
+    }
+
+    #[test]
+    fn intersections_are_what_both_contain() {
+        let interval = |lo, hi| Interval { lo, hi, confidence: 0.9, method: Method::Betting };
+        assert_eq!(interval(0.0, 0.5).intersection(&interval(0.2, 0.9)), Some(interval(0.2, 0.5)));
+        assert_eq!(interval(0.0, 0.1).intersection(&interval(0.2, 0.9)), None);
     }
 
     #[test]

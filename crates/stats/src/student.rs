@@ -50,7 +50,7 @@ pub fn t_interval(summary: &Summary, confidence: f64) -> Result<Option<Interval>
 }
 
 /// The t with P(-t <= T <= t) = `confidence` for `freedom` degrees of freedom.
-fn two_sided_quantile(confidence: f64, freedom: f64) -> f64 {
+pub(crate) fn two_sided_quantile(confidence: f64, freedom: f64) -> f64 {
     if freedom > NEARLY_NORMAL {
         let z = SQRT_2 * erfc_inv(1.0 - confidence);
         return z + (z.powi(3) + z) / (4.0 * freedom);
