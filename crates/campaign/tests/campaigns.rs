@@ -73,6 +73,7 @@ fn stopping_and_resuming_at_random_moments_changes_nothing() {
                 });
             match end.expect("a run") {
                 End::Finished => break,
+                End::OutOfTime { .. } => panic!("there is no time limit"),
                 End::Stopped { missing } => assert_eq!(18 - missing, timeless(&dir).len() as u64),
             }
         }

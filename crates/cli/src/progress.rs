@@ -54,6 +54,14 @@ impl Progress {
                 self.bar.set_message(format!("{label}: accuracy {:.2} % so far", 100.0 * mean));
                 self.bar.inc(1);
             }
+            Event::Look(look) => {
+                let (estimate, half) = (100.0 * look.estimate, 100.0 * look.half_width);
+                let so_far = if look.is_met { "enough after" } else { "so far after" };
+                self.bar.set_message(format!(
+                    "point {}: {estimate:.2} ± {half:.2} %, {so_far} {} trials",
+                    look.point, look.trials
+                ));
+            }
         }
     }
 

@@ -49,6 +49,10 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     show(&rebuild(&dir)?, args.json, output)?;
     match end {
         End::Finished => Ok(()),
+        End::OutOfTime { .. } => {
+            output.note("the time of [run] stop is over; run the same command again to go on");
+            Ok(())
+        }
         End::Stopped { missing } => Err(Failure::stopped(format!(
             "stopped with {missing} trials to go; run the same command again to resume"
         ))),

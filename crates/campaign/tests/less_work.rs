@@ -1,0 +1,194 @@
+//! Campaigns that do less work: reuse, subsets of images, stopping rules; faults in activations and inputs.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use bitquake_campaign::{Campaign, Config, End, Event, Look, RunOptions, Shard, read_config};
+use bitquake_record::{ResultDir, TrialRecord};
+
+fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/fashion-cnn/campaign.toml")
+}
+
+fn config(settings: &[&str]) -> Config {
+    let small = ["data.limit=60", "fault.rates=[1e-5, 1e-4]", "run.trials=8", "run.threads=1"];
+    let all: Vec<String> = small.iter().chain(settings).map(ToString::to_string).collect();
+    read_config(&[example()], &all).expect("a valid campaign")
+}
+
+struct Ran {
+    _temp: tempfile::TempDir,
+    dir: ResultDir,
+    looks: Vec<Look>,
+}
+
+impl Ran {
+    fn records(&self) -> Vec<TrialRecord> {
+        self.dir.trials().expect("records").iter().map(TrialRecord::timeless).collect()
+    }
+}
+
+fn run(settings: &[&str]) -> Ran {
+    let temp = tempfile::tempdir().expect("a folder");
+    let dir = ResultDir::at(temp.path().join("results"));
+    let looks = run_in(&dir, settings, Shard::default());
+    Ran { _temp: temp, dir, looks }
+}
+
+fn run_in(dir: &ResultDir, settings: &[&str], shard: Shard) -> Vec<Look> {
+    let stop = AtomicBool::new(false);
+    let (campaign, model) = Campaign::prepare(config(settings)).expect("a campaign");
+    let mut looks = Vec::new();
+    let end = campaign.run(model, dir, RunOptions { shard, stop: &stop }, |event| {
+        if let Event::Look(look) = event {
+            looks.push(look);
+        }
+    });
+    assert_eq!(end.expect("a run"), End::Finished);
+    looks
+}
+
+/// The records without what rounding may touch.
+fn outcomes(records: &[TrialRecord]) -> Vec<(u64, u64, u64, u64, String)> {
+    let of = |t: &TrialRecord| (t.faults, t.correct, t.golden_mismatch, t.nonfinite, t.pattern.clone());
+    records.iter().map(of).collect()
+}
+
+#[test]
+fn reuse_can_be_switched_off_and_changes_no_outcome() {
+    for settings in [
+        &["fault.rates=[1e-6, 1e-5]"][..],
+        &["fault.counts=[1]", "run.trials=30"],
+        &["fault.target=activations", "fault.counts=[1]"],
+        &["fault.target=activations", "fault.rates=[1e-4]", "fault.persistence=permanent"],
+    ] {
+        let with = |extra: &[&'static str]| run(&[settings, extra].concat()).records();
+        let plain = with(&["run.reuse={ prefix = false, reconvergence = false }"]);
+        assert_eq!(outcomes(&with(&[])), outcomes(&plain), "{settings:?}");
+        assert_eq!(outcomes(&with(&["run.reuse.reconvergence=false"])), outcomes(&plain), "{settings:?}");
+        let little_memory = with(&["run.reuse.memory_mb=0"]);
+        assert_eq!(little_memory, with(&[]), "what is kept changes no bit: {settings:?}");
+    }
+}
+
+#[test]
+fn faults_in_activations_are_of_their_image() {
+    let transient = run(&["fault.target=activations", "fault.counts=[1]", "fault.ops=['Relu']"]);
+    for trial in transient.records() {
+        assert_eq!((trial.faults, trial.images), (60, 60), "one flip for each image");
+        assert!(trial.masked.expect("counted") > 10, "a zero hardly feels a flip: {trial:?}");
+        assert!(trial.by_tensor.keys().all(|name| name.contains("elu")), "{:?}", trial.by_tensor);
+    }
+    let permanent =
+        run(&["fault.target=activations", "fault.counts=[1]", "fault.persistence=permanent"]).records();
+    for trial in &permanent {
+        assert_eq!((trial.by_tensor.len(), trial.by_bit.len()), (1, 1), "one site for all images: {trial:?}");
+        assert_eq!(trial.faults, 60);
+    }
+    let stuck = ["fault.target=activations", "fault.counts=[1]", "fault.model=stuck-at-0", "fault.bits=sign"];
+    for trial in run(&stuck).records() {
+        assert_eq!(trial.faults + trial.dormant, 60, "a stuck bit is a fault or dormant");
+        assert_eq!(trial.to_one, 0);
+    }
+}
+
+#[test]
+fn inputs_and_weights_together() {
+    let inputs = run(&["fault.target=inputs", "fault.rates=[1e-3]"]).records();
+    // 60 images of 784 words of 32 bits: 1505 flips expected, standard deviation 39.
+    assert!(inputs.iter().all(|trial| (1250..1760).contains(&trial.faults)), "six standard deviations");
+    assert!(inputs.iter().any(|trial| trial.nonfinite + trial.golden_mismatch > 0));
+    let weights = run(&[]).records();
+    let both = run(&["fault.also={ target = 'inputs', counts = [2] }"]).records();
+    for (both, weights) in both.iter().zip(&weights) {
+        assert_eq!(both.faults, weights.faults + 120, "the faults of the weights are the same");
+        assert_ne!(both.pattern, weights.pattern);
+    }
+}
+
+#[test]
+fn faults_in_values_do_not_depend_on_threads_or_shards() {
+    let settings = ["fault.target=activations", "fault.rates=[1e-5, 1e-4]", "run.images=30"];
+    let plain = run(&settings).records();
+    assert_eq!(plain, run(&[&settings[..], &["run.threads=3"]].concat()).records());
+    let temp = tempfile::tempdir().expect("a folder");
+    let dir = ResultDir::at(temp.path());
+    for index in [1, 0] {
+        run_in(&dir, &settings, Shard { index, count: 2 });
+    }
+    let sharded: Vec<_> = dir.trials().expect("records").iter().map(TrialRecord::timeless).collect();
+    assert_eq!(plain, sharded);
+}
+
+#[test]
+fn a_subset_of_the_images_gives_its_part_of_the_whole() {
+    let subset = run(&["run.images=20"]).records();
+    assert!(subset.iter().all(|trial| trial.images == 20 && trial.clean.is_some()));
+    let whole = run(&[]).records();
+    for (subset, whole) in subset.iter().zip(&whole) {
+        assert_eq!((subset.faults, &subset.pattern), (whole.faults, &whole.pattern));
+        assert!(subset.golden_mismatch <= whole.golden_mismatch);
+        assert!(whole.clean.is_none());
+    }
+}
+
+#[test]
+fn a_rule_stops_where_it_looks_whatever_the_threads_and_interruptions() {
+    let rule = ["fault.rates=[1e-7, 1e-5]", "run.images=10", "run.stop={ half_width = 0.08, max_trials = 400 }"];
+    let plain = run(&rule);
+    let (records, last) = (plain.records(), plain.looks.last().expect("a look"));
+    assert!(last.is_met && last.half_width <= 0.08, "{last:?}");
+    assert!(plain.looks.iter().filter(|look| look.is_met).count() == 2, "{:?}", plain.looks);
+    assert_eq!(records.iter().filter(|trial| trial.point == 1).count() as u64, last.trials);
+    assert_eq!(records, run(&[&rule[..], &["run.threads=4"]].concat()).records());
+
+    // A run that is cut short after some trials, and again, ends with the same records.
+    let temp = tempfile::tempdir().expect("a folder");
+    let dir = ResultDir::at(temp.path());
+    loop {
+        let stop = AtomicBool::new(false);
+        let (campaign, model) = Campaign::prepare(config(&rule)).expect("a campaign");
+        let mut left = 37;
+        let end = campaign.run(model, &dir, RunOptions { shard: Shard::default(), stop: &stop }, |event| {
+            if let Event::Trial(_) = event {
+                left -= 1;
+                stop.store(left <= 0, std::sync::atomic::Ordering::Relaxed);
+            }
+        });
+        if end.expect("a run") == End::Finished {
+            break;
+        }
+    }
+    let resumed: Vec<_> = dir.trials().expect("records").iter().map(TrialRecord::timeless).collect();
+    assert_eq!(records, resumed);
+    // Once met it is met: nothing runs again.
+    assert_eq!(run_in(&dir, &rule, Shard::default()), []);
+}
+
+#[test]
+fn zeros_alone_never_satisfy_a_relative_rule() {
+    let rule = ["fault.rates=[1e-12]", "run.images=5", "run.stop={ relative = 0.5, metric = 'golden_mismatch', max_trials = 64 }"];
+    let ran = run(&rule);
+    assert!(ran.looks.iter().all(|look| !look.is_met && look.estimate == 0.0 && look.half_width > 0.0));
+    assert_eq!(ran.records().len(), 64);
+}
+
+#[test]
+fn a_pilot_settles_the_images_once() {
+    let rule = ["fault.rates=[1e-5]", "run.images=auto", "run.stop={ half_width = 0.1, max_trials = 100 }", "data.limit=400"];
+    let ran = run(&rule);
+    let golden = ran.dir.golden().expect("a file").expect("a golden run");
+    assert!(golden.images_settled);
+    let images = golden.points[0].images.unwrap_or(400);
+    assert!(ran.records().iter().all(|trial| trial.images == images));
+}
+
+#[test]
+fn models_that_are_no_classifiers_are_judged_by_distance() {
+    let ran = run(&["outcome={ distance = 'rel_l2', threshold = 0.1 }", "fault.rates=[1e-4]"]);
+    for trial in ran.records() {
+        let distance = trial.distance.expect("a distance");
+        assert!(distance.exceeded <= trial.images && trial.correct == 0 && trial.sdc5.is_none());
+    }
+    assert!(ran.records().iter().any(|trial| trial.failures() > 0));
+}
