@@ -76,7 +76,9 @@ impl Campaign {
         for (place, exposure) in self.exposures.iter().enumerate() {
             match exposure.target {
                 Target::Weights => drop(self.draw(point, 0)?),
-                _ => drop(exposure.models[point as usize].sampler(&exposure.space)?.draw(&self.key(place, 0))?),
+                _ => drop(
+                    exposure.models[point as usize].sampler(&exposure.space)?.draw(&self.key(place, 0))?,
+                ),
             }
         }
         Ok(())
@@ -119,17 +121,14 @@ impl Campaign {
 
     /// When outputs count as failed, for models that are no classifiers.
     pub(crate) fn distance(&self) -> Option<DistanceRule> {
-        self.config.outcome.map(|outcome| DistanceRule { measure: outcome.distance, threshold: outcome.threshold })
+        self.config
+            .outcome
+            .map(|outcome| DistanceRule { measure: outcome.distance, threshold: outcome.threshold })
     }
 
     /// The most trials that a point may get.
     pub(crate) fn most_trials(&self) -> u64 {
         self.config.run.most_trials()
-    }
-
-    /// How many trials of a point go to a worker at once.
-    pub(crate) fn group(&self, _images: Option<u64>) -> usize {
-        1
     }
 
     /// What makes this campaign this campaign.
@@ -248,7 +247,12 @@ impl Campaign {
             memory: self.config.storage.to_string(),
             check_bits: self.memory.check_bits(),
             bits: self.exposures.iter().map(|exposure| exposure.space.bits()).sum(),
-            tensors: self.exposures.iter().flat_map(|exposure| exposure.space.tensors()).map(tensor).collect(),
+            tensors: self
+                .exposures
+                .iter()
+                .flat_map(|exposure| exposure.space.tensors())
+                .map(tensor)
+                .collect(),
         }
     }
 }

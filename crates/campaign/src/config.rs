@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf, absolute};
 
 use bitquake_data::DataConfig;
-use bitquake_record::DistanceMeasure;
 use bitquake_quant::{Family, Quantizer, QuantizerSpec};
+use bitquake_record::DistanceMeasure;
 use bitquake_storage::StorageSpec;
 use serde::{Deserialize, Serialize};
 use toml::Table;

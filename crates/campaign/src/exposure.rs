@@ -119,13 +119,14 @@ fn values(
     }
     fn candidate<'a>(activation: &&'a Activation) -> Candidate<'a> {
         Candidate {
-        name: &activation.value.name,
-        format: Format::F32,
-        elements: activation.value.elements() as u64,
-        by_name_only: false,
+            name: &activation.value.name,
+            format: Format::F32,
+            elements: activation.value.elements() as u64,
+            by_name_only: false,
         }
     }
-    let selector = Selector::new(config.select()).map_err(|error| wrong(format!("[fault] select: {error}")))?;
+    let selector =
+        Selector::new(config.select()).map_err(|error| wrong(format!("[fault] select: {error}")))?;
     let bits: BitSelection = config.bits().map_err(wrong)?;
     let candidates: Vec<Candidate<'_>> = meant.iter().map(candidate).collect();
     let space = FaultSpace::select(candidates, &selector, bits)?;

@@ -314,7 +314,9 @@ impl FaultConfig {
     fn check_target(&self) -> Result<(), String> {
         let target = self.target();
         if self.persistence.is_some() && target == Target::Weights {
-            return Err("[fault] persistence is of activations and inputs; stored faults last the whole trial".into());
+            return Err(
+                "[fault] persistence is of activations and inputs; stored faults last the whole trial".into(),
+            );
         }
         if self.ops.is_some() && target != Target::Activations {
             return Err("[fault] ops goes with target = \"activations\"".into());

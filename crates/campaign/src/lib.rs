@@ -18,11 +18,11 @@ mod rounds;
 mod run;
 mod run_config;
 mod set_up;
+mod shape_config;
 mod shard;
 mod tally;
 mod value_faults;
 mod worker;
-mod shape_config;
 
 pub use campaign::{Campaign, Trial, candidates, pattern_digest};
 pub use chip_config::{ChipConfig, OffsetConfig, RandomOffset, SyntheticConfig};
@@ -31,9 +31,7 @@ pub use error::CampaignError;
 pub use exposure::{Persistence, Target};
 pub use fault_config::{FaultConfig, LengthConfig, ProtectConfig, RegionConfig, ValueConfig};
 pub use identity::Identity;
-pub use run_config::{
-    ImagesConfig, ImagesRule, ReuseConfig, RunConfig, SamplingConfig, StopConfig,
-};
 pub use run::{End, Event, Look, RunOptions};
-pub use shard::{Shard, ShardError};
+pub use run_config::{ImagesConfig, ImagesRule, ReuseConfig, RunConfig, SamplingConfig, StopConfig};
 pub use shape_config::{EffectConfig, PatternFile, ShapeConfig, SizeConfig, ValueEffect};
+pub use shard::{Shard, ShardError};

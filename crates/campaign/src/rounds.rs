@@ -77,7 +77,7 @@ impl Rounds {
             trials: own(campaign.most_trials()),
             looked: 0,
             is_over: false,
-            group: campaign.group(plan.images),
+            group: campaign.group(plan.point, plan.images),
         };
         let points: Vec<Point> = golden.points.iter().map(point).collect();
         let rule = match &config.stop {
@@ -206,7 +206,12 @@ fn rule_error(error: bitquake_stats::StatsError) -> CampaignError {
 }
 
 impl Rule {
-    fn new(config: &StopConfig, confidence: f64, shard: Shard, golden: &Golden) -> Result<Self, CampaignError> {
+    fn new(
+        config: &StopConfig,
+        confidence: f64,
+        shard: Shard,
+        golden: &Golden,
+    ) -> Result<Self, CampaignError> {
         let metric = METRICS.iter().find(|metric| metric.name == config.metric);
         let metric = metric.ok_or_else(|| {
             CampaignError::config("campaign", format!("[run] stop: metric `{}` is not known", config.metric))
@@ -236,9 +241,8 @@ impl Rule {
         let sequence = &self.sequences[place];
         let interval = sequence.interval(self.stop.confidence).map_err(rule_error)?;
         let mut estimate = sequence.mean().unwrap_or(f64::NAN);
-        let mut interval = interval.ok_or_else(|| {
-            CampaignError::config("campaign", "[run] stop: nothing to look at".to_owned())
-        })?;
+        let mut interval = interval
+            .ok_or_else(|| CampaignError::config("campaign", "[run] stop: nothing to look at".to_owned()))?;
         if let (Some(weight), Some(clean)) = (point.plan.weight, self.metric.of_golden(&self.golden)) {
             estimate = bitquake_stats::weighted(estimate, weight, clean);
             interval = interval.weighted(weight, clean);

@@ -101,7 +101,9 @@ impl Campaign {
         let mut appender = Appender::open(dir, options.shard.index)?;
         let mut evaluators = self.evaluators(model)?;
         let (golden, mut file) = self.prove(&mut evaluators[0], dir, before)?;
-        let workers = evaluators.into_iter().map(|evaluator| Worker::new(self, evaluator, &golden));
+        let splicer = self.splicer(&evaluators[0]);
+        let worker = |evaluator| Worker::new(self, evaluator, &golden, splicer.as_ref());
+        let workers = evaluators.into_iter().map(worker);
         let mut workers = workers.collect::<Result<Vec<_>, _>>()?;
         self.settle_images(&mut workers, &mut file)?;
         dir.write_golden(&resolved_toml(self.config())?, &file)?;

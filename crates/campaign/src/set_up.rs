@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bitquake_engine::{
     ChainPlan, CutRequest, DistanceJudge, Evaluator, Exposure as Hits, Golden, GoldenRun, Measure, Model,
-    Runtime, SelfCheckError, Threads, check_reuse, check_values, self_check,
+    Runtime, SelfCheckError, Splicer, Threads, check_reuse, check_values, self_check,
 };
 use bitquake_fault::FaultPattern;
 use bitquake_record as record;
@@ -16,12 +16,19 @@ use crate::campaign::Campaign;
 use crate::error::CampaignError;
 use crate::exposure::{Exposure, Target};
 use crate::identity::hex;
+use crate::run_config::{ImagesConfig, ImagesRule};
 
 /// Models up to this size get one evaluator a thread, larger ones one evaluator with all threads.
 ///
 /// One evaluator a thread leaves no core waiting for another and was the faster way for every small network measured; but
 /// each holds a copy of the model.
 const MODEL_BYTES_A_THREAD: usize = 32 << 20;
+/// Trials with more images build a session of their faulty model: that is cheaper then.
+const MOST_IMAGES: u64 = 32;
+/// Likewise trials with more faults.
+const MOST_FAULTS: f64 = 8.0;
+/// Rows of trials that are run together.
+const ROWS: u64 = 256;
 /// Faults to expect where nothing is known: so many that no part of the network is spared.
 const MANY: f64 = 1e6;
 
@@ -63,13 +70,54 @@ impl Campaign {
             return Ok(ChainPlan::whole(model, self.data().image_shape()));
         }
         let exposure = self.weights().filter(|_| reuse).map(|exposure| self.hits(exposure));
-        let request = CutRequest { links: 1, exposure: exposure.unwrap_or_default(), values, ..CutRequest::default() };
+        let points = 0..self.config().fault.amounts().len();
+        let around = match self.weights() {
+            Some(weights) if points.into_iter().any(|point| self.splices(point)) => names(weights),
+            _ => Vec::new(),
+        };
+        let request = CutRequest { links: 1, exposure: exposure.unwrap_or_default(), values, around };
         match ChainPlan::new(model, self.data(), &request) {
             Err(error) if request.values.is_empty() && error.is_refusal() => {
                 // A graph that cannot be cut is run in one piece: slower, and the same results.
                 Ok(ChainPlan::whole(model, self.data().image_shape()))
             }
             plan => Ok(plan?),
+        }
+    }
+
+    /// Whether the trials of a point are run together, each with faulty weights of its own in its rows: few images and few
+    /// faults, in weights alone.
+    fn splices(&self, point: usize) -> bool {
+        let run = &self.config().run;
+        let images = match run.images {
+            ImagesConfig::Number(images) => images.min(self.data().len() as u64),
+            ImagesConfig::Named(ImagesRule::All) => self.data().len() as u64,
+            ImagesConfig::Named(ImagesRule::Auto) => 1,
+        };
+        let Some(exposure) = self.weights().filter(|_| self.values().is_none()) else { return false };
+        let faults = self.expected_of_one(&exposure.space, &exposure.models[point]);
+        // With at_least = 1 there is one fault, and seldom more.
+        let faults =
+            faults.map(|faults| if self.config().fault.at_least.is_some() { faults + 1.0 } else { faults });
+        run.reuse.splice
+            && run.reuse.prefix
+            && images <= MOST_IMAGES
+            && faults.is_some_and(|faults| faults <= MOST_FAULTS)
+    }
+
+    /// What splices, if trials of any point are run together.
+    pub(crate) fn splicer(&self, evaluator: &Evaluator<'_>) -> Option<Splicer> {
+        let splices = (0..self.config().fault.amounts().len()).any(|point| self.splices(point));
+        splices.then(|| Splicer::new(evaluator.model(), evaluator.plan()))
+    }
+
+    /// How many trials of a point go to a worker at once.
+    pub(crate) fn group(&self, point: u32, images: Option<u64>) -> usize {
+        let images = images.unwrap_or(self.data().len() as u64).max(1);
+        if images <= MOST_IMAGES && self.splices(point as usize) {
+            (ROWS / images).max(1) as usize
+        } else {
+            1
         }
     }
 
@@ -105,8 +153,8 @@ impl Campaign {
         }
         let batch = evaluator.batch();
         let links = evaluator.plan().links() as u64;
-        let file =
-            before.map_or_else(|| self.golden_record(&golden.golden, outputs, (batch, links), seconds), Ok)?;
+        let file = before
+            .map_or_else(|| self.golden_record(&golden.golden, outputs, (batch, links), seconds), Ok)?;
         Ok((golden, file))
     }
 
@@ -174,9 +222,13 @@ impl Campaign {
     }
 }
 
+/// The tensors or values of an exposure; parts of a tensor, such as its scales, count as the tensor.
 fn names(exposure: &Exposure) -> Vec<String> {
-    debug_assert!(exposure.target != Target::Weights);
-    exposure.space.tensors().iter().map(|tensor| tensor.name.clone()).collect()
+    let name = |tensor: &bitquake_fault::SpaceTensor| match exposure.target {
+        Target::Weights => tensor.name.split('@').next().unwrap_or_default().to_owned(),
+        _ => tensor.name.clone(),
+    };
+    exposure.space.tensors().iter().map(name).collect()
 }
 
 fn distance_judge(rule: record::DistanceRule) -> DistanceJudge {

@@ -1,8 +1,11 @@
 //! Evaluating trials.
 
+use std::cell::RefCell;
 use std::time::Instant;
 
-use bitquake_engine::{EngineError, Evaluator, GoldenRun, NoFaults, Outcome};
+use bitquake_engine::{
+    EngineError, Evaluator, GoldenRun, NoFaults, Outcome, SpliceMemory, SplicedFaults, SplicedRows, Splicer,
+};
 use bitquake_fault::{FaultPattern, Sampler};
 use bitquake_record::{Amount, CleanRecord, DistanceRecord, Extent, SiteRecord, TrialRecord};
 use bitquake_sample::{PartKey, subset_of};
@@ -30,6 +33,17 @@ pub(crate) struct Worker<'c> {
     pub(crate) golden: &'c GoldenRun,
     /// Of each point, for faults in values.
     samplers: Vec<Sampler<'c>>,
+    splicer: Option<&'c Splicer>,
+    memory: Option<RefCell<SpliceMemory>>,
+}
+
+/// A trial whose faults are to be spliced.
+struct Spliced {
+    /// Its place in the group.
+    place: usize,
+    trial: Trial,
+    tally: Tally,
+    faults: SplicedFaults,
 }
 
 impl<'c> Worker<'c> {
@@ -37,6 +51,7 @@ impl<'c> Worker<'c> {
         campaign: &'c Campaign,
         evaluator: Evaluator<'c>,
         golden: &'c GoldenRun,
+        splicer: Option<&'c Splicer>,
     ) -> Result<Self, CampaignError> {
         let samplers = match campaign.values() {
             None => Vec::new(),
@@ -45,12 +60,70 @@ impl<'c> Worker<'c> {
                 exposure.models.iter().map(sampler).collect::<Result<_, _>>()?
             }
         };
-        Ok(Self { campaign, evaluator, golden, samplers })
+        let memory = splicer.map(|splicer| SpliceMemory::new(splicer, evaluator.model())).transpose()?;
+        Ok(Self { campaign, evaluator, golden, samplers, splicer, memory: memory.map(RefCell::new) })
     }
 
-    /// Runs a group of trials.
+    /// Runs a group of trials: together, each with its own faulty weights spliced into its rows, where that can be done.
     pub(crate) fn run(&mut self, jobs: Vec<Job>) -> Result<Vec<TrialRecord>, CampaignError> {
-        jobs.into_iter().map(|job| self.trial(job)).collect()
+        let Some(splicer) = self.splicer.filter(|_| jobs.len() > 1) else {
+            return jobs.into_iter().map(|job| self.trial(job)).collect();
+        };
+        let start = Instant::now();
+        let mut together = Vec::with_capacity(jobs.len());
+        let mut alone = Vec::new();
+        for (place, &job) in jobs.iter().enumerate() {
+            let Some((trial, tally)) = self.stored(job)? else { continue };
+            match splicer.faults(&trial.seen)? {
+                Some(faults) => together.push(Spliced { place, trial, tally, faults }),
+                None => alone.push(place),
+            }
+        }
+        let mut records: Vec<(usize, TrialRecord)> = match self.spliced(splicer, &jobs, together)? {
+            Some(records) => records,
+            None => {
+                alone = (0..jobs.len()).collect();
+                Vec::new()
+            }
+        };
+        let seconds = start.elapsed().as_secs_f64() / records.len().max(1) as f64;
+        records.iter_mut().for_each(|(_, record)| record.seconds = seconds);
+        for place in alone {
+            records.push((place, self.trial(jobs[place])?));
+        }
+        records.sort_unstable_by_key(|(place, _)| *place);
+        Ok(records.into_iter().map(|(_, record)| record).collect())
+    }
+
+    /// Runs trials together; none if the engine fails, for then it must be seen whose faults it cannot stand.
+    fn spliced(
+        &mut self,
+        splicer: &Splicer,
+        jobs: &[Job],
+        trials: Vec<Spliced>,
+    ) -> Result<Option<Vec<(usize, TrialRecord)>>, CampaignError> {
+        let (mut images, mut groups, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        for (group, trial) in trials.iter().enumerate() {
+            let own = self.campaign.images_of(jobs[trial.place]);
+            groups.extend(std::iter::repeat_n(group, own.len()));
+            rows.extend(std::iter::repeat_n(&trial.faults, own.len()));
+            images.extend(own);
+        }
+        let Some(memory) = &self.memory else { return Ok(None) };
+        let rows = SplicedRows { splicer, rows, memory };
+        let none = FaultPattern::empty();
+        let ran = self.evaluator.judge_groups(&images, &groups, trials.len(), &none, &rows, self.golden);
+        let outcomes = match ran {
+            Ok(outcomes) => outcomes,
+            Err(error) if error.is_refusal() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let records =
+            trials.into_iter().zip(outcomes).map(|(Spliced { place, trial, tally, .. }, outcome)| {
+                let pattern = digest(Some(&trial), None);
+                (place, TrialRecord { pattern, ..self.record(jobs[place], Some(trial), tally, &outcome) })
+            });
+        Ok(Some(records.collect()))
     }
 
     /// Runs one trial.
@@ -65,7 +138,8 @@ impl<'c> Worker<'c> {
             Some((faults, _)) => self.evaluator.judge(&images, &pattern, faults, self.golden)?,
         };
         let mut tally = stored.as_ref().map(|(_, tally)| tally.clone()).unwrap_or_default();
-        let digest = digest(stored.as_ref().map(|(trial, _)| trial), values.as_ref().map(|(_, digest)| digest));
+        let digest =
+            digest(stored.as_ref().map(|(trial, _)| trial), values.as_ref().map(|(_, digest)| digest));
         if let Some((faults, _)) = values {
             tally.merge(&faults.into_tally());
         }

@@ -28,7 +28,10 @@ fn what_is_wrong_is_named() {
         ("fault.length=3", "model `bit-flip` does not take it"),
         ("fault.model=brust", "[fault] model = \"brust\" is not known; known: bit-flip"),
         ("fault.model=burst", "needs length"),
-        ("fault.target=memory", "unknown variant `memory`, expected one of `weights`, `activations`, `inputs`"),
+        (
+            "fault.target=memory",
+            "unknown variant `memory`, expected one of `weights`, `activations`, `inputs`",
+        ),
         ("fault.persistence=permanent", "persistence is of activations and inputs"),
         ("fault.ops=['Relu']", "ops goes with target"),
         ("fault.also={ rates = [0.1] }", "one of the two targets is weights"),

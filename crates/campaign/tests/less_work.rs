@@ -72,6 +72,21 @@ fn reuse_can_be_switched_off_and_changes_no_outcome() {
 }
 
 #[test]
+fn spliced_trials_come_out_as_those_run_alone() {
+    for settings in [
+        &["fault.counts=[1, 3]", "run.images=4", "run.trials=150"][..],
+        &["fault.counts=[1]", "run.images=1", "run.trials=300", "storage={ family = 'symmetric', bits = 8 }"],
+        &["fault.rates=[1e-7, 1e-4]", "run.images=3", "fault.at_least=1", "run.trials=80"],
+    ] {
+        let spliced = run(settings).records();
+        let alone = run(&[settings, &["run.reuse.splice=false"]].concat()).records();
+        assert_eq!(outcomes(&spliced), outcomes(&alone), "{settings:?}");
+        assert!(spliced.iter().any(|trial| trial.masked < Some(trial.images)));
+        assert_eq!(spliced, run(&[settings, &["run.threads=3"]].concat()).records());
+    }
+}
+
+#[test]
 fn faults_in_activations_are_of_their_image() {
     let transient = run(&["fault.target=activations", "fault.counts=[1]", "fault.ops=['Relu']"]);
     for trial in transient.records() {
@@ -134,7 +149,8 @@ fn a_subset_of_the_images_gives_its_part_of_the_whole() {
 
 #[test]
 fn a_rule_stops_where_it_looks_whatever_the_threads_and_interruptions() {
-    let rule = ["fault.rates=[1e-7, 1e-5]", "run.images=10", "run.stop={ half_width = 0.08, max_trials = 400 }"];
+    let rule =
+        ["fault.rates=[1e-7, 1e-5]", "run.images=10", "run.stop={ half_width = 0.08, max_trials = 400 }"];
     let plain = run(&rule);
     let (records, last) = (plain.records(), plain.looks.last().expect("a look"));
     assert!(last.is_met && last.half_width <= 0.08, "{last:?}");
@@ -167,7 +183,11 @@ fn a_rule_stops_where_it_looks_whatever_the_threads_and_interruptions() {
 
 #[test]
 fn zeros_alone_never_satisfy_a_relative_rule() {
-    let rule = ["fault.rates=[1e-12]", "run.images=5", "run.stop={ relative = 0.5, metric = 'golden_mismatch', max_trials = 64 }"];
+    let rule = [
+        "fault.rates=[1e-12]",
+        "run.images=5",
+        "run.stop={ relative = 0.5, metric = 'golden_mismatch', max_trials = 64 }",
+    ];
     let ran = run(&rule);
     assert!(ran.looks.iter().all(|look| !look.is_met && look.estimate == 0.0 && look.half_width > 0.0));
     assert_eq!(ran.records().len(), 64);
@@ -175,7 +195,12 @@ fn zeros_alone_never_satisfy_a_relative_rule() {
 
 #[test]
 fn a_pilot_settles_the_images_once() {
-    let rule = ["fault.rates=[1e-5]", "run.images=auto", "run.stop={ half_width = 0.1, max_trials = 100 }", "data.limit=400"];
+    let rule = [
+        "fault.rates=[1e-5]",
+        "run.images=auto",
+        "run.stop={ half_width = 0.1, max_trials = 100 }",
+        "data.limit=400",
+    ];
     let ran = run(&rule);
     let golden = ran.dir.golden().expect("a file").expect("a golden run");
     assert!(golden.images_settled);

@@ -71,6 +71,9 @@ pub enum EngineError {
         /// Which image, which label.
         message: String,
     },
+    /// What a faulty weight reaches could not be computed.
+    #[error(transparent)]
+    Direct(#[from] crate::direct::DirectError),
     /// The pattern does not fit the model.
     #[error(transparent)]
     Pattern(#[from] PatternError),

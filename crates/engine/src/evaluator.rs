@@ -216,24 +216,45 @@ impl<'d> Evaluator<'d> {
         faults: &dyn RowFaults,
         golden: &GoldenRun,
     ) -> Result<Outcome, EngineError> {
-        let judge = Arc::clone(&self.judge);
-        let labels = self.data.labels();
-        let mut outcome = Outcome::default();
-        let run = self.run(images, pattern, faults, golden, &mut |row, output| {
-            let image = images[row] as usize;
-            match (golden.golden.image(image, label(labels, image)), output) {
-                (Some(golden), Some(output)) => outcome.add(&*judge, output, golden),
-                (Some(golden), None) => outcome.add_masked(&*judge, golden),
-                (None, _) => {}
-            }
-        });
-        match run {
-            Ok(()) => Ok(outcome),
+        let one = vec![0; images.len()];
+        match self.judge_groups(images, &one, 1, pattern, faults, golden) {
+            Ok(outcomes) => Ok(outcomes[0]),
             Err(error) if error.is_refusal() => {
                 Ok(Outcome::all_due(images.iter().map(|&image| &golden.golden.predictions[image as usize])))
             }
             Err(other) => Err(other),
         }
+    }
+
+    /// The same for several groups of rows at once, each with an outcome of its own: row `r` is of group `groups[r]`, below
+    /// `count`.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run): when the engine fails, no group has an outcome.
+    ///
+    /// # Panics
+    /// For an image that the data set does not have, or a group that does not exist.
+    pub fn judge_groups(
+        &mut self,
+        images: &[u32],
+        groups: &[usize],
+        count: usize,
+        pattern: &FaultPattern,
+        faults: &dyn RowFaults,
+        golden: &GoldenRun,
+    ) -> Result<Vec<Outcome>, EngineError> {
+        let judge = Arc::clone(&self.judge);
+        let labels = self.data.labels();
+        let mut outcomes = vec![Outcome::default(); count];
+        self.run(images, pattern, faults, golden, &mut |row, output| {
+            let (image, outcome) = (images[row] as usize, &mut outcomes[groups[row]]);
+            match (golden.golden.image(image, label(labels, image)), output) {
+                (Some(golden), Some(output)) => outcome.add(&*judge, output, golden),
+                (Some(golden), None) => outcome.add_masked(&*judge, golden),
+                (None, _) => {}
+            }
+        })?;
+        Ok(outcomes)
     }
 
     /// Runs all images with a pattern's faults in the weights.

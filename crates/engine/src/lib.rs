@@ -9,8 +9,8 @@
 //! hides infinities, and a campaign is about those.
 
 mod chain;
-mod distance;
 mod direct;
+mod distance;
 mod error;
 mod evaluator;
 mod judge;
@@ -21,11 +21,15 @@ mod prediction;
 mod runtime;
 mod self_check;
 mod softmax;
+mod splice;
 mod sum;
 
-pub use chain::{Activation, ChainPlan, CutRequest, Exposure, GoldenRun, NoFaults, RowFaults, RowValues, Stop, Value, activations};
-pub use distance::{Distance, Distances, Extent, Measure};
+pub use chain::{
+    Activation, ChainPlan, CutRequest, Exposure, GoldenRun, NoFaults, RowFaults, RowValues, Stop, Value,
+    activations,
+};
 pub use direct::{DirectError, DirectNode, Operand, Scratch, StoredValues, Touched};
+pub use distance::{Distance, Distances, Extent, Measure};
 pub use error::EngineError;
 pub use evaluator::{DISABLED_OPTIMISERS, EachRow, Evaluator, Threads};
 pub use judge::{ClassifierJudge, DistanceJudge, GoldenImage, Judge, Verdict};
@@ -33,3 +37,4 @@ pub use model::Model;
 pub use outcome::{CleanOutcome, Golden, Outcome, OutputKind, Prediction};
 pub use runtime::{RUNTIME_VERSION, Runtime};
 pub use self_check::{SelfCheckError, check_reuse, check_values, self_check};
+pub use splice::{SpliceMemory, SplicedFaults, SplicedRows, Splicer};

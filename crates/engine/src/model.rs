@@ -1,8 +1,10 @@
 //! A model that classifies images.
 
+use std::sync::Arc;
+
 use bitquake_bits::Format;
 use bitquake_graph::Graph;
-use bitquake_tensors::onnx::{Dim, ValueInfo};
+use bitquake_tensors::onnx::{Dim, OnnxGraph, ValueInfo};
 use bitquake_tensors::{Dtype, EngineImage, LENT_FROM, TensorFile, TensorInfo, TensorsError};
 
 use crate::error::EngineError;
@@ -25,6 +27,8 @@ pub struct Model {
     pub(crate) output: String,
     pub(crate) kind: OutputKind,
     tensors: Vec<TensorInfo>,
+    /// The main graph.
+    pub(crate) graph: Arc<OnnxGraph>,
 }
 
 /// The batch size that the input fixes, if it does, and the dimensions of one image.
@@ -79,9 +83,10 @@ impl Model {
         let kind =
             if graph.output_is_probabilities() { OutputKind::Probabilities } else { OutputKind::Logits };
         let (input, tensors) = (input.name.clone(), file.tensors().to_vec());
+        let graph = Arc::new(graph.main().clone());
         let image = file.into_engine_image_lending(from);
         let image = image.map_err(|error: TensorsError| unsupported(error.to_string()))?;
-        Ok(Self { file: name, image, input, dims, fixed_batch, output, kind, tensors })
+        Ok(Self { file: name, image, input, dims, fixed_batch, output, kind, tensors, graph })
     }
 
     /// Everything the model stores, in file order.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bitquake_bits::{BitSelection, WordStore};
 use bitquake_data::Dataset;
-use bitquake_engine::{EngineError, Evaluator, Model, Threads, self_check};
+use bitquake_engine::{EngineError, Evaluator, Model, RowFaults, RowValues, Stop, Threads, self_check};
 use bitquake_fault::{Candidate, FaultPattern, FaultSpace, Hits, Selector};
 use bitquake_graph::build::{AttrValue, BuildDim, ElemType, ModelBuilder, TensorSpec, resnet20};
 use bitquake_sample::{Rate, StreamKey};
@@ -168,6 +168,19 @@ fn weights_at_odd_places() -> Tested {
     compare("odd", &model.finish(), &[2], 0.02, 60)
 }
 
+/// Rows that cannot be made.
+struct Refuses;
+
+impl RowFaults for Refuses {
+    fn stops(&self, _row: usize) -> &[Stop] {
+        &[Stop { boundary: 0, looks_back: false }]
+    }
+
+    fn apply(&self, _: usize, _: usize, _: &mut RowValues<'_>) -> Result<(), EngineError> {
+        Err(EngineError::Unsupported { model: "m".into(), reason: "refused".into() })
+    }
+}
+
 /// The faults go on every way out.
 #[test]
 fn errors_leave_no_trace() -> Tested {
@@ -175,13 +188,17 @@ fn errors_leave_no_trace() -> Tested {
     let model = model(&linear(weight, Vec::new(), |_| {}), ALL)?;
     let before = model.image().words("matrix").map(|words| words.bytes().to_vec());
     let pixels = vec![1.0; 32];
-    let data = Dataset::new(pixels, vec![16], vec![0, 9])?; // no such class
+    let data = Dataset::new(pixels.clone(), vec![16], vec![0, 9])?; // no such class
+    let error = Evaluator::new(model.clone(), &data, 1, Threads::Caller)?.golden(0);
+    assert!(matches!(error, Err(EngineError::Labels { .. })), "{:?}", error.err());
+    let data = Dataset::new(pixels, vec![16], vec![0, 1])?;
     let space = space(&model)?;
     let mut evaluator = Evaluator::new(model, &data, 1, Threads::Caller)?;
     let faults = Hits::Rate(Rate::new(0.5)?);
     let pattern = faults.flips(&space, &StreamKey { seed: 1, point: 0, trial: 0 })?;
-    let error = evaluator.outputs(&pattern, 2);
-    assert!(matches!(error, Err(EngineError::Labels { .. })), "{error:?}");
+    let golden = evaluator.golden(0)?;
+    let error = evaluator.run(&[0, 1], &pattern, &Refuses, &golden, &mut |_, _| ());
+    assert!(matches!(error, Err(EngineError::Unsupported { .. })), "{error:?}");
     assert_eq!(evaluator.model().image().words("matrix").map(|words| words.bytes().to_vec()), before);
     Ok(())
 }

@@ -65,4 +65,11 @@ impl RowValues<'_> {
     pub fn before(&self, name: &str) -> Option<&[f32]> {
         self.before.iter().find(|(known, _)| *known == name).map(|(_, values)| values.as_slice())
     }
+
+    /// A value that the link before this boundary read, and one alive here, to be changed.
+    pub fn before_and_here(&mut self, before: &str, here: &str) -> Option<(&[f32], &mut [f32])> {
+        let before = self.before.iter().find(|(known, _)| *known == before)?;
+        let here = self.here.iter_mut().find(|(known, _)| *known == here)?;
+        Some((&before.1, here.1))
+    }
 }

@@ -36,8 +36,12 @@ impl<'s> Sessions<'s> {
     pub(crate) fn new(evaluator: &'s mut Evaluator<'_>, pattern: &FaultPattern) -> Result<Self, EngineError> {
         let Evaluator { model, data, plan, settings, sessions, judge, .. } = evaluator;
         let (model, plan): (&'s Model, &'s ChainPlan) = (model, plan);
-        let touched: BTreeSet<usize> =
+        let mut touched: BTreeSet<usize> =
             pattern.tensors().iter().flat_map(|flips| plan.links_of(&flips.tensor)).collect();
+        if plan.links.len() == 1 {
+            // The whole model: its session would be a second copy of all weights, for the golden run alone.
+            touched.insert(0);
+        }
         let faulty = |link| Ok((link, build_lent(&bytes_of(model, &plan.links[link]), model, *settings)?));
         let faulty = touched.into_iter().map(faulty).collect::<Result<_, EngineError>>()?;
         Ok(Self {
