@@ -26,7 +26,7 @@ use crate::{Interval, Method};
 /// look at one sequence: looking changes nothing.
 ///
 /// Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", J. R. Stat. Soc. B 86
-/// (2024; arXiv 2010.09686): the hedged capital process (section 4.3, θ = 1/2). A twelfth of the wealth each is bet by
+/// (2024; arXiv 2010.09686): the hedged capital process (section 4, θ = 1/2). A twelfth of the wealth each is bet by
 /// the plug-in rule for a fixed number of values, 8, 32 ... 8 · 4^11, so that no number of trials needs to be named
 /// beforehand; bets are capped at 0.9 over the largest mean still watched. From some hundred values on the interval
 /// is about 1.8 times as wide as a t interval that may be looked at once.

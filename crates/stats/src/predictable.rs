@@ -6,7 +6,7 @@
 /// one value with variance 1/4 had come first.
 ///
 /// Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", J. R. Stat. Soc. B 86
-/// (2024; arXiv 2010.09686), equations (15) and (26).
+/// (2024; arXiv 2010.09686), the bets of theorem 2.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bets {
     /// 2 ln(2/α).
