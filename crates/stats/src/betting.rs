@@ -11,23 +11,25 @@ use crate::{Interval, Method};
 /// distribution of the values is, so one may look whenever one likes and stop when the interval pleases. Two gamblers
 /// bet against every candidate for the mean, one that it is larger, one that it is smaller; candidates against which
 /// one of them multiplied his money by 2/α are out. Values that vary little give an interval far below Hoeffding's:
-/// with standard deviation 0.01 around 0.1 in [0, 1], half width 0.005 takes about 610 trials instead of 73,800.
+/// with standard deviation 0.01 around 0.1 in [0, 1], half width 0.005 takes about 620 trials instead of 73,800.
 ///
 /// A smaller range is worth as much as more trials: give the smallest one that is certain. Values of which not one
-/// differed so far still leave a positive upper bound, about ln(2/α) / (0.9 n) of the range for n trials.
+/// differed so far still leave a positive upper bound, about 5 / n of the range for n trials at 95 %.
 ///
 /// **Push the values in the order of the trials.** The bets on a value follow from those before it, so another order
 /// gives another (equally valid) interval; an order chosen after seeing the values would spoil it. For the same
 /// reason two sequences cannot be merged: merge the records, and push them again. The values must be independent, or
 /// at least have the same mean given all that came before.
 ///
-/// The state has a fixed size (about 35 kB), whatever the number of values; a push costs about 2 µs. The ends are
+/// The state has a bounded size (at most about 400 kB), whatever the number of values; a push costs 5 to 20 µs. The ends are
 /// never inside the exact interval of the bets made; what is lost is below 0.5 % of the width. Several threads may
 /// look at one sequence: looking changes nothing.
 ///
 /// Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", J. R. Stat. Soc. B 86
-/// (2024; arXiv 2010.09686), section 4.3 (hedged capital process with predictable plug-in bets, θ = 1/2); here the
-/// bets are capped at 0.9 over the largest mean still watched.
+/// (2024; arXiv 2010.09686): the hedged capital process (section 4, θ = 1/2). A twelfth of the wealth each is bet by
+/// the plug-in rule for a fixed number of values, 8, 32 ... 8 · 4^11, so that no number of trials needs to be named
+/// beforehand; bets are capped at 0.9 over the largest mean still watched. From some hundred values on the interval
+/// is about 1.8 times as wide as a t interval that may be looked at once.
 ///
 /// ```
 /// use bitquake_stats::MeanSequence;
@@ -67,9 +69,14 @@ impl MeanSequence {
     /// [`StatsError::OutOfRange`] if it is outside the range or NaN; it is then left out, and the guarantee is gone.
     pub fn push(&mut self, value: f64) -> Result<(), StatsError> {
         let x = self.range.unit(value, self.bets.n())?;
-        let bet = self.bets.next();
-        self.above.push(x, bet);
-        self.below.push(1.0 - x, bet);
+        let bets = self.bets;
+        self.above.push(x, |horizon| bets.next_for(horizon));
+        if self.below.push(1.0 - x, |horizon| bets.next_for(horizon)) {
+            // What one gambler has decided for good, the other need not watch.
+            let (above, below) = (self.above.first(), self.below.first());
+            self.above.settle(1.0 - below);
+            self.below.settle(1.0 - above);
+        }
         self.bets.observe(x);
         Ok(())
     }
@@ -88,7 +95,7 @@ impl MeanSequence {
 
     /// The interval after the values so far; `None` before the first.
     ///
-    /// Valid at any confidence, narrowest near the one that the bets were tuned for. Above 1 - 2e-12 it may be the
+    /// Valid at any confidence, narrowest near the one that the bets were tuned for. Above 1 - 2e-9 it may be the
     /// whole range. [`Interval::intersection`] with earlier intervals of the same sequence is valid too.
     ///
     /// # Errors
@@ -129,7 +136,7 @@ impl Range {
     }
 
     /// The place of value `index` in [0, 1].
-    pub fn unit(&self, value: f64, index: u64) -> Result<f64, StatsError> {
+    pub(crate) fn unit(&self, value: f64, index: u64) -> Result<f64, StatsError> {
         let Self { lo, hi } = *self;
         if !(lo <= value && value <= hi) {
             return Err(StatsError::OutOfRange { index, value, lo, hi });
@@ -137,11 +144,11 @@ impl Range {
         Ok(((value - lo) / (hi - lo)).clamp(0.0, 1.0))
     }
 
-    pub fn value(&self, unit: f64) -> f64 {
+    pub(crate) fn value(&self, unit: f64) -> f64 {
         (self.lo + (self.hi - self.lo) * unit).clamp(self.lo, self.hi)
     }
 
-    pub fn interval(&self, lo: f64, hi: f64, confidence: f64, method: Method) -> Interval {
+    pub(crate) fn interval(&self, lo: f64, hi: f64, confidence: f64, method: Method) -> Interval {
         Interval { lo: self.value(lo), hi: self.value(hi), confidence, method }
     }
 }
@@ -162,6 +169,20 @@ mod tests {
         (0.5, |random| random.unit()),
         (0.2, |random| 0.2 + 0.02 * (random.unit() - 0.5)),
     ];
+
+    /// Exact: over all 4,096 outcomes of 12 fair coins the wealth of either gambler at the true mean averages 1. Bets
+    /// that knew their coin would average more.
+    #[test]
+    fn the_game_is_fair() {
+        let (mut above, mut below) = (0.0, 0.0);
+        for outcome in 0..4096_u32 {
+            let mut sequence = MeanSequence::new(0.0, 1.0, 0.95).unwrap();
+            (0..12).for_each(|i| sequence.push(f64::from(outcome >> i & 1)).unwrap());
+            above += sequence.above.log(512, 0.0).exp() / 4096.0;
+            below += sequence.below.log(512, 0.0).exp() / 4096.0;
+        }
+        assert!((above - 1.0).abs() < 1e-9 && (below - 1.0).abs() < 1e-9, "{above} {below}");
+    }
 
     /// How many of `runs` were right at all looks after 1, 2, 3 ... 8 and then every 8 values.
     fn covered(runs: u64, length: u64, confidence: f64, (mean, draw): (f64, Draw)) -> u64 {
@@ -191,7 +212,7 @@ mod tests {
         }
     }
 
-    /// Nominal 90 %; achieved 95 to 100 %. A sequence of exactly 90 % fails with probability 5e-6 in all.
+    /// Nominal 90 %; achieved 99 to 100 %. A sequence of exactly 90 % fails with probability 5e-6 in all.
     #[test]
     fn it_covers_at_every_look() {
         assert_covers(100, 300);
@@ -201,7 +222,7 @@ mod tests {
     #[test]
     #[ignore = "minutes: cargo test --release -p bitquake-stats it_covers_at_every_look_of_long_runs -- --ignored"]
     fn it_covers_at_every_look_of_long_runs() {
-        assert_covers(3000, 3000);
+        assert_covers(1000, 2000);
     }
 
     /// The first look (of every eighth) with the wanted half width, by both sequences.
@@ -236,7 +257,29 @@ mod tests {
         assert!(betting <= 650 && bernstein <= 1600, "{betting} {bernstein}");
         let (betting, bernstein) = looks_needed(-1.0, 1.0, 0.005, normal);
         println!("[-1, 1]: betting {betting}, empirical Bernstein {bernstein}");
-        assert!(betting <= 1000 && bernstein <= 3100, "{betting} {bernstein}");
+        assert!(betting <= 1200 && bernstein <= 3100, "{betting} {bernstein}");
+    }
+
+    /// The price of looking: the width over that of a t interval of as many values, which may be looked at once.
+    #[test]
+    fn it_is_about_twice_as_wide_as_one_look_allows() {
+        let draws: [Draw; 2] = [|random| random.unit(), |random| f64::from(random.unit() < 0.1)];
+        for draw in draws {
+            let mut random = SplitMix64::new(77);
+            let mut sequence = MeanSequence::new(0.0, 1.0, 0.95).unwrap();
+            let mut moments = crate::Moments::new();
+            for n in 1..=4000 {
+                let value = draw(&mut random);
+                sequence.push(value).unwrap();
+                moments.push(value).unwrap();
+                if [250, 1000, 4000].contains(&n) {
+                    let one_look = moments.estimate(0.95).unwrap().unwrap().interval.unwrap();
+                    let ratio = sequence.interval(0.95).unwrap().unwrap().width() / one_look.width();
+                    println!("{n} values: {ratio:.2} times as wide as t");
+                    assert!(ratio > 1.0 && ratio < 2.5, "{n}: {ratio}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -277,7 +320,7 @@ mod tests {
             sequence.push(0.3 + 0.4 * random.unit()).unwrap();
         }
         let at = |confidence| sequence.interval(confidence).unwrap().unwrap();
-        let confidences = [0.5, 0.9, 0.95, 0.999, 1.0 - 1e-9, 1.0 - 1e-13];
+        let confidences = [0.5, 0.9, 0.95, 0.999, 1.0 - 1e-6, 1.0 - 1e-13];
         for pair in confidences.windows(2) {
             assert!(at(pair[1]).lo <= at(pair[0]).lo && at(pair[0]).hi <= at(pair[1]).hi, "{pair:?}");
             assert!(at(pair[0]).contains(sequence.mean().unwrap()));
@@ -311,6 +354,6 @@ mod tests {
         }
         let interval = sequence.interval(0.95).unwrap().unwrap();
         println!("{:?}, half width {:e}", start.elapsed(), interval.half_width());
-        assert!(interval.contains(0.5) && interval.half_width() < 5e-4);
+        assert!(interval.contains(0.5) && interval.half_width() < 4e-4);
     }
 }

@@ -17,10 +17,10 @@ pub enum Bootstrap {
 /// The bootstrap interval for the mean behind `values`: `resamples` samples with replacement, keyed by `seed`.
 ///
 /// `None` for fewer than two values. Approximate: for few or heavy-tailed values it covers less often than it states
-/// (95 % of 20 exponential values: percentile about 90 %, BCa about 92 %), and with equal values it has no width
-/// ([`Interval::is_degenerate`]). Same values, seed and number of resamples give the same interval on every machine
-/// up to the last digits; the generator is SplitMix64. Time is `resamples` times the number of values; the memory,
-/// one number per resample. 2,000 resamples leave the ends uncertain by a few percent of the width.
+/// (at 90 %, 88.8 % for 60 normal values and 88 % for 60 exponential ones, measured), and with equal values it has no
+/// width ([`Interval::is_degenerate`]). Same values, seed and number of resamples give the same interval on every
+/// machine up to the last digits; the generator is SplitMix64. Time is `resamples` times the number of values; the
+/// memory, one number per resample. 2,000 resamples leave the ends uncertain by a few percent of the width.
 ///
 /// Sources: Efron, "Bootstrap methods: another look at the jackknife", Ann. Stat. 7 (1979), 1-26; "Better bootstrap
 /// confidence intervals", J. Am. Stat. Assoc. 82 (1987), 171-185, with the acceleration from the skewness.

@@ -90,7 +90,7 @@ impl StopRule {
 ///
 /// ```
 /// use bitquake_stats::look_after;
-/// assert_eq!([look_after(0), look_after(8), look_after(9), look_after(64), look_after(800)], [8, 16, 16, 72, 853]);
+/// assert_eq!([look_after(0), look_after(8), look_after(9), look_after(64), look_after(800)], [8, 16, 16, 72, 826]);
 /// ```
 #[must_use]
 pub fn look_after(trials: u64) -> u64 {
