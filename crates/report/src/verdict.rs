@@ -26,7 +26,7 @@ pub(crate) struct KeyFigure {
 pub(crate) fn verdict(view: &View<'_>) -> Verdict {
     let mut cautions = Vec::new();
     cautions.extend(partial(view));
-    if view.results.trials.is_empty() {
+    if view.overview.trials == 0 {
         cautions.push("No trial is recorded yet.".into());
     }
     cautions.extend(degenerate(view));
@@ -55,8 +55,8 @@ fn reach<'a>(view: &View<'a>) -> Reach<'a> {
 }
 
 fn sentences(view: &View<'_>) -> Vec<String> {
-    let counts = &view.results.golden.metrics;
-    let golden = percent(view.golden_accuracy(), 2);
+    let counts = &view.golden.metrics;
+    let golden = percent(view.golden_score(), 2);
     let images = grouped(counts.images);
     let mut sentences =
         vec![format!("Without faults, {golden} % of {images} images are classified correctly (golden run).")];
@@ -65,7 +65,7 @@ fn sentences(view: &View<'_>) -> Vec<String> {
     if let Some((point, trial)) = view.worst_of_all() {
         sentences.push(format!(
             "The worst single trial left {} % (trial {} at {}).",
-            percent(trial.accuracy(), 2),
+            percent(view.score(trial), 2),
             grouped(trial.trial),
             place(point.amount)
         ));
@@ -89,8 +89,8 @@ fn overall_sentence(view: &View<'_>) -> Option<String> {
 }
 
 fn reach_sentence(view: &View<'_>) -> Option<String> {
-    let (name, margin, decimals) = (view.amount_name(), view.margin(), view.decimals("accuracy", 1));
-    let told = |point: &PointSummary| (amount(point.amount), estimate_text(point, "accuracy", decimals));
+    let (name, margin, decimals) = (view.amount_name(), view.margin(), view.decimals(view.headline(), 1));
+    let told = |point: &PointSummary| (amount(point.amount), estimate_text(point, view.headline(), decimals));
     let Direction { up_to, mildest, harshest } = Direction::of(view);
     Some(match reach(view) {
         Reach { last_within: Some(last), first_beyond: Some(first) } => {
@@ -146,7 +146,7 @@ fn place(at: Amount) -> String {
 }
 
 fn figures(view: &View<'_>) -> Vec<KeyFigure> {
-    let counts = &view.results.golden.metrics;
+    let counts = &view.golden.metrics;
     let (done, planned) = view.progress();
     let tolerated = match reach(view) {
         _ if view.is_conditioned() => "not asked".into(),
@@ -158,7 +158,7 @@ fn figures(view: &View<'_>) -> Vec<KeyFigure> {
     vec![
         KeyFigure {
             name: "golden accuracy",
-            value: format!("{} %", percent(view.golden_accuracy(), 2)),
+            value: format!("{} %", percent(view.golden_score(), 2)),
             about: format!("{} of {} images", grouped(counts.correct), grouped(counts.images)),
         },
         KeyFigure {
@@ -172,7 +172,7 @@ fn figures(view: &View<'_>) -> Vec<KeyFigure> {
         },
         KeyFigure {
             name: "worst trial",
-            value: worst.map_or(NONE.into(), |(_, trial)| format!("{} %", percent(trial.accuracy(), 2))),
+            value: worst.map_or(NONE.into(), |(_, trial)| format!("{} %", percent(view.score(trial), 2))),
             about: worst.map_or(String::new(), |(point, trial)| {
                 format!("trial {} at {}", grouped(trial.trial), place(point.amount))
             }),
