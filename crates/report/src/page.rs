@@ -77,6 +77,7 @@ struct Page<'a> {
     tensors: TensorFlips,
     vulnerability: Option<VulnerabilitySection>,
     headline: &'static str,
+    failure: &'static str,
     golden: GoldenRow,
     points: Vec<PointRow>,
     /// Whether the signs explained below the main table occur in it.
@@ -126,6 +127,7 @@ impl<'a> Page<'a> {
             tensors: tensor_flips(view),
             vulnerability: vulnerability_section(view.overview),
             headline: view.headline_name(),
+            failure: view.failure_name(),
             golden: golden_row(view),
             has_low: points.iter().any(|row| row.low),
             has_equal: points.iter().any(|row| row.degenerate),
@@ -167,19 +169,22 @@ fn golden_facts(view: &View<'_>) -> Vec<Fact> {
     let share = |n: u64| {
         format!("{} % ({} of {})", percent(part(n, counts.images), 2), grouped(n), grouped(counts.images))
     };
-    vec![
+    let of_labels = [
         fact("accuracy (top-1)", share(counts.correct)),
         fact("top-5 accuracy", share(counts.top5_correct)),
         fact(
             "cross-entropy loss",
             counts.loss.map_or("not finite".into(), |loss| format!("{} nats", plain(loss))),
         ),
+    ];
+    let rest = [
         fact("images with NaN or infinity", grouped(counts.nonfinite)),
         fact("images", grouped(counts.images)),
         fact("classes", grouped(counts.classes)),
         fact("wall time", format!("{} s", plain(golden.seconds))),
         code("outputs (SHA-256)", &golden.outputs),
-    ]
+    ];
+    of_labels.into_iter().filter(|_| golden.distance.is_none()).chain(rest).collect()
 }
 
 fn setup(golden: &Golden) -> Vec<Fact> {

@@ -86,7 +86,7 @@ fn columns(view: &View<'_>) -> Vec<Column> {
             .map_or(NONE.into(), |summary| format!("{} %", percent(summary.min, 1)))
     };
     let kind = view.points.first().map_or("rate", |point| point.amount.kind());
-    let failure = if view.golden.distance.is_some() { "beyond" } else { "SDC-1" };
+    let failure = view.failure_name();
     let mut columns = vec![
         column(kind, "golden".into(), 0, &|point| point.amount.to_string()),
         column("trials", NONE.into(), 1, &|point| view.trials_text(point)),

@@ -1,9 +1,9 @@
 //! What came out, in a few sentences and figures.
 
-use bitquake_record::{Amount, PointSummary};
+use bitquake_record::{Amount, DistanceMeasure, DistanceRule, PointSummary};
 use serde::Serialize;
 
-use crate::number::{NONE, amount, grouped, percent};
+use crate::number::{NONE, amount, grouped, percent, plain};
 use crate::view::{View, estimate_text, is_degenerate, of_planned};
 
 /// The top of the page.
@@ -58,8 +58,15 @@ fn sentences(view: &View<'_>) -> Vec<String> {
     let counts = &view.golden.metrics;
     let golden = percent(view.golden_score(), 2);
     let images = grouped(counts.images);
-    let mut sentences =
-        vec![format!("Without faults, {golden} % of {images} images are classified correctly (golden run).")];
+    let mut sentences = vec![match view.golden.distance {
+        None => {
+            format!("Without faults, {golden} % of {images} images are classified correctly (golden run).")
+        }
+        Some(rule) => format!(
+            "Each of {images} images is within the threshold ({}) as long as its outputs lie no further from the golden run's.",
+            rule_text(rule)
+        ),
+    }];
     // Means over trials that all have a fault say nothing about how far a rate is tolerated.
     sentences.extend(if view.is_conditioned() { overall_sentence(view) } else { reach_sentence(view) });
     if let Some((point, trial)) = view.worst_of_all() {
@@ -91,33 +98,34 @@ fn overall_sentence(view: &View<'_>) -> Option<String> {
 fn reach_sentence(view: &View<'_>) -> Option<String> {
     let (name, margin, decimals) = (view.amount_name(), view.margin(), view.decimals(view.headline(), 1));
     let told = |point: &PointSummary| (amount(point.amount), estimate_text(point, view.headline(), decimals));
+    let what = view.headline_name();
     let Direction { up_to, mildest, harshest } = Direction::of(view);
     Some(match reach(view) {
         Reach { last_within: Some(last), first_beyond: Some(first) } => {
             let ((last, kept), (first, fallen)) = (told(last), told(first));
             format!(
-                "Mean accuracy stays within {margin} of that {up_to} a {name} of {last}, where it is {kept}; \
+                "Mean {what} stays within {margin} of that {up_to} a {name} of {last}, where it is {kept}; \
                  at {first} it is {fallen}."
             )
         }
         Reach { last_within: Some(only), first_beyond: None } if view.points.len() == 1 => {
             let (only, kept) = told(only);
-            format!("At a {name} of {only}, mean accuracy is {kept}: within {margin} of that.")
+            format!("At a {name} of {only}, mean {what} is {kept}: within {margin} of that.")
         }
         Reach { last_within: None, first_beyond: Some(only) } if view.points.len() == 1 => {
             let (only, fallen) = told(only);
-            format!("At a {name} of {only}, mean accuracy is more than {margin} lower: {fallen}.")
+            format!("At a {name} of {only}, mean {what} is more than {margin} lower: {fallen}.")
         }
         Reach { last_within: Some(last), first_beyond: None } => {
             let (last, kept) = told(last);
             format!(
-                "Mean accuracy stays within {margin} of that at every {name} tried; at the {harshest}, {last}, it is {kept}."
+                "Mean {what} stays within {margin} of that at every {name} tried; at the {harshest}, {last}, it is {kept}."
             )
         }
         Reach { last_within: None, first_beyond: Some(first) } => {
             let (first, fallen) = told(first);
             format!(
-                "Already at the {mildest} {name} tried, {first}, mean accuracy is more than {margin} lower: {fallen}."
+                "Already at the {mildest} {name} tried, {first}, mean {what} is more than {margin} lower: {fallen}."
             )
         }
         Reach { last_within: None, first_beyond: None } => return None,
@@ -140,6 +148,20 @@ impl Direction {
     }
 }
 
+/// `relative Euclidean distance at most 0.1`.
+fn rule_text(rule: DistanceRule) -> String {
+    let bound = if rule.measure == DistanceMeasure::Cosine { "at least" } else { "at most" };
+    format!("{} {bound} {}", measure_name(rule.measure), plain(rule.threshold))
+}
+
+fn measure_name(measure: DistanceMeasure) -> &'static str {
+    match measure {
+        DistanceMeasure::MaxAbs => "largest absolute difference",
+        DistanceMeasure::RelL2 => "relative Euclidean distance",
+        DistanceMeasure::Cosine => "cosine similarity",
+    }
+}
+
 /// A point in running text: `rate 10⁻⁵`, `count 3`.
 fn place(at: Amount) -> String {
     format!("{} {}", at.kind(), amount(at))
@@ -156,10 +178,17 @@ fn figures(view: &View<'_>) -> Vec<KeyFigure> {
     };
     let worst = view.worst_of_all();
     vec![
-        KeyFigure {
-            name: "golden accuracy",
-            value: format!("{} %", percent(view.golden_score(), 2)),
-            about: format!("{} of {} images", grouped(counts.correct), grouped(counts.images)),
+        match view.golden.distance {
+            None => KeyFigure {
+                name: "golden accuracy",
+                value: format!("{} %", percent(view.golden_score(), 2)),
+                about: format!("{} of {} images", grouped(counts.correct), grouped(counts.images)),
+            },
+            Some(rule) => KeyFigure {
+                name: "threshold",
+                value: plain(rule.threshold),
+                about: measure_name(rule.measure).into(),
+            },
         },
         KeyFigure {
             name: if Direction::of(view).up_to == "up to" {

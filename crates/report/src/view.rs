@@ -53,6 +53,11 @@ impl<'a> View<'a> {
         if self.golden.distance.is_some() { "share within the threshold" } else { "accuracy" }
     }
 
+    /// What an image's failure is called in a column.
+    pub(crate) fn failure_name(&self) -> &'static str {
+        if self.golden.distance.is_some() { "beyond" } else { "SDC-1" }
+    }
+
     /// The metric of images that failed.
     pub(crate) fn failure(&self) -> &'static str {
         if self.golden.distance.is_some() { "exceeded" } else { "golden_mismatch" }
