@@ -105,8 +105,9 @@ mod tests {
     fn in_order_however_many_are_held() {
         let temp = tempfile::tempdir().unwrap();
         let shuffled = (0..1000_u64).map(|n| (n * 617) % 1000);
-        let make =
-            |n: u64| if n % 7 == 0 { full_record(2, n, 9) } else { record((n % 3) as u32, n, n % 100) };
+        let make = |n: u64| {
+            if n.is_multiple_of(7) { full_record(2, n, 9) } else { record((n % 3) as u32, n, n % 100) }
+        };
         let trials: Vec<TrialRecord> = shuffled.map(make).collect();
         let mut wanted = trials.clone();
         wanted.sort_by_key(key);

@@ -9,7 +9,7 @@ use std::io::{BufWriter, Write, sink};
 
 use bitquake_record::{
     Amount, Counts, Golden, Overview, OverviewBuilder, ParquetRows, PointPlan, ResultDir, SiteRecord,
-    SpaceTensorRecord, SummaryOptions, TrialRecord, csv, shard_file,
+    SpaceTensorRecord, StorageRecord, SummaryOptions, TrialRecord, csv, shard_file,
 };
 
 /// The largest memory so far, in MiB.
@@ -20,7 +20,7 @@ fn peak() -> u64 {
 }
 
 fn record(trial: u64) -> TrialRecord {
-    let lost = if trial % 50 == 0 { trial % 900 } else { 0 };
+    let lost = if trial.is_multiple_of(50) { trial % 900 } else { 0 };
     TrialRecord {
         trial,
         count: Some(1),
@@ -45,16 +45,14 @@ fn record(trial: u64) -> TrialRecord {
 }
 
 fn golden() -> Golden {
-    let mut golden = Golden::default();
-    golden.points = vec![PointPlan::new(0, Amount::Count(1))];
-    golden.metrics = Counts { images: 1000, correct: 900, top5_correct: 990, ..Counts::default() };
-    golden.storage.bits = 32_000;
-    golden.storage.tensors = vec![SpaceTensorRecord {
-        tensor: "conv1.weight".into(),
-        bits: 32_000,
-        ..SpaceTensorRecord::default()
-    }];
-    golden
+    let tensor =
+        SpaceTensorRecord { tensor: "conv1.weight".into(), bits: 32_000, ..SpaceTensorRecord::default() };
+    Golden {
+        points: vec![PointPlan::new(0, Amount::Count(1))],
+        metrics: Counts { images: 1000, correct: 900, top5_correct: 990, ..Counts::default() },
+        storage: StorageRecord { bits: 32_000, tensors: vec![tensor], ..StorageRecord::default() },
+        ..Golden::default()
+    }
 }
 
 /// Two shards, the trials of the first in a mixed order.
@@ -96,7 +94,6 @@ fn check(trials: u64, most: u64) {
     assert_eq!((overview.trials, overview.points[0].trials), (trials, trials));
     assert_eq!(overview.vulnerability.unwrap().whole.rate.trials, trials);
     let grown = peak() - before;
-    println!("{trials} trials: {grown} MiB");
     assert!(grown < most, "{grown} MiB for {trials} trials");
 }
 
@@ -107,7 +104,7 @@ fn memory_is_flat() {
 }
 
 #[test]
-#[ignore = "a minute: cargo test --release -p bitquake-record --test memory -- --ignored --nocapture"]
+#[ignore = "a minute: cargo test --release -p bitquake-record --test memory -- --ignored"]
 fn memory_is_flat_for_millions() {
     check(3_000_000, 120);
 }
