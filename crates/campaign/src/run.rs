@@ -13,7 +13,7 @@ use bitquake_engine::{
 };
 use bitquake_fault::{Explanation, FaultPattern, FlipCounts};
 use bitquake_record as record;
-use bitquake_record::{Amount, Appender, ResultDir, TrialRecord};
+use bitquake_record::{Amount, Appender, ResultDir, SiteRecord, TrialRecord};
 use sha2::{Digest, Sha256};
 
 use crate::campaign::{Campaign, Trial, pattern_digest};
@@ -329,6 +329,19 @@ impl Campaign {
         Ok(self.record((point, trial), &faults, (told, seen), &outcome, start.elapsed().as_secs_f64()))
     }
 
+    /// The bit that was hit, if it is one of independent flips and the only one: then each bit was as likely.
+    fn single_site(&self, faults: &Trial) -> Option<SiteRecord> {
+        let [hit] = faults.stored.tensors() else { return None };
+        let [address] = hit.addresses[..] else { return None };
+        let width = u64::from(hit.format.width());
+        let site = || SiteRecord {
+            tensor: hit.tensor.clone(),
+            element: address / width,
+            bit: (address % width) as u32,
+        };
+        (self.config().fault.model_name() == "bit-flip").then(site)
+    }
+
     fn record(
         &self,
         (point, trial): Job,
@@ -375,6 +388,7 @@ impl Campaign {
             became_inf: seen.became_inf,
             by_bit,
             by_tensor: told.tensors.into_iter().map(|tensor| (tensor.tensor, tensor.counts.flips)).collect(),
+            site: self.single_site(faults),
             pattern: pattern_digest(&faults.stored),
             ..TrialRecord::default()
         }
