@@ -1,11 +1,12 @@
 //! The files that are made from records, and can be made again at any time.
 
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use bitquake_campaign::{Compat, Config, read_config};
 use bitquake_record::{
-    CAMPAIGN_FILE, PointSummary, ResultDir, Results, SummaryOptions, csv, summarise, trials_to_parquet,
-    write_atomically,
+    AtomicFile, CAMPAIGN_FILE, JsonResults, Overview, OverviewBuilder, ParquetRows, RecordError, ResultDir,
+    SummaryOptions, TrialRecord, csv, write_atomically,
 };
 use bitquake_report::{ReportInput, html};
 
@@ -14,35 +15,78 @@ use crate::error::Error;
 /// Results, summarised and written.
 #[derive(Clone, Debug)]
 pub struct Rebuilt {
-    /// The records.
-    pub results: Results,
-    /// One summary a point.
-    pub points: Vec<PointSummary>,
-    /// How they were summarised.
-    pub options: SummaryOptions,
+    /// What the records come to.
+    pub overview: Overview,
     /// The report.
     pub report: PathBuf,
 }
 
-/// Writes `summary.csv`, `trials.csv`, `report.html` and what `[output] compat` asks for.
+/// Writes `summary.csv`, `trials.csv`, `report.html`, what `[output] compat` asks for, and, if trials have single faults,
+/// `vulnerability.json` and `vulnerability.csv`.
+///
+/// The records are read once, in the order of points and trials, and not kept: memory does not grow with their number.
 ///
 /// # Errors
 /// [`Error`] when the records cannot be read or a file cannot be written.
 pub fn rebuild(dir: &ResultDir) -> Result<Rebuilt, Error> {
-    let (results, points, options, config) = summarised(dir)?;
+    let (config, options) = configuration(dir)?;
+    let mut builder = OverviewBuilder::new(dir.require_golden()?, dir.campaign()?, options)?;
+    let is_compat = config.output.compat == Some(Compat::NnErrorInjection);
+    let model =
+        config.model.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut rows = vec![Rows::create(&dir.path().join("trials.csv"), csv::TrialRows::trials)?];
+    if is_compat {
+        let path = dir.path().join(format!("detail-{model}.csv"));
+        rows.push(Rows::create(&path, csv::TrialRows::compat_detail)?);
+    }
+    dir.for_each_in_order(|trial| {
+        rows.iter_mut().try_for_each(|rows| rows.write(&trial))?;
+        builder.add(&trial)
+    })?;
+    rows.into_iter().try_for_each(Rows::commit)?;
+    let overview = builder.finish()?;
     let put = |name: &str, text: String| write_atomically(&dir.path().join(name), text.as_bytes());
-    put("summary.csv", csv::summary(&points, options.margin))?;
-    put("trials.csv", csv::trials(&results.trials))?;
-    if config.output.compat == Some(Compat::NnErrorInjection) {
-        let model =
-            config.model.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        put(&format!("{model}.csv"), csv::compat_summary(&points))?;
-        put(&format!("detail-{model}.csv"), csv::compat_detail(&results.trials))?;
+    put("summary.csv", csv::summary(&overview.points, options.margin))?;
+    if is_compat {
+        put(&format!("{model}.csv"), csv::compat_summary(&overview.points))?;
+    }
+    if let Some(vulnerability) = &overview.vulnerability {
+        put("vulnerability.json", vulnerability.to_json()?)?;
+        put("vulnerability.csv", csv::vulnerability(vulnerability))?;
     }
     let report = dir.path().join("report.html");
-    let page = html(&ReportInput { results: &results, points: &points, options, dir: dir.path() })?;
+    let page = html(&ReportInput { overview: &overview, dir: dir.path() })?;
     write_atomically(&report, page.as_bytes())?;
-    Ok(Rebuilt { results, points, options, report })
+    Ok(Rebuilt { overview, report })
+}
+
+/// A file with one row a trial.
+struct Rows {
+    rows: csv::TrialRows<AtomicFile>,
+    path: PathBuf,
+}
+
+impl Rows {
+    fn create(
+        path: &Path,
+        start: fn(AtomicFile) -> io::Result<csv::TrialRows<AtomicFile>>,
+    ) -> Result<Self, RecordError> {
+        let rows = start(AtomicFile::create(path)?).map_err(cannot_write(path))?;
+        Ok(Self { rows, path: path.to_owned() })
+    }
+
+    fn write(&mut self, trial: &TrialRecord) -> Result<(), RecordError> {
+        self.rows.write(trial).map_err(cannot_write(&self.path))
+    }
+
+    fn commit(self) -> Result<(), RecordError> {
+        self.rows.into_inner().commit()
+    }
+}
+
+fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> RecordError {
+    let path = path.to_owned();
+    move |source| RecordError::Io { path, action: "write", source }
 }
 
 /// A file format for records.
@@ -61,33 +105,60 @@ pub enum ExportFormat {
 /// # Errors
 /// [`Error`] when the records cannot be read or a file cannot be written.
 pub fn export(dir: &ResultDir, format: ExportFormat) -> Result<Vec<PathBuf>, Error> {
-    let (results, points, options, _) = summarised(dir)?;
-    let files: Vec<(&str, Vec<u8>)> = match format {
-        ExportFormat::Csv => vec![
-            ("summary.csv", csv::summary(&points, options.margin).into_bytes()),
-            ("trials.csv", csv::trials(&results.trials).into_bytes()),
-        ],
-        ExportFormat::Parquet => vec![("trials.parquet", trials_to_parquet(&results.trials)?)],
-        ExportFormat::Json => {
-            vec![("results.json", bitquake_record::to_json(&results, &points)?.into_bytes())]
+    let path = |name: &str| dir.path().join(name);
+    match format {
+        ExportFormat::Csv => {
+            let overview = summarised(dir)?.0;
+            let summary = csv::summary(&overview.points, overview.options.margin);
+            write_atomically(&path("summary.csv"), summary.as_bytes())?;
+            let mut rows = Rows::create(&path("trials.csv"), csv::TrialRows::trials)?;
+            dir.for_each_in_order(|trial| rows.write(&trial))?;
+            rows.commit()?;
+            Ok(vec![path("summary.csv"), path("trials.csv")])
         }
-    };
-    let write = |(name, bytes): (&str, Vec<u8>)| {
-        let path = dir.path().join(name);
-        write_atomically(&path, &bytes)?;
-        Ok(path)
-    };
-    files.into_iter().map(write).collect()
+        ExportFormat::Parquet => {
+            let mut rows = ParquetRows::new(AtomicFile::create(&path("trials.parquet"))?)?;
+            dir.for_each_in_order(|trial| rows.write(trial))?;
+            rows.finish()?.commit()?;
+            Ok(vec![path("trials.parquet")])
+        }
+        ExportFormat::Json => {
+            let overview = summarised(dir)?.0;
+            let path = path("results.json");
+            let mut file = AtomicFile::create(&path)?;
+            write_json(dir, &overview, &mut file)?;
+            file.commit()?;
+            Ok(vec![path])
+        }
+    }
 }
 
-/// The records of a directory with their summary, as its own configuration asks.
+/// Writes the golden run, the summary of each point and all trials as one JSON document, trial by trial.
+///
+/// # Errors
+/// [`Error`] when the records cannot be read or `out` cannot be written.
+pub fn write_json(dir: &ResultDir, overview: &Overview, out: &mut impl Write) -> Result<(), Error> {
+    let path = Path::new("results.json");
+    let document = JsonResults::new(out, &overview.golden, &overview.points);
+    let mut document = document.map_err(cannot_write(path))?;
+    dir.for_each_in_order(|trial| document.write(&trial).map_err(cannot_write(path)))?;
+    document.finish().map_err(cannot_write(path))?;
+    Ok(())
+}
+
+/// What the records of a directory come to, as its own configuration asks.
 ///
 /// # Errors
 /// [`Error`] when they cannot be read.
-pub fn summarised(dir: &ResultDir) -> Result<(Results, Vec<PointSummary>, SummaryOptions, Config), Error> {
-    let results = dir.read()?;
+pub fn summarised(dir: &ResultDir) -> Result<(Overview, Config), Error> {
+    let (config, options) = configuration(dir)?;
+    let mut builder = OverviewBuilder::new(dir.require_golden()?, dir.campaign()?, options)?;
+    dir.for_each_in_order(|trial| builder.add(&trial))?;
+    Ok((builder.finish()?, config))
+}
+
+fn configuration(dir: &ResultDir) -> Result<(Config, SummaryOptions), Error> {
     let config = read_config(&[dir.path().join(CAMPAIGN_FILE)], &[])?;
-    let options = SummaryOptions { confidence: config.run.confidence, margin: config.run.margin };
-    let points = summarise(&results.golden, &results.trials, options)?;
-    Ok((results, points, options, config))
+    let (confidence, margin) = (config.run.confidence, config.run.margin);
+    Ok((config, SummaryOptions { confidence, margin, ..SummaryOptions::default() }))
 }

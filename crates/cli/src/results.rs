@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use bitquake::inject::write_pattern;
-use bitquake::record::{ResultDir, to_json};
-use bitquake::report::{TableStyle, table};
-use bitquake::results::{ExportFormat, Rebuilt, rebuild};
+use bitquake::record::ResultDir;
+use bitquake::report::{TableStyle, table, vulnerability_table};
+use bitquake::results::{ExportFormat, Rebuilt, rebuild, write_json};
 
 use crate::exit::Failure;
 use crate::output::{Output, grouped};
@@ -21,16 +21,22 @@ pub(crate) struct ReportArgs {
 }
 
 pub(crate) fn report(args: &ReportArgs, output: &Output) -> Result<(), Failure> {
-    show(&rebuild(&ResultDir::at(&args.dir))?, args.json, output)
+    let dir = ResultDir::at(&args.dir);
+    show(&dir, &rebuild(&dir)?, args.json, output)
 }
 
 /// Prints the table of the points and names the report.
-pub(crate) fn show(rebuilt: &Rebuilt, json: bool, output: &Output) -> Result<(), Failure> {
+pub(crate) fn show(dir: &ResultDir, rebuilt: &Rebuilt, json: bool, output: &Output) -> Result<(), Failure> {
     if json {
-        return output.data(&to_json(&rebuilt.results, &rebuilt.points)?);
+        let mut document = Vec::new();
+        write_json(dir, &rebuilt.overview, &mut document)?;
+        return output.data(&String::from_utf8_lossy(&document));
     }
     let style = TableStyle { colour: false, width: None };
-    output.data(&table(&rebuilt.results, &rebuilt.points, rebuilt.options, style))?;
+    output.data(&table(&rebuilt.overview, style))?;
+    if let Some(text) = vulnerability_table(&rebuilt.overview) {
+        output.data(&text)?;
+    }
     output.note(format!("report: {}", rebuilt.report.display()));
     Ok(())
 }

@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let end = campaign.run(model, &dir, options, |event| progress.event(&event));
     progress.close();
     let end = end?;
-    show(&rebuild(&dir)?, args.json, output)?;
+    show(&dir, &rebuild(&dir)?, args.json, output)?;
     match end {
         End::Finished => Ok(()),
         End::OutOfTime { .. } => {

@@ -30,7 +30,7 @@ pub(crate) fn exponential_sum(row: &[f32], largest: f32) -> f64 {
 fn exp_of_negative(x: f64) -> f64 {
     /// Adding it rounds to a whole number, which then stands in the lowest bits.
     const ROUND: f64 = 6_755_399_441_055_744.0;
-    const LN2_HI: f64 = 0.693_147_180_369_123_816_49;
+    const LN2_HI: f64 = 0.693_147_180_369_123_8;
     const LN2_LO: f64 = 1.908_214_929_270_587_7e-10;
     /// 1/13!, 1/12!, ..., 1/2!, 1, 1.
     const TAYLOR: [f64; 14] = [

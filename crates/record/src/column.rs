@@ -100,7 +100,7 @@ impl Cell {
 }
 
 /// In quotes if the text has what separates cells (RFC 4180).
-fn quoted(text: &str) -> std::borrow::Cow<'_, str> {
+pub(crate) fn quoted(text: &str) -> std::borrow::Cow<'_, str> {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\"")).into()
     } else {

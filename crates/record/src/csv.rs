@@ -3,10 +3,14 @@
 //! Every file starts with one line of column names. Numbers are written so that reading them gives the same number;
 //! what does not exist (the interval of a single trial) is empty.
 
-use crate::column::COLUMNS;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use crate::column::{COLUMNS, quoted};
 use crate::metric::METRICS;
 use crate::summary::{MetricSummary, PointSummary};
 use crate::trial::{Amount, TrialRecord};
+use crate::vulnerability::{Cell, Vulnerability};
 
 /// One row a point. After `point`, `rate`, `count`, `fraction`, `voltage` (of which one is filled), `trials`, `images`, `ci_method` and `ci_confidence`, each metric has
 /// `_mean`, `_std`, `_min`, `_max`, `_ci_lo` and `_ci_hi`; `dropped` is the share of trials whose accuracy fell by more than
@@ -104,6 +108,52 @@ pub fn trials(trials: &[TrialRecord]) -> String {
     text
 }
 
+/// A file with one row a trial, written trial by trial.
+#[derive(Debug)]
+pub struct TrialRows<W> {
+    out: W,
+    line: String,
+    row: fn(&TrialRecord, &mut String),
+}
+
+impl<W: Write> TrialRows<W> {
+    /// The file of [`trials`], with its header.
+    ///
+    /// # Errors
+    /// What `out` says.
+    pub fn trials(out: W) -> io::Result<Self> {
+        Self::new(out, &trials_header(), trial_row)
+    }
+
+    /// The file of [`compat_detail`], with its header.
+    ///
+    /// # Errors
+    /// What `out` says.
+    pub fn compat_detail(out: W) -> io::Result<Self> {
+        Self::new(out, &(compat_header().join(",") + "\n"), compat_row)
+    }
+
+    fn new(mut out: W, header: &str, row: fn(&TrialRecord, &mut String)) -> io::Result<Self> {
+        out.write_all(header.as_bytes())?;
+        Ok(Self { out, line: String::new(), row })
+    }
+
+    /// Adds the row of a trial.
+    ///
+    /// # Errors
+    /// What `out` says.
+    pub fn write(&mut self, trial: &TrialRecord) -> io::Result<()> {
+        self.line.clear();
+        (self.row)(trial, &mut self.line);
+        self.out.write_all(self.line.as_bytes())
+    }
+
+    /// What was written to.
+    pub fn into_inner(self) -> W {
+        self.out
+    }
+}
+
 fn trials_header() -> String {
     COLUMNS.iter().map(|column| column.name).collect::<Vec<_>>().join(",") + "\n"
 }
@@ -133,11 +183,69 @@ pub fn compat_summary(points: &[PointSummary]) -> String {
 /// `detail-<model>.csv` of NN-Error-Injection: top-1 and top-5 accuracy of each repetition. Three columns, fractions.
 #[must_use]
 pub fn compat_detail(trials: &[TrialRecord]) -> String {
-    let row = |trial: &TrialRecord| {
-        let top5 = crate::trial::share(trial.top5_correct, trial.images);
-        vec![amount_cell(trial.amount()), trial.accuracy().to_string(), top5.to_string()]
-    };
-    table(compat_header(), trials.iter().map(row))
+    let mut text = compat_header().join(",") + "\n";
+    trials.iter().for_each(|trial| compat_row(trial, &mut text));
+    text
+}
+
+fn compat_row(trial: &TrialRecord, text: &mut String) {
+    let (amount, top5) = (amount_cell(trial.amount()), crate::trial::share(trial.top5_correct, trial.images));
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{amount},{},{top5}", trial.accuracy());
+}
+
+/// `vulnerability.csv`: one row for each cell of `vulnerability.json`. `part` says which list it is of; `layer`, `tensor`, `channel` and
+/// `bit` name it, as far as they apply.
+#[must_use]
+pub fn vulnerability(found: &Vulnerability) -> String {
+    let header = [
+        "part",
+        "layer",
+        "tensor",
+        "channel",
+        "bit",
+        "bits",
+        "trials",
+        "sdc_rate",
+        "sdc_lo",
+        "sdc_hi",
+        "change",
+        "change_lo",
+        "change_hi",
+        "fit",
+        "fit_lo",
+        "fit_hi",
+        "mtbf_hours",
+    ];
+    let parts: [(&str, &[Cell]); 6] = [
+        ("whole", std::slice::from_ref(&found.whole)),
+        ("tensor", &found.tensors),
+        ("layer", &found.layers),
+        ("channel", &found.channels),
+        ("bit", &found.bits),
+        ("tensor_bit", &found.tensor_bits),
+    ];
+    let rows = parts.into_iter().flat_map(|(part, cells)| cells.iter().map(move |cell| cell_row(part, cell)));
+    table(header.map(String::from).to_vec(), rows)
+}
+
+fn cell_row(part: &str, cell: &Cell) -> Vec<String> {
+    let text =
+        |text: &Option<String>| text.as_deref().map_or(String::new(), |text| quoted(text).into_owned());
+    let (tensor, rate) = (&cell.tensor, &cell.rate);
+    let mut row = vec![
+        part.to_owned(),
+        text(&cell.layer),
+        text(&tensor.tensor),
+        optional(cell.channel),
+        optional(cell.bit),
+        optional(tensor.bits),
+        rate.trials.to_string(),
+    ];
+    let rates = [rate.sdc_rate, rate.sdc_lo, rate.sdc_hi, rate.change, rate.change_lo, rate.change_hi];
+    row.extend(rates.map(optional));
+    row.extend([tensor.fit, tensor.fit_lo, tensor.fit_hi, tensor.mtbf_hours].map(optional));
+    row
 }
 
 fn compat_header() -> Vec<String> {
@@ -258,6 +366,18 @@ mod tests {
         assert_eq!(cell(&text, 0, "rate").parse(), Ok(1.234_567_890_123_456_7e-13));
         assert_eq!(cell(&text, 0, "loss").parse(), Ok(f64::MIN_POSITIVE));
         assert_eq!(columns(&compat_detail(&[trial]))[1][1].parse(), Ok(1.0 / 3.0));
+    }
+
+    #[test]
+    fn trial_by_trial_the_files_are_the_same() {
+        let (_, trials) = campaign();
+        for (mut rows, whole) in [
+            (TrialRows::trials(Vec::new()).unwrap(), super::trials(&trials)),
+            (TrialRows::compat_detail(Vec::new()).unwrap(), compat_detail(&trials)),
+        ] {
+            trials.iter().for_each(|trial| rows.write(trial).unwrap());
+            assert_eq!(String::from_utf8(rows.into_inner()).unwrap(), whole);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::hash::Hasher;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use crate::error::RecordError;
 use crate::finished::FinishedSet;
 use crate::golden::Golden;
 use crate::lines::{for_each_line, whole_bytes};
+use crate::sorted::{HELD, Sorter};
 use crate::trial::TrialRecord;
 
 /// The resolved configuration.
@@ -136,6 +137,20 @@ impl ResultDir {
             })?;
         }
         if repeated.is_empty() { Ok(()) } else { self.check_equal(&repeated) }
+    }
+
+    /// The same in the order of points and trials. Large campaigns are sorted in unnamed files in the directory, or where it cannot
+    /// be written in that for temporary files.
+    ///
+    /// # Errors
+    /// As for [`for_each_trial`](Self::for_each_trial), and [`RecordError::Io`] when there is no room for sorting.
+    pub fn for_each_in_order(
+        &self,
+        each: impl FnMut(TrialRecord) -> Result<(), RecordError>,
+    ) -> Result<(), RecordError> {
+        let mut sorter = Sorter::new(&self.path, HELD);
+        self.for_each_trial(|trial| sorter.push(trial))?;
+        sorter.finish(each)
     }
 
     /// That all records of these trials tell the same but for their time.
@@ -317,18 +332,57 @@ fn read(path: &Path) -> Result<String, RecordError> {
 /// # Errors
 /// [`RecordError::Io`]; then the old file, if any, is as it was.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write = || {
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(bytes).map_err(RecordError::io(path, "write"))?;
+    file.commit()
+}
+
+/// A file that appears under its name when it is whole; dropped before, nothing of it stays.
+#[derive(Debug)]
+pub struct AtomicFile {
+    file: BufWriter<tempfile::NamedTempFile>,
+    path: PathBuf,
+}
+
+impl AtomicFile {
+    /// A temporary file in the folder of `path`.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`].
+    pub fn create(path: &Path) -> Result<Self, RecordError> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.prefix(".bitquake-").tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().map_err(RecordError::io(path, "write"))
+        let file =
+            builder.prefix(".bitquake-").tempfile_in(folder).map_err(RecordError::io(path, "write"))?;
+        Ok(Self { file: BufWriter::new(file), path: path.to_owned() })
+    }
+
+    /// Syncs the file and gives it its name.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`]; then the old file, if any, is as it was.
+    pub fn commit(self) -> Result<(), RecordError> {
+        let Self { file, path } = self;
+        let finish = || {
+            let file = file.into_inner()?;
+            file.as_file().sync_all()?;
+            file.persist(&path).map_err(|error| error.error)?;
+            Ok(())
+        };
+        finish().map_err(RecordError::io(&path, "write"))
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
 }
 
 #[cfg(test)]

@@ -10,23 +10,35 @@ mod dir;
 mod error;
 mod finished;
 mod golden;
+mod json;
 mod lines;
 mod metric;
+mod moments;
+mod overview;
 mod parquet_export;
+mod sorted;
 mod summary;
 mod trial;
+mod vulnerability;
 
-pub use dir::{Appender, CAMPAIGN_FILE, GOLDEN_FILE, ResultDir, Results, shard_file, write_atomically};
+pub use dir::{
+    Appender, AtomicFile, CAMPAIGN_FILE, GOLDEN_FILE, ResultDir, Results, shard_file, write_atomically,
+};
 pub use error::RecordError;
 pub use finished::FinishedSet;
 pub use golden::{
     Counts, DistanceMeasure, DistanceRule, Engine, Golden, Machine, PointPlan, Sampling, SpaceTensorRecord,
     StorageRecord, StratumRecord,
 };
+pub use json::{JsonResults, to_json};
 pub use metric::{METRICS, Metric};
-pub use parquet_export::trials_to_parquet;
-pub use summary::{MetricSummary, Overall, PointSummary, SummaryOptions, summarise, to_json};
+pub use overview::{Overview, OverviewBuilder, ShownTrial};
+pub use parquet_export::{ParquetRows, trials_to_parquet};
+pub use summary::{IntervalRule, MetricSummary, Overall, PointSummary, SummaryOptions, summarise};
 pub use trial::{Amount, CleanRecord, DistanceRecord, Extent, ProtectionRecord, SiteRecord, TrialRecord};
+pub use vulnerability::{
+    Cell, CellTensor, FailureRate, VULNERABILITY_SCHEMA, Vulnerability, VulnerabilityTally, vulnerability,
+};
 
 /// Version of the files. Readers refuse newer ones.
 pub const SCHEMA: u32 = 1;

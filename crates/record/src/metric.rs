@@ -151,6 +151,13 @@ pub const METRICS: &[Metric] = &[
         "share of images whose outputs lie beyond the threshold, those not finite included"
     ),
     Metric {
+        name: "within",
+        about: "share of images whose outputs lie within the threshold",
+        is_share: true,
+        value: |t| Some(1.0 - share(t.distance?.exceeded, t.images)),
+        golden: |_| Some(1.0),
+    },
+    Metric {
         name: "err",
         about: "share of images wrong in the faulty run (robust error)",
         is_share: true,
@@ -287,6 +294,7 @@ mod tests {
             "masked",
             "nonfinite",
             "exceeded",
+            "within",
             "due",
             "max_abs",
             "max_abs_worst",

@@ -1,5 +1,6 @@
 //! `trials.parquet`: the columns of `trials.csv`, typed.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use parquet::basic::{IntType, LogicalType, Repetition, Type as Physical};
@@ -12,6 +13,9 @@ use parquet::schema::types::{Type, TypePtr};
 use crate::column::{COLUMNS, Cell, Column};
 use crate::error::RecordError;
 use crate::trial::TrialRecord;
+
+/// Rows in a group.
+const GROUP: usize = 32_768;
 
 /// The trials as one Parquet file: a row a trial in the order given, the columns of [`csv::trials`](crate::csv::trials).
 ///
@@ -28,23 +32,67 @@ use crate::trial::TrialRecord;
 /// # Errors
 /// [`RecordError::Export`] when the Parquet library refuses.
 pub fn trials_to_parquet(trials: &[TrialRecord]) -> Result<Vec<u8>, RecordError> {
-    write_file(trials).map_err(|error| RecordError::Export { format: "parquet", reason: error.to_string() })
+    let mut rows = ParquetRows::new(Vec::new())?;
+    trials.iter().try_for_each(|trial| rows.write(trial.clone()))?;
+    rows.finish()
 }
 
-fn write_file(trials: &[TrialRecord]) -> Result<Vec<u8>, ParquetError> {
-    let properties = WriterProperties::builder()
-        .set_created_by(concat!("bitquake ", env!("CARGO_PKG_VERSION")).into())
-        .build();
-    let mut writer = SerializedFileWriter::new(Vec::new(), schema()?, Arc::new(properties))?;
-    let mut rows = writer.next_row_group()?;
-    for column in COLUMNS {
-        if let Some(mut cells) = rows.next_column()? {
-            column.cell.write(trials, &mut cells)?;
-            cells.close()?;
-        }
+/// The file of [`trials_to_parquet`], written trial by trial: row groups of 32,768 trials, one of which is held.
+pub struct ParquetRows<W: Write + Send> {
+    writer: SerializedFileWriter<W>,
+    group: Vec<TrialRecord>,
+}
+
+impl<W: Write + Send> ParquetRows<W> {
+    /// An empty file.
+    ///
+    /// # Errors
+    /// [`RecordError::Export`] when it cannot be written.
+    pub fn new(out: W) -> Result<Self, RecordError> {
+        let properties = WriterProperties::builder()
+            .set_created_by(concat!("bitquake ", env!("CARGO_PKG_VERSION")).into())
+            .build();
+        let writer = schema().and_then(|schema| SerializedFileWriter::new(out, schema, Arc::new(properties)));
+        Ok(Self { writer: writer.map_err(refused)?, group: Vec::new() })
     }
-    rows.close()?;
-    writer.into_inner()
+
+    /// Adds the row of a trial.
+    ///
+    /// # Errors
+    /// [`RecordError::Export`] when it cannot be written.
+    pub fn write(&mut self, trial: TrialRecord) -> Result<(), RecordError> {
+        self.group.push(trial);
+        if self.group.len() < GROUP { Ok(()) } else { self.write_group() }
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// [`RecordError::Export`] when it cannot be written.
+    pub fn finish(mut self) -> Result<W, RecordError> {
+        self.write_group()?;
+        self.writer.into_inner().map_err(refused)
+    }
+
+    fn write_group(&mut self) -> Result<(), RecordError> {
+        let mut write = || {
+            let mut rows = self.writer.next_row_group()?;
+            for column in COLUMNS {
+                if let Some(mut cells) = rows.next_column()? {
+                    column.cell.write(&self.group, &mut cells)?;
+                    cells.close()?;
+                }
+            }
+            rows.close().map(|_| ())
+        };
+        let written = write();
+        self.group.clear();
+        written.map_err(refused)
+    }
+}
+
+fn refused(error: ParquetError) -> RecordError {
+    RecordError::Export { format: "parquet", reason: error.to_string() }
 }
 
 fn schema() -> Result<TypePtr, ParquetError> {
@@ -127,7 +175,6 @@ mod tests {
     use crate::trial::tests::{full_record, record};
     use parquet::file::reader::{FileReader, SerializedFileReader};
     use parquet::record::Field;
-    use std::io::Write;
 
     /// The rows of a file, as the Parquet crate reads them.
     fn read(file: Vec<u8>) -> Vec<Vec<(String, Field)>> {
@@ -215,6 +262,15 @@ mod tests {
         assert_eq!(header.trim_end(), names.join(","));
         let row = &read(trials_to_parquet(&[record(0, 0, 90)]).unwrap())[0];
         assert_eq!(row.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names);
+    }
+
+    #[test]
+    fn more_rows_than_a_group_has() {
+        let mut rows = ParquetRows::new(Vec::new()).unwrap();
+        let trials = GROUP as u64 + 3;
+        (0..trials).for_each(|trial| rows.write(record(0, trial, trial % 100)).unwrap());
+        let numbers = read(rows.finish().unwrap()).into_iter().map(|row| row[1].1.clone());
+        assert!(numbers.eq((0..trials).map(Field::ULong)));
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! From trials to one row a point.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use bitquake_stats::{Estimate, Interval, Summary, mean_estimate, share_estimate, weighted};
+use bitquake_stats::{Estimate, Interval, Summary, check_confidence, share_estimate, t_interval, weighted};
 use serde::Serialize;
 
-use crate::dir::Results;
 use crate::error::RecordError;
-use crate::golden::Golden;
+use crate::golden::{Golden, PointPlan, Sampling};
 use crate::metric::METRICS;
+use crate::moments::Moments;
 use crate::trial::{Amount, TrialRecord};
 
 /// How to summarise.
@@ -19,12 +19,27 @@ pub struct SummaryOptions {
     pub confidence: f64,
     /// A trial counts as dropped when its accuracy lies more than this below the golden run's.
     pub margin: f64,
+    /// Which intervals means have.
+    pub rule: IntervalRule,
+    /// Failures in 10^9 hours of a megabit (10^6 bits) of the memory, if known: for FIT and MTBF of the tensors.
+    pub raw_fit_per_mbit: Option<f64>,
 }
 
 impl Default for SummaryOptions {
     fn default() -> Self {
-        Self { confidence: 0.95, margin: 0.01 }
+        Self { confidence: 0.95, margin: 0.01, rule: IntervalRule::FixedN, raw_fit_per_mbit: None }
     }
+}
+
+/// Which intervals are valid, by how the number of trials came about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IntervalRule {
+    /// The number of trials was fixed in advance: Student's t for means, Clopper-Pearson for shares of trials.
+    #[default]
+    FixedN,
+    /// Trials ended when the intervals were narrow enough: only intervals that hold at every number of trials are valid. Means
+    /// have none as yet, for no interval is better than one that does not hold.
+    Anytime,
 }
 
 /// One point: a row of `summary.csv`.
@@ -40,14 +55,14 @@ pub struct PointSummary {
     pub weight: Option<f64>,
     /// Finished trials.
     pub trials: u64,
-    /// Images a trial.
+    /// Images a trial; the most, where trials differ.
     pub images: u64,
     /// One entry for each of [`METRICS`], in their order.
     pub metrics: Vec<MetricSummary>,
     /// Share of trials whose accuracy fell by more than the margin, with its Clopper-Pearson interval;
-    /// none without trials.
+    /// none without trials, with weighted trials, and where trials ran on some of the images, which blurs their accuracies.
     pub dropped: Option<Estimate>,
-    /// The trial with the lowest accuracy (the first of them).
+    /// The trial with the lowest [`TrialRecord::score`] (the first of them).
     pub worst_trial: Option<u64>,
 }
 
@@ -58,7 +73,8 @@ pub struct MetricSummary {
     pub metric: &'static str,
     /// Count, mean, standard deviation and extremes; none when no trial has the metric.
     pub summary: Option<Summary>,
-    /// Student's t interval for the mean over trials; none for fewer than two.
+    /// The interval for the mean over trials, by [`SummaryOptions::rule`]; none for fewer than two trials, and where every bit of
+    /// the fault space was tried, for then nothing is uncertain.
     pub interval: Option<Interval>,
     /// Where trials were drawn given that they have a fault: the mean over all trials, those without faults included.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,87 +104,196 @@ impl PointSummary {
 
 /// One row for each point of the campaign, in order, points without finished trials included.
 ///
-/// # Errors
-/// [`RecordError::Stats`] when the confidence is not in (0, 1).
-pub fn summarise(
-    golden: &Golden,
-    trials: &[TrialRecord],
-    options: SummaryOptions,
-) -> Result<Vec<PointSummary>, RecordError> {
-    let mut by_point: BTreeMap<u32, Vec<&TrialRecord>> = BTreeMap::new();
-    for trial in trials {
-        by_point.entry(trial.point).or_default().push(trial);
-    }
-    let of_point = |plan: &crate::PointPlan| {
-        let trials = by_point.get(&plan.point).map_or(&[][..], Vec::as_slice);
-        summarise_point(plan, golden, trials, options)
-    };
-    golden.points.iter().map(of_point).collect()
-}
-
-/// The golden run, the summary of each point and all trials as one JSON document.
+/// Trials are looked at once and not kept. Their order changes the last digits alone.
 ///
 /// # Errors
-/// [`RecordError::Invalid`] when a number is not one that JSON has; records never hold such.
-pub fn to_json(results: &Results, points: &[PointSummary]) -> Result<String, RecordError> {
-    #[derive(Serialize)]
-    struct Document<'a> {
-        schema: u32,
-        golden: &'a Golden,
-        points: &'a [PointSummary],
-        trials: &'a [TrialRecord],
-    }
-    let document =
-        Document { schema: crate::SCHEMA, golden: &results.golden, points, trials: &results.trials };
-    serde_json::to_string_pretty(&document)
-        .map_err(|error| RecordError::invalid(Path::new("results.json"), error))
+/// [`RecordError::Stats`] when the confidence is not in (0, 1).
+pub fn summarise<T: Borrow<TrialRecord>>(
+    golden: &Golden,
+    trials: impl IntoIterator<Item = T>,
+    options: SummaryOptions,
+) -> Result<Vec<PointSummary>, RecordError> {
+    let mut summariser = Summariser::new(golden, options)?;
+    trials.into_iter().try_for_each(|trial| summariser.add(golden, trial.borrow()))?;
+    summariser.finish(golden)
 }
 
-fn summarise_point(
-    plan: &crate::PointPlan,
-    golden: &Golden,
-    trials: &[&TrialRecord],
+/// Points being summarised. Every call must be given the same golden run.
+#[derive(Debug)]
+pub(crate) struct Summariser {
     options: SummaryOptions,
-) -> Result<PointSummary, RecordError> {
-    let metrics = METRICS
-        .iter()
-        .map(|metric| {
-            let values: Vec<f64> =
-                trials.iter().filter_map(|trial| metric.of(trial, &golden.metrics)).collect();
-            let summary = Summary::of(&values)?;
-            let interval = mean_estimate(&values, options.confidence)?.and_then(|estimate| estimate.interval);
-            // A metric that some trials lack (a loss that is not finite) has no mean over all of them.
-            let of_all = summary.filter(|summary| summary.n == trials.len() as u64);
-            let overall = plan.weight.zip(metric.of_golden(&golden.metrics)).zip(of_all);
-            let overall = overall.map(|((weight, clean), summary)| Overall {
-                mean: weighted(summary.mean, weight, clean),
-                interval: interval.map(|interval| interval.weighted(weight, clean)),
-                change: weight * (summary.mean - clean),
-                change_interval: interval.map(|interval| interval.shifted(-clean).weighted(weight, 0.0)),
-            });
-            Ok(MetricSummary { metric: metric.name, summary, interval, overall })
+    points: BTreeMap<u32, PointTally>,
+}
+
+impl Summariser {
+    pub(crate) fn new(golden: &Golden, options: SummaryOptions) -> Result<Self, RecordError> {
+        check_confidence(options.confidence)?;
+        let tally = |plan: &PointPlan| (plan.point, PointTally::default());
+        Ok(Self { options, points: golden.points.iter().map(tally).collect() })
+    }
+
+    /// Trials of no point of the campaign are passed over.
+    pub(crate) fn add(&mut self, golden: &Golden, trial: &TrialRecord) -> Result<(), RecordError> {
+        match self.points.get_mut(&trial.point) {
+            Some(tally) => tally.add(golden, trial, self.options.margin),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn finish(self, golden: &Golden) -> Result<Vec<PointSummary>, RecordError> {
+        let empty = PointTally::default();
+        let of_point = |plan: &PointPlan| {
+            self.points.get(&plan.point).unwrap_or(&empty).summary(plan, golden, self.options)
+        };
+        golden.points.iter().map(of_point).collect()
+    }
+}
+
+/// One point being summarised.
+#[derive(Debug, Default)]
+struct PointTally {
+    trials: u64,
+    images: u64,
+    dropped: u64,
+    /// Whether some trial ran on some of the images.
+    has_subsets: bool,
+    /// The lowest score, and the first trial that has it.
+    worst: Option<(f64, u64)>,
+    /// By stratum, none for trials over the whole fault space: the moments of each metric.
+    strata: BTreeMap<Option<u32>, Vec<Moments>>,
+}
+
+impl PointTally {
+    fn add(&mut self, golden: &Golden, trial: &TrialRecord, margin: f64) -> Result<(), RecordError> {
+        self.trials += 1;
+        self.images = self.images.max(trial.images);
+        self.has_subsets |= trial.clean.is_some();
+        let score = trial.score(&golden.metrics);
+        // The slack keeps a fall by exactly the margin from counting through rounding.
+        self.dropped += u64::from(score < golden.score() - margin - 1e-12);
+        let is_worse = |worst: (f64, u64)| (score, trial.trial) < worst;
+        if self.worst.is_none_or(is_worse) {
+            self.worst = Some((score, trial.trial));
+        }
+        let moments =
+            self.strata.entry(trial.stratum).or_insert_with(|| vec![Moments::default(); METRICS.len()]);
+        for (metric, moments) in METRICS.iter().zip(moments) {
+            if let Some(value) = metric.of(trial, &golden.metrics) {
+                moments.push(value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn summary(
+        &self,
+        plan: &PointPlan,
+        golden: &Golden,
+        options: SummaryOptions,
+    ) -> Result<PointSummary, RecordError> {
+        let metrics = (0..METRICS.len()).map(|place| self.metric(place, plan, golden, options));
+        let is_blurred = self.has_subsets || plan.sampling == Sampling::Stratified;
+        let dropped =
+            if is_blurred { None } else { share_estimate(self.dropped, self.trials, options.confidence)? };
+        Ok(PointSummary {
+            point: plan.point,
+            amount: plan.amount,
+            weight: plan.weight,
+            trials: self.trials,
+            images: if self.trials == 0 { golden.metrics.images } else { self.images },
+            metrics: metrics.collect::<Result<_, RecordError>>()?,
+            dropped,
+            worst_trial: self.worst.map(|(_, trial)| trial),
         })
-        .collect::<Result<_, RecordError>>()?;
-    let floor = golden.metrics.accuracy() - options.margin;
-    // The slack keeps a fall by exactly the margin from counting through rounding.
-    let fell = trials.iter().filter(|trial| trial.accuracy() < floor - 1e-12).count() as u64;
-    Ok(PointSummary {
-        point: plan.point,
-        amount: plan.amount,
-        weight: plan.weight,
-        trials: trials.len() as u64,
-        images: golden.metrics.images,
-        metrics,
-        dropped: share_estimate(fell, trials.len() as u64, options.confidence)?,
-        worst_trial: trials.iter().min_by_key(|trial| (trial.correct, trial.trial)).map(|trial| trial.trial),
-    })
+    }
+
+    fn metric(
+        &self,
+        place: usize,
+        plan: &PointPlan,
+        golden: &Golden,
+        options: SummaryOptions,
+    ) -> Result<MetricSummary, RecordError> {
+        let metric = &METRICS[place];
+        let moments = |stratum: Option<u32>| self.strata.get(&stratum).map(|metrics| metrics[place]);
+        let (summary, interval) = match plan.sampling {
+            Sampling::Stratified => stratified(golden, moments, options.confidence)?,
+            _ => {
+                let summary = moments(None).unwrap_or_default().summary()?;
+                let interval = summary.as_ref().map(|summary| t_interval(summary, options.confidence));
+                (summary, interval.transpose()?.flatten())
+            }
+        };
+        // Trial after trial through the whole fault space is no sample.
+        let is_sample = plan.sampling != Sampling::Exhaustive;
+        let interval = interval.filter(|_| is_sample && options.rule == IntervalRule::FixedN);
+        // A metric that some trials lack (a loss that is not finite) has no mean over all of them.
+        let of_all = summary.filter(|summary| summary.n == self.trials);
+        let overall = plan.weight.zip(metric.of_golden(&golden.metrics)).zip(of_all);
+        let overall = overall.map(|((weight, clean), summary)| Overall {
+            mean: weighted(summary.mean, weight, clean),
+            interval: interval.map(|interval| interval.weighted(weight, clean)),
+            change: weight * (summary.mean - clean),
+            change_interval: interval.map(|interval| interval.shifted(-clean).weighted(weight, 0.0)),
+        });
+        Ok(MetricSummary { metric: metric.name, summary, interval, overall })
+    }
+}
+
+/// The mean over the fault space from trials within its strata: their means weighted by their sites (Horvitz and Thompson, "A
+/// generalization of sampling without replacement from a finite universe", JASA 47, 1952), with a t interval whose degrees of
+/// freedom are Satterthwaite's ("An approximate distribution of estimates of variance components", Biometrics Bulletin 2, 1946).
+///
+/// No mean while a stratum has no trial, and no interval while one has a single trial. The standard deviation is that of a
+/// uniform trial.
+fn stratified(
+    golden: &Golden,
+    moments: impl Fn(Option<u32>) -> Option<Moments>,
+    confidence: f64,
+) -> Result<(Option<Summary>, Option<Interval>), RecordError> {
+    let sites: u64 = golden.strata.iter().map(|stratum| stratum.sites).sum();
+    let with_sites = (0..).zip(&golden.strata).filter(|(_, stratum)| stratum.sites > 0);
+    let strata: Vec<(f64, Option<Moments>)> = with_sites
+        .map(|(place, stratum)| (stratum.sites as f64 / sites as f64, moments(Some(place))))
+        .collect();
+    let (mut mean, mut n, mut min, mut max) = (0.0, 0, f64::INFINITY, f64::NEG_INFINITY);
+    for (weight, moments) in &strata {
+        let Some(summary) = moments.map(|moments| moments.summary()).transpose()?.flatten() else {
+            return Ok((None, None));
+        };
+        mean += weight * summary.mean;
+        n += summary.n;
+        (min, max) = (f64::min(min, summary.min), f64::max(max, summary.max));
+    }
+    if n == 0 {
+        return Ok((None, None));
+    }
+    let (mut spread, mut error, mut squares, mut is_known) = (0.0, 0.0, 0.0, true);
+    for (weight, moments) in strata.iter().filter_map(|(weight, moments)| Some((weight, (*moments)?))) {
+        let variance = moments.variance();
+        is_known &= variance.is_some();
+        let variance = variance.unwrap_or(0.0);
+        let part = weight * weight * variance / moments.n() as f64;
+        spread += weight * (variance + (moments.mean() - mean).powi(2));
+        error += part;
+        squares += part * part / (moments.n().max(2) - 1) as f64;
+    }
+    let summary = Summary { n, mean, std: is_known.then(|| spread.sqrt()), min, max };
+    if !is_known {
+        return Ok((Some(summary), None));
+    }
+    // A sample whose t interval is the one wanted: this standard error, so many degrees of freedom.
+    let freedom = if error > 0.0 { (error * error / squares).floor().max(1.0) } else { (n - 1) as f64 };
+    let std = (error * (freedom + 1.0)).sqrt();
+    let alike = Summary { n: freedom as u64 + 1, mean, std: Some(std), min: mean, max: mean };
+    Ok((Some(summary), t_interval(&alike, confidence)?))
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::trial::tests::record;
-    use crate::{Counts, PointPlan, StorageRecord};
+    use crate::{CleanRecord, Counts, StorageRecord, StratumRecord};
 
     /// A golden run with 90 of 100 images right, and one point for each amount.
     pub(crate) fn golden(amounts: &[Amount]) -> Golden {
@@ -279,7 +404,9 @@ pub(crate) mod tests {
             TrialRecord { golden_mismatch: 0, faults: 0, err_union: 10, protection, ..record(0, 0, 90) };
         let clean = TrialRecord { masked: Some(100), sdc5: Some(0), sdc10: Some(0), sdc20: Some(0), ..clean };
         let is_of_distance = |name: &str| {
-            ["max_abs", "rel_l2", "cosine", "exceeded"].iter().any(|measure| name.starts_with(measure))
+            ["max_abs", "rel_l2", "cosine", "exceeded", "within"]
+                .iter()
+                .any(|measure| name.starts_with(measure))
         };
         for metric in METRICS.iter().filter(|metric| !is_of_distance(metric.name)) {
             assert_eq!(
@@ -298,7 +425,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_options_reach_the_intervals() {
-        let options = SummaryOptions { confidence: 0.5, margin: 0.05 };
+        let options = SummaryOptions { confidence: 0.5, margin: 0.05, ..SummaryOptions::default() };
         let point = point(&[90, 80, 86], options);
         assert_eq!(point.metric("accuracy").unwrap().interval.unwrap().confidence, 0.5);
         let dropped = point.dropped.unwrap();
@@ -309,8 +436,65 @@ pub(crate) mod tests {
     fn a_wrong_confidence_is_an_error() {
         for confidence in [0.0, 1.0, f64::NAN] {
             let options = SummaryOptions { confidence, ..SummaryOptions::default() };
-            let error = summarise(&golden(&[Amount::Count(1)]), &[], options).unwrap_err();
+            let error = summarise(&golden(&[Amount::Count(1)]), &[] as &[TrialRecord], options).unwrap_err();
             assert!(matches!(error, RecordError::Stats(_)), "{confidence}");
         }
+    }
+
+    #[test]
+    fn strata_count_by_their_sites() {
+        let mut golden = golden(&[Amount::Count(1)]);
+        golden.points[0].sampling = Sampling::Stratified;
+        golden.strata =
+            [900, 0, 100].map(|sites| StratumRecord { sites, ..StratumRecord::default() }).to_vec();
+        let trial =
+            |stratum, trial, correct| TrialRecord { stratum: Some(stratum), ..record(0, trial, correct) };
+        let mut trials = vec![trial(0, 0, 90), trial(0, 1, 88)];
+        let options = SummaryOptions::default();
+        let accuracy = |trials: &[TrialRecord]| {
+            let point = summarise(&golden, trials, options).unwrap().remove(0);
+            assert_eq!((point.dropped, point.trials), (None, trials.len() as u64));
+            let entry = point.metric("accuracy").unwrap();
+            (entry.summary, entry.interval)
+        };
+        assert_eq!(accuracy(&trials), (None, None), "a stratum is missing");
+        trials.push(trial(2, 2, 10));
+        let (summary, interval) = accuracy(&trials);
+        assert!((summary.unwrap().mean - (0.9 * 0.89 + 0.1 * 0.1)).abs() < 1e-12 && interval.is_none());
+        trials.push(trial(2, 3, 30));
+        let (summary, interval) = (accuracy(&trials).0.unwrap(), accuracy(&trials).1.unwrap());
+        assert!((summary.mean - (0.9 * 0.89 + 0.1 * 0.2)).abs() < 1e-12);
+        // Standard errors 0.9 * 0.01 and 0.1 * 0.1; 1.98 degrees of freedom, rounded down: t is 12.7062.
+        let error = f64::sqrt(0.009_f64.powi(2) + 0.01_f64.powi(2));
+        assert!((interval.half_width() - 12.706_204_7 * error).abs() < 1e-6, "{interval:?}");
+        assert!(
+            (summary.std.unwrap().powi(2) - (0.9 * 0.0002 + 0.1 * 0.02 + 0.09 * 0.69 * 0.69)).abs() < 1e-12
+        );
+    }
+
+    #[test]
+    fn without_a_fixed_number_of_trials_no_t_interval() {
+        let rule = IntervalRule::Anytime;
+        let stopped = point(&[90, 80, 86], SummaryOptions { rule, ..SummaryOptions::default() });
+        let accuracy = stopped.metric("accuracy").unwrap();
+        assert!(accuracy.summary.is_some() && accuracy.interval.is_none());
+        let mut golden = golden(&[Amount::Count(1)]);
+        golden.points[0].sampling = Sampling::Exhaustive;
+        let trials = [record(0, 0, 90), record(0, 1, 10)];
+        let all = summarise(&golden, &trials, SummaryOptions::default()).unwrap().remove(0);
+        assert_eq!(all.metric("accuracy").unwrap().interval, None);
+    }
+
+    #[test]
+    fn trials_on_some_images() {
+        let clean = CleanRecord { correct: 8, top5_correct: 10, nonfinite: 0, loss: None };
+        let trial =
+            |trial, correct| TrialRecord { images: 10, clean: Some(clean), ..record(0, trial, correct) };
+        let golden = golden(&[Amount::Count(1)]);
+        let trials = [trial(0, 8), trial(1, 10), trial(2, 6)];
+        let point = summarise(&golden, &trials, SummaryOptions::default()).unwrap().remove(0);
+        let accuracy = point.metric("accuracy").unwrap().summary.unwrap();
+        assert!((accuracy.mean - 0.9).abs() < 1e-12 && (accuracy.max - 1.1).abs() < 1e-12);
+        assert_eq!((point.images, point.dropped, point.worst_trial), (10, None, Some(2)));
     }
 }

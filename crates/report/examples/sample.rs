@@ -5,7 +5,7 @@ mod samples;
 
 use std::path::Path;
 
-use bitquake_record::{SummaryOptions, summarise};
+use bitquake_record::{Overview, SummaryOptions};
 use bitquake_report::{ReportInput, TableStyle, html, table};
 
 #[expect(clippy::print_stdout, reason = "an example shows its result")]
@@ -13,11 +13,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::args().nth(1).unwrap_or_else(|| ".".into());
     let options = SummaryOptions::default();
     for (name, results) in samples::all() {
-        let points = summarise(&results.golden, &results.trials, options)?;
+        let overview = Overview::of(results.golden, results.campaign, results.trials, options)?;
         let dir = Path::new("results").join(name);
-        let page = html(&ReportInput { results: &results, points: &points, options, dir: &dir })?;
+        let page = html(&ReportInput { overview: &overview, dir: &dir })?;
         std::fs::write(Path::new(&folder).join(format!("{name}.html")), page)?;
-        println!("{name}\n{}", table(&results, &points, options, TableStyle { colour: true, width: None }));
+        println!("{name}\n{}", table(&overview, TableStyle { colour: true, width: None }));
     }
     Ok(())
 }

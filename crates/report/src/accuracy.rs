@@ -1,6 +1,6 @@
 //! Accuracy against rate: the golden run, every trial, the mean and its interval.
 
-use bitquake_record::{Amount, PointSummary, TrialRecord};
+use bitquake_record::{Amount, PointSummary, ShownTrial};
 
 use crate::figure::Figure;
 use crate::number::{amount, grouped, percent};
@@ -25,8 +25,13 @@ pub(crate) fn accuracy_plot(view: &View<'_>) -> Figure {
     let amounts: Vec<Amount> = view.points.iter().map(|point| point.amount).collect();
     let x = AmountAxis::covering(&amounts, true, FRAME);
     let y = PercentAxis::covering(shares(view), FRAME);
-    let mut svg = Svg::new("accuracy", WIDTH, HEIGHT, "Accuracy against fault rate", &description(view));
-    y.draw(&mut svg, FRAME, "accuracy");
+    let title = if view.golden.distance.is_some() {
+        "Share of images within the threshold against fault rate"
+    } else {
+        "Accuracy against fault rate"
+    };
+    let mut svg = Svg::new("accuracy", WIDTH, HEIGHT, title, &description(view));
+    y.draw(&mut svg, FRAME, view.headline_name());
     draw_levels(&mut svg, view, &y);
     draw_band(&mut svg, view, &x, &y);
     let spread = spread(view.points, &x);
@@ -36,8 +41,8 @@ pub(crate) fn accuracy_plot(view: &View<'_>) -> Figure {
     }
     draw_means(&mut svg, view, &x, &y);
     if let Some(x) = x.x(Place::Golden) {
-        let hint = format!("golden run: {} %", percent(view.golden_accuracy(), 2));
-        svg.mark("golden", Mark::Diamond, (x, y.y(view.golden_accuracy())), Some(&hint));
+        let hint = format!("golden run: {} %", percent(view.golden_score(), 2));
+        svg.mark("golden", Mark::Diamond, (x, y.y(view.golden_score())), Some(&hint));
     }
     x.draw(&mut svg);
     legend(&mut svg, FRAME.left, 18.0, &legend_entries(view, &y));
@@ -49,7 +54,7 @@ fn legend_entries(view: &View<'_>, y: &PercentAxis) -> Vec<(Mark, &'static str, 
     if y.holds(margin_level(view)) {
         entries.push((Mark::Line, "margin-line", "golden less margin"));
     }
-    if !view.results.trials.is_empty() {
+    if view.overview.trials > 0 {
         entries.extend([
             (Mark::Circle, "mean", "mean over trials"),
             (Mark::Band, "band", "interval"),
@@ -61,23 +66,23 @@ fn legend_entries(view: &View<'_>, y: &PercentAxis) -> Vec<(Mark, &'static str, 
 }
 
 fn margin_level(view: &View<'_>) -> f64 {
-    view.golden_accuracy() - view.options.margin
+    view.golden_score() - view.options.margin
 }
 
 /// Everything that must fit on the vertical axis.
 fn shares<'a>(view: &'a View<'_>) -> impl Iterator<Item = f64> + 'a {
-    let ends = |point| interval(point, "accuracy").map(|interval| [interval.lo, interval.hi]);
-    let means = |point| summary(point, "accuracy").map(|summary| summary.mean);
+    let metric = view.headline();
+    let ends = move |point| interval(point, metric).map(|interval| [interval.lo, interval.hi]);
+    let trials = move |point| summary(point, metric).map(|summary| [summary.mean, summary.min, summary.max]);
     let margin = (view.options.margin <= WIDE_MARGIN).then(|| margin_level(view));
-    std::iter::once(view.golden_accuracy())
+    std::iter::once(view.golden_score())
         .chain(margin)
         .chain(view.points.iter().filter_map(ends).flatten())
-        .chain(view.points.iter().filter_map(means))
-        .chain(view.results.trials.iter().map(TrialRecord::accuracy))
+        .chain(view.points.iter().filter_map(trials).flatten())
 }
 
 fn draw_levels(svg: &mut Svg, view: &View<'_>, y: &PercentAxis) {
-    let levels = [("golden-line", view.golden_accuracy()), ("margin-line", margin_level(view))];
+    let levels = [("golden-line", view.golden_score()), ("margin-line", margin_level(view))];
     for (class, level) in levels.into_iter().filter(|(_, level)| y.holds(*level)) {
         svg.line(class, (FRAME.left, y.y(level)), (FRAME.right, y.y(level)));
     }
@@ -95,9 +100,9 @@ fn in_order<'a>(points: &'a [PointSummary], x: &AmountAxis) -> Vec<(f64, &'a Poi
 /// The band between the interval ends of neighbouring points, broken where a point has no interval.
 fn draw_band(svg: &mut Svg, view: &View<'_>, x: &AmountAxis, y: &PercentAxis) {
     let ordered = in_order(view.points, x);
-    for run in ordered.split(|(_, point)| interval(point, "accuracy").is_none()) {
-        let ends: Vec<_> =
-            run.iter().filter_map(|(x, point)| Some((*x, interval(point, "accuracy")?))).collect();
+    let metric = view.headline();
+    for run in ordered.split(|(_, point)| interval(point, metric).is_none()) {
+        let ends: Vec<_> = run.iter().filter_map(|(x, point)| Some((*x, interval(point, metric)?))).collect();
         if ends.len() < 2 {
             continue;
         }
@@ -126,20 +131,21 @@ fn draw_trials(
 ) {
     let (x, y) = axes;
     let Some(middle) = x.x(Place::At(point.amount)) else { return };
-    let place = |trial: &TrialRecord| (middle + spread * jitter(trial.trial), y.y(trial.accuracy()));
-    let shown = evenly(view.trials(point), most);
+    let place = |trial: &ShownTrial| (middle + spread * jitter(trial.trial), y.y(trial.score));
+    let shown = evenly(view.shown(point), most);
     if !shown.is_empty() {
         svg.dots("trials", shown.into_iter().map(place));
     }
-    let differ = summary(point, "accuracy").is_some_and(|summary| summary.min < summary.max);
+    let differ = summary(point, view.headline()).is_some_and(|summary| summary.min < summary.max);
     if let Some(worst) = view.worst(point).filter(|_| differ) {
         let hint = format!(
             "worst trial at {}: trial {}, {} %",
             amount(point.amount),
             worst.trial,
-            percent(worst.accuracy(), 2)
+            percent(view.score(worst), 2)
         );
-        svg.mark("worst", Mark::Down, place(worst), Some(&hint));
+        let worst = ShownTrial { trial: worst.trial, score: view.score(worst) };
+        svg.mark("worst", Mark::Down, place(&worst), Some(&hint));
     }
 }
 
@@ -151,35 +157,29 @@ fn jitter(trial: u64) -> f64 {
 }
 
 /// At most `most` of the trials, evenly spaced in their order.
-fn evenly<'a>(trials: &[&'a TrialRecord], most: usize) -> Vec<&'a TrialRecord> {
-    if trials.len() <= most {
-        return trials.to_vec();
-    }
-    (0..most).map(|place| trials[place * trials.len() / most]).collect()
+fn evenly(trials: &[ShownTrial], most: usize) -> Vec<&ShownTrial> {
+    let most = most.min(trials.len());
+    (0..most).map(|place| &trials[place * trials.len() / most]).collect()
 }
 
 fn draw_means(svg: &mut Svg, view: &View<'_>, x: &AmountAxis, y: &PercentAxis) {
-    let decimals = view.decimals("accuracy", 2);
+    let metric = view.headline();
+    let decimals = view.decimals(metric, 2);
     let line: Vec<(f64, f64)> = in_order(view.points, x)
         .iter()
-        .filter_map(|(x, point)| Some((*x, y.y(summary(point, "accuracy")?.mean))))
+        .filter_map(|(x, point)| Some((*x, y.y(summary(point, metric)?.mean))))
         .collect();
     if line.len() > 1 {
         svg.polyline("mean-line", &line);
     }
     for point in view.points {
-        let (Some(x), Some(summary)) = (x.x(Place::At(point.amount)), summary(point, "accuracy")) else {
+        let (Some(x), Some(summary)) = (x.x(Place::At(point.amount)), summary(point, metric)) else {
             continue;
         };
-        if let Some(interval) = interval(point, "accuracy") {
+        if let Some(interval) = interval(point, metric) {
             draw_whisker(svg, "whisker", x, (y.y(interval.lo), y.y(interval.hi)));
         }
-        svg.mark(
-            "mean",
-            Mark::Circle,
-            (x, y.y(summary.mean)),
-            Some(&point_text(point, "accuracy", decimals)),
-        );
+        svg.mark("mean", Mark::Circle, (x, y.y(summary.mean)), Some(&point_text(point, metric, decimals)));
     }
 }
 
@@ -192,24 +192,25 @@ pub(crate) fn draw_whisker(svg: &mut Svg, class: &str, x: f64, ends: (f64, f64))
 }
 
 fn description(view: &View<'_>) -> String {
-    let decimals = view.decimals("accuracy", 2);
-    let golden = percent(view.golden_accuracy(), 2);
-    let told = view.points.iter().take(TOLD).map(|point| point_text(point, "accuracy", decimals));
+    let (metric, name) = (view.headline(), view.headline_name());
+    let decimals = view.decimals(metric, 2);
+    let golden = percent(view.golden_score(), 2);
+    let told = view.points.iter().take(TOLD).map(|point| point_text(point, metric, decimals));
     let points = told.collect::<Vec<_>>().join("; ");
     let more = if view.points.len() > TOLD { "; more points are in table 1" } else { "" };
     format!(
-        "Golden run: {golden} %. Mean accuracy over trials with its {} interval at each point: {points}{more}.",
+        "Golden run: {golden} %. Mean {name} over trials with its {} interval at each point: {points}{more}.",
         view.confidence()
     )
 }
 
 fn note(view: &View<'_>, most: usize) -> String {
-    let fullest = view.points.iter().map(|point| view.trials(point).len()).max().unwrap_or(0);
-    if fullest <= most {
+    let fullest = view.points.iter().map(|point| point.trials).max().unwrap_or(0);
+    if fullest <= most as u64 {
         return String::new();
     }
     format!(
-        "Where a point has more than {} trials, that many of them are drawn, evenly spaced by trial number, and the worst.",
+        "Where a point has more than {} trials, that many of them are drawn, chosen by their numbers alone, and the worst.",
         grouped(most as u64)
     )
 }

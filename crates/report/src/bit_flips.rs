@@ -43,8 +43,8 @@ pub(crate) struct BitCell {
 
 pub(crate) fn bit_flips(view: &View<'_>) -> BitFlips {
     let format = common_format(view);
-    let flips = sums(view);
-    let width = width(view, format, &flips);
+    let flips = &view.overview.by_bit;
+    let width = width(view, format, flips);
     let field = |bit| format.and_then(|format| format.field(bit)).filter(|_| is_float(format));
     let bars: Vec<Bar> = (0..width)
         .rev()
@@ -57,7 +57,7 @@ pub(crate) fn bit_flips(view: &View<'_>) -> BitFlips {
     };
     let rows = bars.chunks(BITS_A_ROW).map(|bars| bars.iter().map(cell).collect()).collect();
     let has_fields = bars.iter().any(|bar| bar.field.is_some());
-    let figure = Figure { svg: draw(&bars), note: note(&flips, view) };
+    let figure = Figure { svg: draw(&bars), note: note(flips, view) };
     BitFlips { figure, rows, has_fields, format: format.map(Format::name) }
 }
 
@@ -69,7 +69,7 @@ struct Bar {
 
 /// The one format that all tensors of the fault space share.
 fn common_format(view: &View<'_>) -> Option<Format> {
-    let mut formats = view.results.golden.storage.tensors.iter().map(|tensor| tensor.format.as_str());
+    let mut formats = view.golden.storage.tensors.iter().map(|tensor| tensor.format.as_str());
     let first = formats.next()?;
     if formats.all(|format| format == first) { Format::from_name(first).ok() } else { None }
 }
@@ -78,19 +78,9 @@ fn is_float(format: Option<Format>) -> bool {
     format.is_some_and(Format::is_float)
 }
 
-/// Flips over all trials, by bit position.
-fn sums(view: &View<'_>) -> BTreeMap<u32, u64> {
-    let mut sums = BTreeMap::new();
-    for (bit, flips) in view.results.trials.iter().flat_map(|trial| &trial.by_bit) {
-        let sum: &mut u64 = sums.entry(*bit).or_default();
-        *sum = sum.saturating_add(*flips);
-    }
-    sums
-}
-
 /// The number of bit positions drawn: those of the widest format, and of any flip.
 fn width(view: &View<'_>, format: Option<Format>, flips: &BTreeMap<u32, u64>) -> u32 {
-    let tensors = &view.results.golden.storage.tensors;
+    let tensors = &view.golden.storage.tensors;
     let formats = tensors.iter().filter_map(|tensor| Format::from_name(&tensor.format).ok());
     let widest = formats.map(Format::width).max().or(format.map(Format::width)).unwrap_or(8);
     let highest = flips.keys().copied().filter(|bit| *bit < WIDEST).max().map_or(0, |bit| bit + 1);
@@ -100,7 +90,7 @@ fn width(view: &View<'_>, format: Option<Format>, flips: &BTreeMap<u32, u64>) ->
 fn note(flips: &BTreeMap<u32, u64>, view: &View<'_>) -> String {
     let beyond = flips.range(WIDEST..).fold(0_u64, |sum, (_, flips)| sum.saturating_add(*flips));
     let mut notes = Vec::new();
-    let tensors = &view.results.golden.storage.tensors;
+    let tensors = &view.golden.storage.tensors;
     if tensors.windows(2).any(|pair| pair[0].format != pair[1].format) {
         notes.push("The tensors have several formats, so a position has no common meaning.".to_owned());
     }

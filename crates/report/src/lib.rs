@@ -5,15 +5,13 @@
 //! terminal.
 //!
 //! ```
-//! use bitquake_record::{Results, SummaryOptions, summarise};
+//! use bitquake_record::Overview;
 //! use bitquake_report::{ReportInput, TableStyle, html, table};
 //!
-//! # fn show(results: &Results) -> Result<(), Box<dyn std::error::Error>> {
-//! let options = SummaryOptions::default();
-//! let points = summarise(&results.golden, &results.trials, options)?;
-//! print!("{}", table(results, &points, options, TableStyle::default()));
+//! # fn show(overview: &Overview) -> Result<(), Box<dyn std::error::Error>> {
+//! print!("{}", table(overview, TableStyle::default()));
 //! let dir = std::path::Path::new("results/fashion-cnn");
-//! std::fs::write("report.html", html(&ReportInput { results, points: &points, options, dir })?)?;
+//! std::fs::write("report.html", html(&ReportInput { overview, dir })?)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -33,8 +31,10 @@ mod table;
 mod tensor_flips;
 mod verdict;
 mod view;
+mod vulnerability;
 mod worst;
 
 pub use error::ReportError;
 pub use page::{ReportInput, html};
 pub use table::{TableStyle, table};
+pub use vulnerability::vulnerability_table;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bitquake_record::{Golden, PointSummary, Results, SummaryOptions};
+use bitquake_record::{Golden, Overview};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
@@ -19,12 +19,14 @@ use crate::summary_tables::{MetricTable, PointRow, metric_tables, point_rows};
 use crate::tensor_flips::{TensorFlips, tensor_flips};
 use crate::verdict::{Verdict, verdict};
 use crate::view::{View, short_percent};
+use crate::vulnerability::{VulnerabilitySection, vulnerability_section};
 use crate::worst::{WorstRow, worst_rows};
 
 /// Templates by name; names that end in `.html` are escaped.
-const TEMPLATES: [(&str, &str); 6] = [
+const TEMPLATES: [(&str, &str); 7] = [
     ("report.html", include_str!("../templates/report.html")),
     ("figures.html", include_str!("../templates/figures.html")),
+    ("vulnerability.html", include_str!("../templates/vulnerability.html")),
     ("tables.html", include_str!("../templates/tables.html")),
     ("guide.html", include_str!("../templates/guide.html")),
     ("setup.html", include_str!("../templates/setup.html")),
@@ -34,12 +36,8 @@ const TEMPLATES: [(&str, &str); 6] = [
 /// What a report is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct ReportInput<'a> {
-    /// The records.
-    pub results: &'a Results,
-    /// What [`bitquake_record::summarise`] makes of them with [`options`](Self::options).
-    pub points: &'a [PointSummary],
-    /// How they were summarised.
-    pub options: SummaryOptions,
+    /// What there is to show.
+    pub overview: &'a Overview,
     /// The result directory, as replay commands shall name it.
     pub dir: &'a Path,
 }
@@ -51,7 +49,7 @@ pub struct ReportInput<'a> {
 /// # Errors
 /// [`ReportError::Template`] when a template cannot be filled in, which no record should cause.
 pub fn html(input: &ReportInput<'_>) -> Result<String, ReportError> {
-    let view = View::new(input.results, input.points, input.options);
+    let view = View::new(input.overview);
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_formatter(write_escaped);
@@ -77,6 +75,9 @@ struct Page<'a> {
     shares: Figure,
     bits: BitFlips,
     tensors: TensorFlips,
+    vulnerability: Option<VulnerabilitySection>,
+    headline: &'static str,
+    failure: &'static str,
     golden: GoldenRow,
     points: Vec<PointRow>,
     /// Whether the signs explained below the main table occur in it.
@@ -109,7 +110,7 @@ struct Fact {
 
 impl<'a> Page<'a> {
     fn new(view: &View<'a>, dir: &Path) -> Self {
-        let golden = &view.results.golden;
+        let golden = &view.golden;
         let points = point_rows(view);
         Self {
             name: &golden.name,
@@ -124,17 +125,20 @@ impl<'a> Page<'a> {
             shares: shares_plot(view),
             bits: bit_flips(view),
             tensors: tensor_flips(view),
+            vulnerability: vulnerability_section(view.overview),
+            headline: view.headline_name(),
+            failure: view.failure_name(),
             golden: golden_row(view),
             has_low: points.iter().any(|row| row.low),
             has_equal: points.iter().any(|row| row.degenerate),
-            has_trials: !view.results.trials.is_empty(),
+            has_trials: view.overview.trials > 0,
             points,
             metrics: metric_tables(view),
             worst: worst_rows(view, dir),
             golden_facts: golden_facts(view),
             setup: setup(golden),
             identity: golden.identity.iter().map(|(key, value)| code(key, value)).collect(),
-            campaign: &view.results.campaign,
+            campaign: &view.overview.campaign,
         }
     }
 }
@@ -148,9 +152,9 @@ fn code(name: &str, value: &str) -> Fact {
 }
 
 fn golden_row(view: &View<'_>) -> GoldenRow {
-    let counts = &view.results.golden.metrics;
+    let counts = &view.golden.metrics;
     GoldenRow {
-        accuracy: percent(view.golden_accuracy(), view.decimals("accuracy", 2)),
+        accuracy: percent(view.golden_score(), view.decimals(view.headline(), 2)),
         nonfinite: percent(part(counts.nonfinite, counts.images), view.decimals("nonfinite", 2)),
     }
 }
@@ -160,24 +164,27 @@ fn part(part: u64, whole: u64) -> f64 {
 }
 
 fn golden_facts(view: &View<'_>) -> Vec<Fact> {
-    let golden = &view.results.golden;
+    let golden = &view.golden;
     let counts = &golden.metrics;
     let share = |n: u64| {
         format!("{} % ({} of {})", percent(part(n, counts.images), 2), grouped(n), grouped(counts.images))
     };
-    vec![
+    let of_labels = [
         fact("accuracy (top-1)", share(counts.correct)),
         fact("top-5 accuracy", share(counts.top5_correct)),
         fact(
             "cross-entropy loss",
             counts.loss.map_or("not finite".into(), |loss| format!("{} nats", plain(loss))),
         ),
+    ];
+    let rest = [
         fact("images with NaN or infinity", grouped(counts.nonfinite)),
         fact("images", grouped(counts.images)),
         fact("classes", grouped(counts.classes)),
         fact("wall time", format!("{} s", plain(golden.seconds))),
         code("outputs (SHA-256)", &golden.outputs),
-    ]
+    ];
+    of_labels.into_iter().filter(|_| golden.distance.is_none()).chain(rest).collect()
 }
 
 fn setup(golden: &Golden) -> Vec<Fact> {

@@ -25,7 +25,15 @@ struct Series {
     rare: bool,
 }
 
-const SERIES: [Series; 3] = [
+const SERIES: [Series; 4] = [
+    Series {
+        metric: "exceeded",
+        name: "outputs beyond the threshold",
+        mark: Mark::Circle,
+        classes: ["sdc", "sdc-line"],
+        aside: -3.0,
+        rare: false,
+    },
     Series {
         metric: "golden_mismatch",
         name: "SDC-1: best class differs from the golden run",
@@ -55,7 +63,9 @@ const SERIES: [Series; 3] = [
 pub(crate) fn shares_plot(view: &View<'_>) -> Figure {
     let amounts: Vec<Amount> = view.points.iter().map(|point| point.amount).collect();
     let x = AmountAxis::covering(&amounts, false, FRAME);
-    let series: Vec<&Series> = SERIES.iter().filter(|series| !series.rare || occurs(view, series)).collect();
+    let other = if view.golden.distance.is_some() { "golden_mismatch" } else { "exceeded" };
+    let is_drawn = |series: &&Series| series.metric != other && (!series.rare || occurs(view, series));
+    let series: Vec<&Series> = SERIES.iter().filter(is_drawn).collect();
     let y = PercentAxis::covering(shares(view, &series), FRAME);
     let mut svg = Svg::new(
         "shares",

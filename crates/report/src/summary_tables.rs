@@ -55,7 +55,8 @@ pub(crate) fn point_rows(view: &View<'_>) -> Vec<PointRow> {
     let expected = aligned(view, |point| expected_faults(view, point));
     let dropped_shares = view.points.iter().filter_map(|point| Some(point.dropped?.value));
     let dropped = percent_decimals(dropped_shares, 1);
-    let accuracy = view.decimals("accuracy", 2);
+    let headline = view.headline();
+    let accuracy = view.decimals(headline, 2);
     let ends = |interval: Option<Interval>, decimals| {
         interval.map_or(NONE.into(), |interval| interval_text(interval, decimals))
     };
@@ -65,11 +66,11 @@ pub(crate) fn point_rows(view: &View<'_>) -> Vec<PointRow> {
         trials: view.trials_text(point),
         expected: expected[place].clone(),
         faults: faults[place].clone(),
-        accuracy: mean(point, "accuracy"),
-        interval: ends(interval(point, "accuracy"), accuracy),
+        accuracy: mean(point, headline),
+        interval: ends(interval(point, headline), accuracy),
         degenerate: is_degenerate(point),
-        worst: summary(point, "accuracy").map_or(NONE.into(), |s| percent(s.min, 2)),
-        sdc: mean(point, "golden_mismatch"),
+        worst: summary(point, headline).map_or(NONE.into(), |s| percent(s.min, 2)),
+        sdc: mean(point, view.failure()),
         nonfinite: mean(point, "nonfinite"),
         dropped: point.dropped.map_or(NONE.into(), |share| percent(share.value, dropped)),
         dropped_interval: ends(point.dropped.and_then(|share| share.interval), dropped),
@@ -84,7 +85,7 @@ fn share_text(view: &View<'_>, point: &PointSummary, metric: &str) -> String {
 }
 
 fn expected_faults(view: &View<'_>, point: &PointSummary) -> String {
-    let plan = view.results.golden.points.iter().find(|plan| plan.point == point.point);
+    let plan = view.golden.points.iter().find(|plan| plan.point == point.point);
     plan.and_then(|plan| plan.expected_faults).map_or(NONE.into(), plain)
 }
 

@@ -1,6 +1,6 @@
 //! The table that a run prints at its end.
 
-use bitquake_record::{PointSummary, Results, SummaryOptions};
+use bitquake_record::{Overview, PointSummary};
 
 use crate::number::{NONE, align_points, grouped, percent, percent_decimals, plain};
 use crate::view::{View, estimate_text, interval_text, is_degenerate, of_planned, summary};
@@ -26,23 +26,16 @@ const GAP: &str = "  ";
 /// run's (SDC-1); mean share of images with non-finite outputs; share of trials that dropped by more than the margin, with
 /// its interval. Shares are in percent. What does not exist is `–`. The lines below tell method and confidence, and which
 /// columns did not fit.
-///
-/// `points` are what [`bitquake_record::summarise`] makes of `results` with `options`.
 #[must_use]
-pub fn table(
-    results: &Results,
-    points: &[PointSummary],
-    options: SummaryOptions,
-    style: TableStyle,
-) -> String {
-    let view = View::new(results, points, options);
+pub fn table(overview: &Overview, style: TableStyle) -> String {
+    let view = View::new(overview);
     let mut columns = columns(&view);
     let left_out = fit(&mut columns, style.width);
     let mut lines = vec![paint(&line(&columns, |column| &column.title), BOLD, style.colour)];
     let rule: usize = columns.iter().map(Column::width).sum::<usize>() + GAP.len() * (columns.len() - 1);
     lines.push("─".repeat(rule));
     lines.push(line(&columns, |column| &column.golden));
-    for (place, point) in points.iter().enumerate() {
+    for (place, point) in view.points.iter().enumerate() {
         let text = line(&columns, |column| &column.cells[place]);
         let is_low = view.is_within_margin(point) == Some(false);
         lines.push(if is_low { paint(&text, RED, style.colour) } else { text });
@@ -78,7 +71,7 @@ fn columns(view: &View<'_>) -> Vec<Column> {
         left: false,
         spare,
     };
-    let counts = &view.results.golden.metrics;
+    let counts = &view.golden.metrics;
     let golden_nonfinite = counts.nonfinite as f64 / counts.images.max(1) as f64;
     let golden_nonfinite = format!("{} %", percent(golden_nonfinite, view.decimals("nonfinite", 1)));
     let share = |metric: &'static str| {
@@ -89,16 +82,18 @@ fn columns(view: &View<'_>) -> Vec<Column> {
         }
     };
     let worst = |point: &PointSummary| {
-        summary(point, "accuracy").map_or(NONE.into(), |summary| format!("{} %", percent(summary.min, 1)))
+        summary(point, view.headline())
+            .map_or(NONE.into(), |summary| format!("{} %", percent(summary.min, 1)))
     };
     let kind = view.points.first().map_or("rate", |point| point.amount.kind());
+    let failure = view.failure_name();
     let mut columns = vec![
         column(kind, "golden".into(), 0, &|point| point.amount.to_string()),
         column("trials", NONE.into(), 1, &|point| view.trials_text(point)),
         faults_column(view),
         accuracy_column(view),
         column("worst", NONE.into(), 2, &worst),
-        column("SDC-1", NONE.into(), 4, &share("golden_mismatch")),
+        column(failure, NONE.into(), 4, &share(view.failure())),
         column("non-finite", golden_nonfinite, 5, &share("nonfinite")),
         dropped_column(view),
     ];
@@ -133,13 +128,14 @@ fn faults_column(view: &View<'_>) -> Column {
 }
 
 fn accuracy_column(view: &View<'_>) -> Column {
-    let decimals = view.decimals("accuracy", 1);
+    let decimals = view.decimals(view.headline(), 1);
     let mark = |point| if is_degenerate(point) { "*" } else { "" };
-    let text = |point| estimate_text(point, "accuracy", decimals) + mark(point);
-    let golden = format!("{} %", percent(view.golden_accuracy(), decimals));
+    let text = |point| estimate_text(point, view.headline(), decimals) + mark(point);
+    let golden = format!("{} %", percent(view.golden_score(), decimals));
     let cells = std::iter::once(golden).chain(view.points.iter().map(text)).collect();
     let mut cells = align_estimates(cells);
-    Column { title: "accuracy".into(), golden: cells.remove(0), cells, left: true, spare: 0 }
+    let title = if view.golden.distance.is_some() { "within" } else { "accuracy" };
+    Column { title: title.into(), golden: cells.remove(0), cells, left: true, spare: 0 }
 }
 
 fn dropped_column(view: &View<'_>) -> Column {
@@ -217,7 +213,7 @@ fn notes(view: &View<'_>, left_out: &[String]) -> Vec<String> {
         notes.push(format!("not finished: {} trials", of_planned(done, planned)));
     }
     if view.points.is_empty() {
-        notes.push(format!("no points; {} trials", grouped(view.results.trials.len() as u64)));
+        notes.push(format!("no points; {} trials", grouped(view.overview.trials)));
     }
     if !left_out.is_empty() {
         notes.push(format!("left out for width: {}", left_out.join(", ")));

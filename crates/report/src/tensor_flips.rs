@@ -73,11 +73,11 @@ pub(crate) fn tensor_flips(view: &View<'_>) -> TensorFlips {
 /// All tensors of the fault space and of the records, those with most flips first.
 fn entries<'a>(view: &'a View<'_>) -> Vec<Entry<'a>> {
     let mut by_name: BTreeMap<&str, Entry<'_>> = BTreeMap::new();
-    for tensor in &view.results.golden.storage.tensors {
+    for tensor in &view.golden.storage.tensors {
         let entry = Entry { name: &tensor.tensor, tensor: Some(tensor), bits: tensor.bits, flips: 0 };
         by_name.insert(&tensor.tensor, entry);
     }
-    for (name, flips) in view.results.trials.iter().flat_map(|trial| &trial.by_tensor) {
+    for (name, flips) in &view.overview.by_tensor {
         let entry = by_name.entry(name).or_insert_with(|| Entry { name, ..Entry::default() });
         entry.flips = entry.flips.saturating_add(*flips);
     }

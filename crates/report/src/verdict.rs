@@ -1,9 +1,9 @@
 //! What came out, in a few sentences and figures.
 
-use bitquake_record::{Amount, PointSummary};
+use bitquake_record::{Amount, DistanceMeasure, DistanceRule, PointSummary};
 use serde::Serialize;
 
-use crate::number::{NONE, amount, grouped, percent};
+use crate::number::{NONE, amount, grouped, percent, plain};
 use crate::view::{View, estimate_text, is_degenerate, of_planned};
 
 /// The top of the page.
@@ -26,7 +26,7 @@ pub(crate) struct KeyFigure {
 pub(crate) fn verdict(view: &View<'_>) -> Verdict {
     let mut cautions = Vec::new();
     cautions.extend(partial(view));
-    if view.results.trials.is_empty() {
+    if view.overview.trials == 0 {
         cautions.push("No trial is recorded yet.".into());
     }
     cautions.extend(degenerate(view));
@@ -55,17 +55,24 @@ fn reach<'a>(view: &View<'a>) -> Reach<'a> {
 }
 
 fn sentences(view: &View<'_>) -> Vec<String> {
-    let counts = &view.results.golden.metrics;
-    let golden = percent(view.golden_accuracy(), 2);
+    let counts = &view.golden.metrics;
+    let golden = percent(view.golden_score(), 2);
     let images = grouped(counts.images);
-    let mut sentences =
-        vec![format!("Without faults, {golden} % of {images} images are classified correctly (golden run).")];
+    let mut sentences = vec![match view.golden.distance {
+        None => {
+            format!("Without faults, {golden} % of {images} images are classified correctly (golden run).")
+        }
+        Some(rule) => format!(
+            "Each of {images} images is within the threshold ({}) as long as its outputs lie no further from the golden run's.",
+            rule_text(rule)
+        ),
+    }];
     // Means over trials that all have a fault say nothing about how far a rate is tolerated.
     sentences.extend(if view.is_conditioned() { overall_sentence(view) } else { reach_sentence(view) });
     if let Some((point, trial)) = view.worst_of_all() {
         sentences.push(format!(
             "The worst single trial left {} % (trial {} at {}).",
-            percent(trial.accuracy(), 2),
+            percent(view.score(trial), 2),
             grouped(trial.trial),
             place(point.amount)
         ));
@@ -89,35 +96,36 @@ fn overall_sentence(view: &View<'_>) -> Option<String> {
 }
 
 fn reach_sentence(view: &View<'_>) -> Option<String> {
-    let (name, margin, decimals) = (view.amount_name(), view.margin(), view.decimals("accuracy", 1));
-    let told = |point: &PointSummary| (amount(point.amount), estimate_text(point, "accuracy", decimals));
+    let (name, margin, decimals) = (view.amount_name(), view.margin(), view.decimals(view.headline(), 1));
+    let told = |point: &PointSummary| (amount(point.amount), estimate_text(point, view.headline(), decimals));
+    let what = view.headline_name();
     let Direction { up_to, mildest, harshest } = Direction::of(view);
     Some(match reach(view) {
         Reach { last_within: Some(last), first_beyond: Some(first) } => {
             let ((last, kept), (first, fallen)) = (told(last), told(first));
             format!(
-                "Mean accuracy stays within {margin} of that {up_to} a {name} of {last}, where it is {kept}; \
+                "Mean {what} stays within {margin} of that {up_to} a {name} of {last}, where it is {kept}; \
                  at {first} it is {fallen}."
             )
         }
         Reach { last_within: Some(only), first_beyond: None } if view.points.len() == 1 => {
             let (only, kept) = told(only);
-            format!("At a {name} of {only}, mean accuracy is {kept}: within {margin} of that.")
+            format!("At a {name} of {only}, mean {what} is {kept}: within {margin} of that.")
         }
         Reach { last_within: None, first_beyond: Some(only) } if view.points.len() == 1 => {
             let (only, fallen) = told(only);
-            format!("At a {name} of {only}, mean accuracy is more than {margin} lower: {fallen}.")
+            format!("At a {name} of {only}, mean {what} is more than {margin} lower: {fallen}.")
         }
         Reach { last_within: Some(last), first_beyond: None } => {
             let (last, kept) = told(last);
             format!(
-                "Mean accuracy stays within {margin} of that at every {name} tried; at the {harshest}, {last}, it is {kept}."
+                "Mean {what} stays within {margin} of that at every {name} tried; at the {harshest}, {last}, it is {kept}."
             )
         }
         Reach { last_within: None, first_beyond: Some(first) } => {
             let (first, fallen) = told(first);
             format!(
-                "Already at the {mildest} {name} tried, {first}, mean accuracy is more than {margin} lower: {fallen}."
+                "Already at the {mildest} {name} tried, {first}, mean {what} is more than {margin} lower: {fallen}."
             )
         }
         Reach { last_within: None, first_beyond: None } => return None,
@@ -140,13 +148,27 @@ impl Direction {
     }
 }
 
+/// `relative Euclidean distance at most 0.1`.
+fn rule_text(rule: DistanceRule) -> String {
+    let bound = if rule.measure == DistanceMeasure::Cosine { "at least" } else { "at most" };
+    format!("{} {bound} {}", measure_name(rule.measure), plain(rule.threshold))
+}
+
+fn measure_name(measure: DistanceMeasure) -> &'static str {
+    match measure {
+        DistanceMeasure::MaxAbs => "largest absolute difference",
+        DistanceMeasure::RelL2 => "relative Euclidean distance",
+        DistanceMeasure::Cosine => "cosine similarity",
+    }
+}
+
 /// A point in running text: `rate 10⁻⁵`, `count 3`.
 fn place(at: Amount) -> String {
     format!("{} {}", at.kind(), amount(at))
 }
 
 fn figures(view: &View<'_>) -> Vec<KeyFigure> {
-    let counts = &view.results.golden.metrics;
+    let counts = &view.golden.metrics;
     let (done, planned) = view.progress();
     let tolerated = match reach(view) {
         _ if view.is_conditioned() => "not asked".into(),
@@ -156,10 +178,17 @@ fn figures(view: &View<'_>) -> Vec<KeyFigure> {
     };
     let worst = view.worst_of_all();
     vec![
-        KeyFigure {
-            name: "golden accuracy",
-            value: format!("{} %", percent(view.golden_accuracy(), 2)),
-            about: format!("{} of {} images", grouped(counts.correct), grouped(counts.images)),
+        match view.golden.distance {
+            None => KeyFigure {
+                name: "golden accuracy",
+                value: format!("{} %", percent(view.golden_score(), 2)),
+                about: format!("{} of {} images", grouped(counts.correct), grouped(counts.images)),
+            },
+            Some(rule) => KeyFigure {
+                name: "threshold",
+                value: plain(rule.threshold),
+                about: measure_name(rule.measure).into(),
+            },
         },
         KeyFigure {
             name: if Direction::of(view).up_to == "up to" {
@@ -172,7 +201,7 @@ fn figures(view: &View<'_>) -> Vec<KeyFigure> {
         },
         KeyFigure {
             name: "worst trial",
-            value: worst.map_or(NONE.into(), |(_, trial)| format!("{} %", percent(trial.accuracy(), 2))),
+            value: worst.map_or(NONE.into(), |(_, trial)| format!("{} %", percent(view.score(trial), 2))),
             about: worst.map_or(String::new(), |(point, trial)| {
                 format!("trial {} at {}", grouped(trial.trial), place(point.amount))
             }),

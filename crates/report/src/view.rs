@@ -1,56 +1,83 @@
 //! The records, arranged for showing.
 
-use std::collections::BTreeMap;
-
-use bitquake_record::{Amount, Metric, PointSummary, Results, SummaryOptions, TrialRecord};
+use bitquake_record::{
+    Amount, Golden, Metric, Overview, PointSummary, ShownTrial, SummaryOptions, TrialRecord,
+};
 use bitquake_stats::{Interval, Summary};
 
 use crate::number::{NONE, amount, fixed, grouped, percent, percent_decimals, trimmed};
 
-/// Records and their summaries.
+/// What is shown of a campaign.
 pub(crate) struct View<'a> {
-    pub(crate) results: &'a Results,
+    pub(crate) overview: &'a Overview,
+    pub(crate) golden: &'a Golden,
     pub(crate) points: &'a [PointSummary],
     pub(crate) options: SummaryOptions,
     /// Trials wanted at each point, as far as the configuration tells.
     pub(crate) planned: Option<u64>,
-    trials: BTreeMap<u32, Vec<&'a TrialRecord>>,
 }
 
 impl<'a> View<'a> {
-    pub(crate) fn new(results: &'a Results, points: &'a [PointSummary], options: SummaryOptions) -> Self {
-        let mut trials: BTreeMap<u32, Vec<&TrialRecord>> = BTreeMap::new();
-        for trial in &results.trials {
-            trials.entry(trial.point).or_default().push(trial);
+    pub(crate) fn new(overview: &'a Overview) -> Self {
+        Self {
+            overview,
+            golden: &overview.golden,
+            points: &overview.points,
+            options: overview.options,
+            planned: planned_trials(&overview.campaign),
         }
-        Self { results, points, options, planned: planned_trials(&results.campaign), trials }
     }
 
-    /// The trials of a point.
-    pub(crate) fn trials(&self, point: &PointSummary) -> &[&'a TrialRecord] {
-        self.trials.get(&point.point).map_or(&[], Vec::as_slice)
+    /// Trials of a point to draw: all, or a sample of many.
+    pub(crate) fn shown(&self, point: &PointSummary) -> &'a [ShownTrial] {
+        self.overview.shown.get(&point.point).map_or(&[], Vec::as_slice)
     }
 
-    /// The trial of a point with the lowest accuracy.
+    /// The trial of a point with the lowest score.
     pub(crate) fn worst(&self, point: &PointSummary) -> Option<&'a TrialRecord> {
-        let worst = point.worst_trial?;
-        self.trials(point).iter().find(|trial| trial.trial == worst).copied()
+        self.overview.worst.get(&point.point)
+    }
+
+    /// A trial's score: its accuracy, or the share within the threshold for models that are no classifiers.
+    pub(crate) fn score(&self, trial: &TrialRecord) -> f64 {
+        trial.score(&self.golden.metrics)
+    }
+
+    /// The metric that the campaign is told by, which is a trial's score.
+    pub(crate) fn headline(&self) -> &'static str {
+        if self.golden.distance.is_some() { "within" } else { "accuracy" }
+    }
+
+    /// What to call it.
+    pub(crate) fn headline_name(&self) -> &'static str {
+        if self.golden.distance.is_some() { "share within the threshold" } else { "accuracy" }
+    }
+
+    /// What an image's failure is called in a column.
+    pub(crate) fn failure_name(&self) -> &'static str {
+        if self.golden.distance.is_some() { "beyond" } else { "SDC-1" }
+    }
+
+    /// The metric of images that failed.
+    pub(crate) fn failure(&self) -> &'static str {
+        if self.golden.distance.is_some() { "exceeded" } else { "golden_mismatch" }
     }
 
     /// The point and trial with the lowest accuracy of all.
     pub(crate) fn worst_of_all(&self) -> Option<(&'a PointSummary, &'a TrialRecord)> {
         let worst = self.points.iter().filter_map(|point| Some((point, self.worst(point)?)));
-        worst.min_by(|a, b| a.1.accuracy().total_cmp(&b.1.accuracy()))
+        worst.min_by(|a, b| self.score(a.1).total_cmp(&self.score(b.1)))
     }
 
-    pub(crate) fn golden_accuracy(&self) -> f64 {
-        self.results.golden.metrics.accuracy()
+    /// The golden run's score.
+    pub(crate) fn golden_score(&self) -> f64 {
+        self.golden.score()
     }
 
     /// Whether the mean accuracy of a point lies no more than the margin below the golden run's; none without trials.
     pub(crate) fn is_within_margin(&self, point: &PointSummary) -> Option<bool> {
         // The same slack as where dropped trials are counted.
-        summary(point, "accuracy").map(|s| s.mean >= self.golden_accuracy() - self.options.margin - 1e-12)
+        summary(point, self.headline()).map(|s| s.mean >= self.golden_score() - self.options.margin - 1e-12)
     }
 
     /// Finished trials of all points, and how many there are to be.
@@ -61,12 +88,12 @@ impl<'a> View<'a> {
 
     /// Whether some trial has the metric: those of protections exist on protected memory alone.
     pub(crate) fn has_metric(&self, metric: &Metric) -> bool {
-        self.results.trials.iter().any(|trial| metric.of(trial, &self.results.golden.metrics).is_some())
+        self.points.iter().any(|point| summary(point, metric.name).is_some())
     }
 
     /// Whether the memory is protected.
     pub(crate) fn is_protected(&self) -> bool {
-        self.results.trials.iter().any(|trial| trial.protection.is_some())
+        self.overview.is_protected
     }
 
     /// Whether trials were drawn given that they have a fault.
@@ -145,8 +172,8 @@ pub(crate) fn interval(point: &PointSummary, metric: &str) -> Option<Interval> {
 /// Whether several trials all have the same accuracy although faults could have told them apart: then the t interval has no
 /// width and says nothing.
 pub(crate) fn is_degenerate(point: &PointSummary) -> bool {
-    !point.amount.is_fault_free()
-        && interval(point, "accuracy").is_some_and(|interval| interval.is_degenerate())
+    let headline = interval(point, "accuracy").or(interval(point, "within"));
+    !point.amount.is_fault_free() && headline.is_some_and(|interval| interval.is_degenerate())
 }
 
 /// `[90.8, 91.5]`, shares in percent.

@@ -31,11 +31,11 @@ pub(crate) fn worst_rows(view: &View<'_>, dir: &Path) -> Vec<WorstRow> {
         .map(|(point, trial)| WorstRow {
             amount: amount(point.amount),
             trial: grouped(trial.trial),
-            accuracy: format!("{} %", percent(trial.accuracy(), 2)),
+            accuracy: format!("{} %", percent(view.score(trial), 2)),
             faults: grouped(trial.faults),
             became_nan: grouped(trial.became_nan),
             became_inf: grouped(trial.became_inf),
-            sdc: grouped(trial.golden_mismatch),
+            sdc: grouped(trial.failures()),
             pattern: trial.pattern.clone(),
             command: replay(dir, trial.point, trial.trial),
             is_worst: worst == Some((trial.point, trial.trial)),

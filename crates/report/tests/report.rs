@@ -6,23 +6,27 @@ mod samples;
 
 use std::path::Path;
 
-use bitquake_record::{Amount, PointSummary, Results, SummaryOptions, TrialRecord, summarise};
-use bitquake_report::{ReportInput, TableStyle, html, table};
+use bitquake_record::{Amount, Overview, PointSummary, RecordError, Results, SummaryOptions, TrialRecord};
+use bitquake_report::{ReportInput, TableStyle, html, table, vulnerability_table};
 use proptest::prelude::*;
 
 const PLAIN: TableStyle = TableStyle { colour: false, width: None };
 
+fn overview(results: &Results) -> Result<Overview, RecordError> {
+    let (golden, campaign) = (results.golden.clone(), results.campaign.clone());
+    Overview::of(golden, campaign, &results.trials, SummaryOptions::default())
+}
+
 fn points(results: &Results) -> Vec<PointSummary> {
-    summarise(&results.golden, &results.trials, SummaryOptions::default()).unwrap()
+    overview(results).unwrap().points
 }
 
 fn page(results: &Results) -> String {
-    let (points, options) = (points(results), SummaryOptions::default());
-    html(&ReportInput { results, points: &points, options, dir: Path::new("results/x") }).unwrap()
+    html(&ReportInput { overview: &overview(results).unwrap(), dir: Path::new("results/x") }).unwrap()
 }
 
 fn text_table(results: &Results, style: TableStyle) -> String {
-    table(results, &points(results), SummaryOptions::default(), style)
+    table(&overview(results).unwrap(), style)
 }
 
 /// The plot with this id.
@@ -80,6 +84,38 @@ fn the_plot_of_corrupted_outputs() {
 #[test]
 fn the_plot_of_bit_positions() {
     insta::assert_snapshot!(plot(&page(&small()), "bits"));
+}
+
+#[test]
+fn where_upsets_do_harm() {
+    let results = samples::single_faults();
+    let page = page(&results);
+    insta::assert_snapshot!("the_heat_map", plot(&page, "heat"));
+    insta::assert_snapshot!("the_failure_rates_by_bit", plot(&page, "bit-rates"));
+    let text = vulnerability_table(&overview(&results).unwrap()).unwrap();
+    insta::assert_snapshot!("the_vulnerability_table", text);
+    // Nothing of it appears where no trial has a single fault.
+    assert!(vulnerability_table(&overview(&small()).unwrap()).is_none());
+    assert!(!self::page(&small()).contains("Where upsets do harm"));
+}
+
+#[test]
+fn failures_in_time_are_told_when_the_raw_rate_is_known() {
+    let results = samples::single_faults();
+    let options = SummaryOptions { raw_fit_per_mbit: Some(1000.0), ..SummaryOptions::default() };
+    let overview = Overview::of(results.golden, results.campaign, results.trials, options).unwrap();
+    let page = html(&ReportInput { overview: &overview, dir: Path::new("x") }).unwrap();
+    assert!(page.contains("FIT, one failure in") && page.contains("MTBF [h]"));
+}
+
+#[test]
+fn models_without_classes_are_told_by_their_distances() {
+    let page = page(&samples::distances());
+    assert!(page.contains("Share within the threshold against bit error rate"), "figure 1");
+    for metric in ["exceeded", "within", "rel_l2", "cosine_worst"] {
+        assert!(page.contains(&format!("<code>{metric}</code>")), "{metric}");
+    }
+    assert!(!page.contains("<code>top5_accuracy</code>"));
 }
 
 #[test]
@@ -146,10 +182,8 @@ fn hostile_names_are_only_text() {
     results.trials[0].by_tensor.insert(hostile.into(), 10_000);
     results.trials[0].pattern = hostile.into();
     results.campaign += hostile;
-    let points = points(&results);
-    let options = SummaryOptions::default();
-    let page =
-        html(&ReportInput { results: &results, points: &points, options, dir: Path::new(hostile) }).unwrap();
+    let overview = overview(&results).unwrap();
+    let page = html(&ReportInput { overview: &overview, dir: Path::new(hostile) }).unwrap();
     for markup in ["<script", "<img", "onerror=\"", "49"] {
         let allowed = if markup == "49" { page.contains("{{ 7*7 }}") } else { !page.contains(markup) };
         assert!(allowed, "{markup}");
@@ -263,21 +297,19 @@ proptest! {
 
     #[test]
     fn whatever_is_recorded_can_be_shown(results in any_results(), width in any::<Option<u16>>()) {
-        let options = SummaryOptions::default();
         // Losses beyond what a standard deviation can hold are refused before.
-        if let Ok(points) = summarise(&results.golden, &results.trials, options) {
-            let page = html(&ReportInput { results: &results, points: &points, options, dir: Path::new("") });
+        if let Ok(overview) = overview(&results) {
+            let page = html(&ReportInput { overview: &overview, dir: Path::new("") });
             prop_assert!(page.unwrap().ends_with("</html>"));
-            let text = table(&results, &points, options, TableStyle { colour: true, width });
+            let text = table(&overview, TableStyle { colour: true, width });
             prop_assert!(text.ends_with('\n'));
         }
     }
 
     #[test]
     fn coordinates_are_always_numbers(results in any_results()) {
-        if let Ok(points) = summarise(&results.golden, &results.trials, SummaryOptions::default()) {
-            let options = SummaryOptions::default();
-            let page = html(&ReportInput { results: &results, points: &points, options, dir: Path::new("") }).unwrap();
+        if let Ok(overview) = overview(&results) {
+            let page = html(&ReportInput { overview: &overview, dir: Path::new("") }).unwrap();
             for attribute in ["x=\"", "y=\"", "width=\"", "height=\"", "points=\"", "d=\"M"] {
                 for text in page.split(attribute).skip(1).filter_map(|rest| rest.split('"').next()) {
                     prop_assert!(!text.contains("NaN") && !text.contains("inf"), "{attribute}{text}");

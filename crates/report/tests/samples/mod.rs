@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bitquake_record::{
-    Amount, Counts, Engine, Golden, Machine, PointPlan, ProtectionRecord, Results, SCHEMA, SpaceTensorRecord,
-    StorageRecord, TrialRecord,
+    Amount, Counts, DistanceMeasure, DistanceRecord, DistanceRule, Engine, Extent, Golden, Machine,
+    PointPlan, ProtectionRecord, Results, SCHEMA, SiteRecord, SpaceTensorRecord, StorageRecord, TrialRecord,
 };
 
 /// Every sample with its name.
@@ -19,6 +19,8 @@ pub fn all() -> Vec<(&'static str, Results)> {
         ("protected", protected()),
         ("conditioned", conditioned()),
         ("voltages", voltages()),
+        ("single-faults", single_faults()),
+        ("distances", distances()),
     ]
 }
 
@@ -66,6 +68,43 @@ pub fn campaign() -> Results {
 /// One flip in each of 200 trials.
 pub fn single_upset() -> Results {
     results("single-upset", &[Amount::Count(1)], 200, 200)
+}
+
+/// One flip in each of 4000 trials, whose places are recorded.
+pub fn single_faults() -> Results {
+    let mut results = results("single-faults", &[Amount::Count(1)], 4000, 4000);
+    let mut random = Random(11);
+    for trial in &mut results.trials {
+        let tensor = trial.by_tensor.keys().next().cloned().unwrap_or_default();
+        let bit = trial.by_bit.keys().next().copied().unwrap_or(0);
+        let elements =
+            results.golden.storage.tensors.iter().find(|t| t.tensor == tensor).map_or(1, |t| t.elements);
+        trial.site = Some(SiteRecord { tensor, element: random.below(elements), bit });
+        (trial.masked, trial.sdc5) = (Some(trial.images / 3), Some(trial.golden_mismatch / 4));
+        (trial.sdc10, trial.sdc20) = (Some(trial.golden_mismatch * 2), Some(trial.golden_mismatch));
+    }
+    results
+}
+
+/// A model that is no classifier.
+pub fn distances() -> Results {
+    let mut results = results("distances", &rates(&[1e-6, 1e-5, 1e-4]), 20, 20);
+    results.golden.distance = Some(DistanceRule { measure: DistanceMeasure::RelL2, threshold: 0.1 });
+    results.golden.metrics = Counts { images: 2000, classes: 10, ..Counts::default() };
+    for trial in &mut results.trials {
+        let share = trial.golden_mismatch as f64 / 2000.0;
+        let extent = |scale: f64| Extent { mean: Some(scale * share), worst: Some(3.0 * scale * share) };
+        trial.distance = Some(DistanceRecord {
+            compared: trial.images,
+            exceeded: trial.golden_mismatch,
+            max_abs: extent(10.0),
+            rel_l2: extent(1.0),
+            cosine: Extent { mean: Some(1.0 - 0.1 * share), worst: Some(1.0 - share) },
+        });
+        (trial.correct, trial.top5_correct, trial.err_union, trial.golden_mismatch) = (0, 0, 0, 0);
+        trial.loss = None;
+    }
+    results
 }
 
 /// Stopped in its third point.
