@@ -2,7 +2,8 @@
 //!
 //! [`Config`] is what a campaign file says; [`Campaign::prepare`] reads the model and the data it names and fixes the
 //! campaign's identity; [`Campaign::run`] proves the set-up, runs the trials that are missing and records each as it
-//! finishes. [`Campaign::trial`] gives the faults of any trial again.
+//! finishes. [`Campaign::trial`] gives the faults of any trial again. [`Shard`] divides the trials over processes, and [`slurm`]
+//! those over a cluster.
 
 mod campaign;
 mod chip_config;
@@ -12,11 +13,14 @@ mod fault_config;
 mod identity;
 mod merge_toml;
 mod run;
+mod shard;
+pub mod slurm;
 
 pub use campaign::{Campaign, Trial, candidates, pattern_digest};
 pub use chip_config::{ChipConfig, OffsetConfig, RandomOffset, SyntheticConfig};
 pub use config::{Compat, Config, ModelConfig, OutputConfig, RunConfig, read_config, resolved_toml};
 pub use error::CampaignError;
 pub use fault_config::{FaultConfig, LengthConfig, ProtectConfig, RegionConfig, ValueConfig};
-pub use identity::Identity;
-pub use run::{End, Event, RunOptions, Shard, ShardError};
+pub use identity::{Identity, identity_difference};
+pub use run::{End, Event, RunOptions};
+pub use shard::{RunNote, Shard, ShardError};

@@ -1,8 +1,6 @@
 //! Running the trials that are missing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -17,56 +15,15 @@ use bitquake_record::{Amount, Appender, ResultDir, TrialRecord};
 use sha2::{Digest, Sha256};
 
 use crate::campaign::{Campaign, Trial, pattern_digest};
-use crate::config::resolved_toml;
 use crate::error::CampaignError;
 use crate::identity::hex;
+use crate::shard::{RunNote, Shard};
 
 /// Models up to this size get one evaluator a thread, larger ones one evaluator with all threads.
 ///
 /// One evaluator a thread leaves no core waiting for another and was the faster way for every small network measured; but
 /// each holds a copy of the model.
 const MODEL_BYTES_A_THREAD: usize = 32 << 20;
-
-/// Which trials this process runs: those whose number leaves remainder `index` when divided by `count`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    /// This shard, from 0.
-    pub index: u32,
-    /// How many shards there are.
-    pub count: u32,
-}
-
-/// A text that is not `I/N`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a shard: write I/N with I from 0 to N-1, such as 0/4")]
-pub struct ShardError(
-    /// The text given.
-    pub String,
-);
-
-impl FromStr for Shard {
-    type Err = ShardError;
-
-    fn from_str(text: &str) -> Result<Self, ShardError> {
-        let parse = || {
-            let (index, count) = text.split_once('/')?;
-            Some(Self { index: index.parse().ok()?, count: count.parse().ok()? })
-        };
-        parse().filter(|shard| shard.index < shard.count).ok_or_else(|| ShardError(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Shard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.index, self.count)
-    }
-}
-
-impl Default for Shard {
-    fn default() -> Self {
-        Self { index: 0, count: 1 }
-    }
-}
 
 /// How to run, beyond what the campaign file says.
 #[derive(Clone, Copy, Debug)]
@@ -126,16 +83,17 @@ impl Campaign {
         let jobs = self.missing(dir, options.shard)?;
         if let Some(golden) = before.as_ref().filter(|_| jobs.is_empty()) {
             observer(Event::Golden(golden));
-            dir.write_golden(&resolved_toml(self.config())?, golden)?;
+            self.claim(dir, golden.clone())?;
             return Ok(End::Finished);
         }
         dir.create()?;
         let mut appender = Appender::open(dir, options.shard.index)?;
         let mut evaluators = self.evaluators(model)?;
         let (golden, file) = self.prove(&mut evaluators[0], dir, before)?;
-        dir.write_golden(&resolved_toml(self.config())?, &file)?;
+        let file = self.claim(dir, file)?;
         observer(Event::Golden(&file));
         let total = self.jobs(options.shard).len();
+        RunNote::now(options.shard, total as u64, (total - jobs.len()) as u64).write(dir)?;
         observer(Event::Begin { todo: jobs.len() as u64, done: (total - jobs.len()) as u64 });
         let done = self.run_jobs(&jobs, &mut evaluators, &golden, options.stop, |trial| {
             appender.append(trial).map_err(CampaignError::NotRecorded)?;

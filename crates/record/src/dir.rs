@@ -17,6 +17,9 @@ pub const CAMPAIGN_FILE: &str = "campaign.toml";
 pub const GOLDEN_FILE: &str = "golden.json";
 /// Records reach the disk at least this often.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// How long a shard's file may be locked before that means another run: who only looks holds it for a moment, and so does a
+/// process that is being killed.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The file of one shard's trials.
 #[must_use]
@@ -82,15 +85,41 @@ impl ResultDir {
         serde_json::from_value(value).map(Some).map_err(|error| RecordError::invalid(&path, error))
     }
 
-    /// Writes the resolved configuration and the golden run.
+    /// Writes the resolved configuration and the golden run, and returns the golden run that stands there then.
+    ///
+    /// The first golden run stays: shards that begin at the same moment in one directory each bring their own, with another
+    /// time and perhaps another machine, and their trials must all have been compared with the same one. If the one that
+    /// stands there is of another campaign, or has other outputs, nothing is written; the caller must compare.
     ///
     /// # Errors
-    /// [`RecordError::Io`].
-    pub fn write_golden(&self, campaign: &str, golden: &Golden) -> Result<(), RecordError> {
+    /// [`RecordError::Io`]; [`RecordError::Invalid`] when there are trials without a golden run, which could be of anything.
+    pub fn write_golden(&self, campaign: &str, golden: &Golden) -> Result<Golden, RecordError> {
+        let path = self.path.join(GOLDEN_FILE);
+        // One after the other, where the file system knows locks; elsewhere the file that must not be there yet decides.
+        let turn = File::open(&self.path).and_then(|folder| folder.lock().map(|()| folder));
+        let there = self.golden()?;
+        if there.as_ref().is_none_or(|there| is_same_run(there, golden)) {
+            write_atomically(&self.path.join(CAMPAIGN_FILE), campaign.as_bytes())?;
+        }
+        if let Some(there) = there {
+            return Ok(there);
+        }
+        self.refuse_trials_of_unknown_origin()?;
         let text =
             serde_json::to_string_pretty(golden).map_err(|error| RecordError::invalid(&self.path, error))?;
-        write_atomically(&self.path.join(CAMPAIGN_FILE), campaign.as_bytes())?;
-        write_atomically(&self.path.join(GOLDEN_FILE), (text + "\n").as_bytes())
+        let is_first = write_new(&path, (text + "\n").as_bytes())?;
+        drop(turn);
+        if is_first { Ok(golden.clone()) } else { Ok(self.golden()?.unwrap_or_else(|| golden.clone())) }
+    }
+
+    fn refuse_trials_of_unknown_origin(&self) -> Result<(), RecordError> {
+        for path in self.trial_files()? {
+            if fs::metadata(&path).is_ok_and(|file| file.len() > 0) && !self.path.join(GOLDEN_FILE).exists() {
+                let reason = "holds trials, but there is no golden.json that tells of which campaign";
+                return Err(RecordError::invalid(&path, reason));
+            }
+        }
+        Ok(())
     }
 
     /// The finished trials of all shards, sorted by point and trial; a torn last line is passed over.
@@ -144,6 +173,51 @@ fn same(a: &TrialRecord, b: &TrialRecord) -> bool {
     a.timeless() == b.timeless()
 }
 
+/// Whether trials may be compared with either of two golden runs.
+fn is_same_run(a: &Golden, b: &Golden) -> bool {
+    (&a.campaign, &a.outputs) == (&b.campaign, &b.outputs)
+}
+
+/// Opens the file of a shard for adding to it, and takes its lock, which ends with the file.
+///
+/// # Errors
+/// [`RecordError::Locked`] when another run writes it.
+pub fn lock_shard(dir: &ResultDir, shard: u32) -> Result<File, RecordError> {
+    let path = dir.path.join(shard_file(shard));
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        let file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .append(true)
+            .open(&path)
+            .map_err(RecordError::io(&path, "open for writing"))?;
+        match file.try_lock() {
+            // A file system without locks: better to run than to refuse.
+            Ok(()) | Err(TryLockError::Error(_)) if is_at(&file, &path) => return Ok(file),
+            // Merging put another file in its place between the two calls.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+            Err(TryLockError::WouldBlock) if Instant::now() >= until => {
+                return Err(RecordError::Locked { path });
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// Whether an open file is the one that a path names now.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let place = |data: &fs::Metadata| (data.dev(), data.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(open), Ok(named)) if place(&open) == place(&named))
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
 /// Adds trials to the file of one shard.
 #[derive(Debug)]
 pub struct Appender {
@@ -161,18 +235,7 @@ impl Appender {
     /// [`RecordError::Locked`] when another run writes it; [`RecordError::Line`] when it holds something else than trials.
     pub fn open(dir: &ResultDir, shard: u32) -> Result<Self, RecordError> {
         let path = dir.path.join(shard_file(shard));
-        let file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(&path)
-            .map_err(RecordError::io(&path, "open for writing"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(RecordError::Locked { path }),
-            // A file system without locks: better to run than to refuse.
-            Err(TryLockError::Error(_)) => {}
-        }
+        let file = lock_shard(dir, shard)?;
         let whole = read_trials(&path)?.1;
         file.set_len(whole).map_err(RecordError::io(&path, "cut off a torn line"))?;
         Ok(Self { file, path, synced: Instant::now(), whole })
@@ -236,18 +299,30 @@ fn read(path: &Path) -> Result<String, RecordError> {
 /// # Errors
 /// [`RecordError::Io`]; then the old file, if any, is as it was.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write = || {
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.prefix(".bitquake-").tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
+    let write = || temporary(path, bytes)?.persist(path).map(drop).map_err(|error| error.error);
+    write().map_err(RecordError::io(path, "write"))
+}
+
+/// As [`write_atomically`], but a file that is there stays; returns whether there was none.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<bool, RecordError> {
+    let write = || match temporary(path, bytes)?.persist_noclobber(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error.error),
     };
     write().map_err(RecordError::io(path, "write"))
+}
+
+/// A filled and synced file beside `path`.
+fn temporary(path: &Path, bytes: &[u8]) -> std::io::Result<tempfile::NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.prefix(".bitquake-").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -13,7 +13,9 @@ mod parquet_export;
 mod summary;
 mod trial;
 
-pub use dir::{Appender, CAMPAIGN_FILE, GOLDEN_FILE, ResultDir, Results, shard_file, write_atomically};
+pub use dir::{
+    Appender, CAMPAIGN_FILE, GOLDEN_FILE, ResultDir, Results, lock_shard, shard_file, write_atomically,
+};
 pub use error::RecordError;
 pub use golden::{Counts, Engine, Golden, Machine, PointPlan, SpaceTensorRecord, StorageRecord};
 pub use metric::{METRICS, Metric};
