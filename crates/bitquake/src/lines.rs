@@ -61,8 +61,7 @@ pub(crate) fn trial_files(dir: &Path) -> Result<Vec<(u32, PathBuf)>, RecordError
             source,
         })?,
     };
-    let shard_of =
-        |name: &str| name.strip_prefix("trials-")?.strip_suffix(".jsonl")?.parse::<u32>().ok();
+    let shard_of = |name: &str| name.strip_prefix("trials-")?.strip_suffix(".jsonl")?.parse::<u32>().ok();
     let mut files: Vec<(u32, PathBuf)> = entries
         .filter_map(Result::ok)
         .filter_map(|entry| Some((shard_of(entry.file_name().to_str()?)?, entry.path())))
@@ -112,7 +111,8 @@ mod tests {
         for name in ["trials-10.jsonl", "trials-2.jsonl", "trials-x.jsonl", "golden.json", "trials-1.json"] {
             std::fs::write(temp.path().join(name), "").unwrap();
         }
-        let shards: Vec<u32> = trial_files(temp.path()).unwrap().into_iter().map(|(shard, _)| shard).collect();
+        let shards: Vec<u32> =
+            trial_files(temp.path()).unwrap().into_iter().map(|(shard, _)| shard).collect();
         assert_eq!(shards, [2, 10]);
     }
 }

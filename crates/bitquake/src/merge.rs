@@ -6,9 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use bitquake_campaign::{RunNote, identity_difference};
-use bitquake_record::{
-    CAMPAIGN_FILE, Golden, RecordError, ResultDir, TrialRecord, lock_shard, shard_file,
-};
+use bitquake_record::{CAMPAIGN_FILE, Golden, RecordError, ResultDir, TrialRecord, lock_shard, shard_file};
 use serde::Serialize;
 
 use crate::error::Error;

@@ -83,10 +83,12 @@ pub fn status(dir: &Path, queue: Queue) -> Result<Status, Error> {
         Some(golden) => golden.points.iter().map(|plan| plan.amount).collect(),
         None => config.fault.amounts(),
     };
-    let points: Vec<PointStatus> = (0..).zip(amounts).map(|(point, amount)| done.point(point, amount)).collect();
+    let points: Vec<PointStatus> =
+        (0..).zip(amounts).map(|(point, amount)| done.point(point, amount)).collect();
     let shards = shards(&results, &done, submission.as_ref(), queue);
     let running = || shards.iter().filter(|shard| shard.running == Some(true));
-    let (finished, missing) = (points.iter().map(|p| p.finished).sum(), points.iter().map(|p| p.missing).sum());
+    let (finished, missing) =
+        (points.iter().map(|p| p.finished).sum(), points.iter().map(|p| p.missing).sum());
     Ok(Status {
         dir: dir.to_owned(),
         name: config.name,
@@ -105,7 +107,11 @@ pub fn status(dir: &Path, queue: Queue) -> Result<Status, Error> {
 /// [`RecordError`] when records cannot be read.
 pub(crate) fn unfinished(dir: &Path, config: &Config, count: u32) -> Result<Vec<u32>, Error> {
     let done = Done::read(dir, config)?;
-    Ok((0..count).zip(done.shards(count)).filter(|(_, (_, missing))| *missing > 0).map(|(index, _)| index).collect())
+    Ok((0..count)
+        .zip(done.shards(count))
+        .filter(|(_, (_, missing))| *missing > 0)
+        .map(|(index, _)| index)
+        .collect())
 }
 
 impl ShardStatus {
@@ -181,15 +187,12 @@ impl Done {
 }
 
 /// The shards of the last run, or of the submission if none has begun, and any others that left a file.
-fn shards(
-    dir: &ResultDir,
-    done: &Done,
-    submission: Option<&Submission>,
-    queue: Queue,
-) -> Vec<ShardStatus> {
+fn shards(dir: &ResultDir, done: &Done, submission: Option<&Submission>, queue: Queue) -> Vec<ShardStatus> {
     let noted = |&(shard, _): &(u32, u64)| RunNote::read(dir, shard);
     let latest = done.files.iter().filter_map(noted).max_by(|a, b| a.began.total_cmp(&b.began));
+    let is_whole = || matches!(done.files[..], [(0, _)]);
     let count = latest.map(|note| note.shards).or(submission.map(|submission| submission.shards));
+    let count = count.or_else(|| is_whole().then_some(1));
     let known = count.map_or_else(Vec::new, |count| done.shards(count));
     let others = done.files.iter().map(|(shard, _)| *shard).filter(|shard| *shard as usize >= known.len());
     let indices = (0..known.len() as u32).chain(others);

@@ -109,7 +109,8 @@ impl Prepared {
         write_atomically(&Submission::campaign_file(&self.dir), self.campaign.as_bytes())?;
         let array = queue.send(&script(&folder, &plan.array)?, &plan.array.arguments)?;
         self.remember(SentJob { array: array.clone(), shards: plan.sent.clone(), merge: None, sent: now() })?;
-        let before = self.live.iter().fold(format!("--dependency=afterok:{array}"), |all, task| all + ":" + task);
+        let before =
+            self.live.iter().fold(format!("--dependency=afterok:{array}"), |all, task| all + ":" + task);
         let mut arguments = plan.merge.arguments.clone();
         arguments.push(before);
         let merge = queue.send(&script(&folder, &plan.merge)?, &arguments)?;

@@ -30,12 +30,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let out = ResultDir::at(&args.output);
     let merged = merge(&args.dirs, &out)?;
-    let (trials, from) = (counted(merged.trials, "trial"), counted(merged.dirs, "director"));
-    let from = from.replace("directors", "directories").replace("director ", "directory ");
+    let trials = counted(merged.trials, "trial");
     let twice = match merged.duplicates {
         0 => String::new(),
-        duplicates => format!("; {} were there twice and agree", counted(duplicates, "record")),
+        duplicates => format!("; more records of the same that agree: {duplicates}"),
     };
-    output.note(format!("{trials} of {from} in {}{twice}", args.output.display()));
+    output.note(format!("{} holds {trials}{twice}", args.output.display()));
     show(&rebuild(&out)?, args.json, output)
 }

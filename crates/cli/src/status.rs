@@ -32,7 +32,8 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
 fn text(status: &Status) -> String {
     let Status { name, finished, missing, .. } = status;
     let of = grouped(finished + missing);
-    let mut lines = vec![format!("{name} in {}: {} of {of} trials", status.dir.display(), grouped(*finished))];
+    let mut lines =
+        vec![format!("{name} in {}: {} of {of} trials", status.dir.display(), grouped(*finished))];
     lines.push(shards(&status.shards));
     lines.push(points(&status.points));
     lines.extend(outlook(status));
@@ -122,9 +123,13 @@ mod tests {
 
     #[test]
     fn spans_of_time() {
-        for (seconds, text) in
-            [(0.0, "0 s"), (59.2, "1 min 0 s"), (61.0, "1 min 1 s"), (7300.0, "2 h 1 min"), (90_000.0, "1 d 1 h")]
-        {
+        for (seconds, text) in [
+            (0.0, "0 s"),
+            (59.2, "1 min 0 s"),
+            (61.0, "1 min 1 s"),
+            (7300.0, "2 h 1 min"),
+            (90_000.0, "1 d 1 h"),
+        ] {
             assert_eq!(span(seconds), text);
         }
     }

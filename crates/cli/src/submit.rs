@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// Print the scripts and the commands, and send nothing
     #[arg(long)]
     dry_run: bool,
-    /// Print the numbers of the jobs as JSON
+    /// Print the numbers of the jobs as JSON; null when there was nothing to send
     #[arg(long)]
     json: bool,
     /// The bitquake that tasks start; default: this one
@@ -93,18 +93,19 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     }
     let (waiting, dir) = (prepared.waiting.len() as u64, prepared.dir.clone());
     let sent = prepared.send(Queue)?;
-    if args.json {
-        return output.json(&sent);
-    }
     if waiting > 0 {
         output.note(format!("{} in the queue already", counted(waiting, "shard")));
     }
-    let Some(sent) = sent else {
+    if sent.is_none() {
         output.note(nothing(waiting));
-        return Ok(());
-    };
+    }
+    if args.json {
+        return output.json(&sent);
+    }
+    let Some(sent) = sent else { return Ok(()) };
     let shards = counted(sent.shards.len() as u64, "shard");
-    output.data(&format!("sent {shards} as job {}, and what joins them as job {}", sent.array, sent.merge))?;
+    output
+        .data(&format!("sent {shards} as job {}, and what joins them as job {}", sent.array, sent.merge))?;
     output.note(format!("bitquake status {} tells how far they are", dir.display()));
     Ok(())
 }

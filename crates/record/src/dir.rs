@@ -401,6 +401,72 @@ mod tests {
         assert!(matches!(dir.golden(), Err(RecordError::Invalid { .. })));
     }
 
+    fn golden(outputs: &str, seconds: f64) -> Golden {
+        let engine =
+            crate::Engine { name: String::new(), version: String::new(), settings: String::new(), batch: 1 };
+        let machine = crate::Machine { cpu: String::new(), threads: 1, system: String::new() };
+        let metrics =
+            crate::Counts { images: 1, classes: 1, correct: 1, top5_correct: 1, nonfinite: 0, loss: None };
+        serde_json::from_value(serde_json::json!({
+            "schema": SCHEMA, "bitquake": "", "name": "", "campaign": "id", "identity": {}, "engine": engine,
+            "machine": machine, "storage": { "model": "", "bits": 1, "tensors": [] }, "points": [],
+            "metrics": metrics, "outputs": outputs, "seconds": seconds,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_first_golden_run_stays_whoever_comes_at_the_same_moment() {
+        let (_temp, dir) = dir();
+        let write = |second: u32| dir.write_golden("same", &golden("a", second.into())).unwrap();
+        let all: Vec<Golden> = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..8).map(|second| scope.spawn(move || write(second))).collect();
+            writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+        });
+        let there = dir.golden().unwrap().unwrap();
+        assert!(all.iter().all(|golden| *golden == there), "all go on with the one that stands there");
+        // One with other outputs gets the one that is there, and must not touch anything.
+        assert_eq!(dir.write_golden("other", &golden("b", 1.0)).unwrap(), there);
+        assert_eq!(fs::read_to_string(dir.path().join(CAMPAIGN_FILE)).unwrap(), "same");
+        dir.write_golden("more trials", &there).unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join(CAMPAIGN_FILE)).unwrap(), "more trials");
+    }
+
+    #[test]
+    fn trials_of_unknown_origin_are_not_given_one() {
+        let (_temp, dir) = dir();
+        Appender::open(&dir, 1).unwrap();
+        dir.write_golden("", &golden("a", 1.0)).expect("an empty file is of nothing");
+        Appender::open(&dir, 1).unwrap().append(&record(0, 0, 90)).unwrap();
+        fs::remove_file(dir.path().join(GOLDEN_FILE)).unwrap();
+        let error = dir.write_golden("", &golden("a", 1.0)).unwrap_err();
+        assert!(error.to_string().contains("there is no golden.json"), "{error}");
+        assert!(dir.golden().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_shard_whose_file_was_replaced_is_not_written_to_any_more() {
+        let (_temp, dir) = dir();
+        let path = dir.path().join(shard_file(0));
+        let old = lock_shard(&dir, 0).unwrap();
+        fs::write(dir.path().join("new"), "").unwrap();
+        fs::rename(dir.path().join("new"), &path).unwrap();
+        let new = lock_shard(&dir, 0).expect("the lock of the old file does not count");
+        assert!(is_at(&new, &path) && !is_at(&old, &path));
+    }
+
+    #[test]
+    fn a_moment_of_looking_does_not_stop_a_run() {
+        let (_temp, dir) = dir();
+        let looking = lock_shard(&dir, 0).unwrap();
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| Appender::open(&dir, 0).map(drop));
+            std::thread::sleep(Duration::from_millis(60));
+            drop(looking);
+            run.join().unwrap().unwrap();
+        });
+    }
+
     #[test]
     fn whole_files_or_nothing() {
         let (temp, dir) = dir();

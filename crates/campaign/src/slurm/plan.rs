@@ -275,7 +275,9 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn a_shell_reads_a_quoted_word_as_it_was() {
-        for word in ["", "plain", "a b", "it's", "$HOME `id` \"x\"", "*", "a;b&c|d", "#x", "~", "é\ttab", "''"] {
+        for word in
+            ["", "plain", "a b", "it's", "$HOME `id` \"x\"", "*", "a;b&c|d", "#x", "~", "é\ttab", "''"]
+        {
             for text in [quoted(word), always_quoted(word)] {
                 let out = Command::new("sh").arg("-c").arg(format!("printf %s {text}")).output().unwrap();
                 assert_eq!(String::from_utf8(out.stdout).unwrap(), word, "{text}");
@@ -285,9 +287,8 @@ mod tests {
 
     #[test]
     fn paths_that_slurm_would_change_are_refused() {
-        let plan = |dir: &str| {
-            Plan::new("n", Path::new("/b"), Path::new(dir), 2, &[0, 1], &Resources::default())
-        };
+        let plan =
+            |dir: &str| Plan::new("n", Path::new("/b"), Path::new(dir), 2, &[0, 1], &Resources::default());
         assert!(plan(r"/a\b").unwrap_err().to_string().contains("a backslash"));
         assert!(plan("/a\nb").is_err());
         let odd = plan("/a 100%j").unwrap();
@@ -311,7 +312,12 @@ mod tests {
         };
         let plan = Plan::new("n", Path::new("/b"), Path::new("/d"), 9, &[0, 1, 8], &resources).unwrap();
         let both = [
-            "--mem=8G", "--time=1:00:00", "--partition=long", "--account=lab", "--qos=low", "--constraint=avx512",
+            "--mem=8G",
+            "--time=1:00:00",
+            "--partition=long",
+            "--account=lab",
+            "--qos=low",
+            "--constraint=avx512",
             "--nice=10",
         ];
         let has = |job: &Job, word: &str| job.arguments.iter().any(|argument| argument == word);

@@ -179,7 +179,9 @@ mod tests {
         assert_eq!(seen(None), ("unknown".into(), None));
         end("6 0"); // of another job
         assert_eq!(seen(Some(&others)), ("lost".into(), None));
-        for (text, wanted) in [("7 0\n", ("finished", 0)), ("7 4", ("stopped", 4)), ("7 137", ("failed", 137))] {
+        for (text, wanted) in
+            [("7 0\n", ("finished", 0)), ("7 4", ("stopped", 4)), ("7 137", ("failed", 137))]
+        {
             end(text);
             assert_eq!(seen(Some(&others)), (wanted.0.into(), Some(wanted.1)));
         }
