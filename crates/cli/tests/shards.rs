@@ -146,16 +146,19 @@ const ENDLESS: [&str; 2] = ["--set", "run.trials=1000000"];
 
 /// Starts a shard of a campaign without end, and waits until it has recorded something.
 fn started(dir: &Path, shard: &str) -> std::process::Child {
-    let child = spawn(dir, &[&ENDLESS[..], &["--shard", shard]].concat());
+    let mut child = spawn(dir, &[&ENDLESS[..], &["--shard", shard]].concat());
     let index = shard.split('/').next().expect("I/N");
     let file = dir.join(format!("trials-{index}.jsonl"));
-    for _ in 0..3000 {
-        if fs::metadata(&file).is_ok_and(|file| file.len() > 0) {
-            return child;
-        }
+    let begins = (0..3000).any(|_| {
         std::thread::sleep(Duration::from_millis(5));
+        fs::metadata(&file).is_ok_and(|file| file.len() > 0)
+    });
+    if !begins {
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!("{} has no records", file.display());
     }
-    panic!("{} has no records", file.display());
+    child
 }
 
 #[test]
