@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use bitquake_campaign::CampaignError;
+use bitquake_campaign::slurm::SlurmError;
 use bitquake_engine::{EngineError, SelfCheckError};
 use bitquake_fault::{DrawError, PatternError, PatternFileError, SelectorError, SpaceError};
 use bitquake_record::RecordError;
 use bitquake_report::ReportError;
 use bitquake_tensors::TensorsError;
+
+use crate::merge::MergeError;
 
 /// Everything that can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +67,12 @@ pub enum Error {
     /// The report.
     #[error(transparent)]
     Report(#[from] ReportError),
+    /// Results that do not belong together.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    /// Slurm.
+    #[error(transparent)]
+    Slurm(#[from] SlurmError),
 }
 
 /// What a caller can do about an error.
@@ -96,7 +105,10 @@ impl Error {
             | Self::NoFormat { .. }
             | Self::Draw(_)
             | Self::Pattern(_)
+            | Self::Slurm(_)
             | Self::Report(_) => ErrorKind::Usage,
+            Self::Merge(MergeError::Nothing | MergeError::OtherCampaign { .. }) => ErrorKind::Usage,
+            Self::Merge(MergeError::OtherGolden { .. } | MergeError::Disagree { .. }) => ErrorKind::SelfCheck,
         }
     }
 }
@@ -134,6 +146,13 @@ fn record_kind(error: &RecordError) -> ErrorKind {
         RecordError::Invalid { .. } | RecordError::Line { .. } | RecordError::Newer { .. } => {
             ErrorKind::BadInput
         }
+        RecordError::Io { source, .. } if is_full(source) => ErrorKind::Stopped,
         _ => ErrorKind::Usage,
     }
+}
+
+/// Whether there is no more room for a file. What was recorded before stays, and the same command goes on from it.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

@@ -37,9 +37,14 @@ pub mod diff;
 mod error;
 pub mod inject;
 pub mod inspect;
+mod lines;
+pub mod merge;
 pub mod quantize;
 pub mod replay;
 pub mod results;
 mod select;
+mod sorted;
+pub mod status;
+pub mod submit;
 
 pub use error::{Error, ErrorKind};

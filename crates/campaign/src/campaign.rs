@@ -213,8 +213,8 @@ impl Campaign {
     /// The faults of a trial in what is stored.
     fn draw(&self, point: u32, trial: u64) -> Result<Faults, CampaignError> {
         self.check_point(point)?;
-        let exposures = self.exposures.iter().enumerate();
-        let stored = exposures.filter(|(_, exposure)| exposure.target == Target::Weights).next();
+        let stored = self.exposures.iter().position(|exposure| exposure.target == Target::Weights);
+        let stored = stored.map(|place| (place, &self.exposures[place]));
         let Some((place, Exposure { space, models, .. })) = stored else { return Ok(Faults::empty()) };
         let model = &models[point as usize];
         if self.config.fault.at_least.is_some() {

@@ -81,18 +81,22 @@ impl Identity {
     /// In what another campaign's parts differ from these, for people.
     #[must_use]
     pub fn difference(&self, other: &BTreeMap<String, String>) -> String {
-        let mut keys: Vec<&String> = self.parts.keys().chain(other.keys()).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let show = |value: Option<&String>| value.map_or("nothing".into(), |value| format!("`{value}`"));
-        let differing = keys.into_iter().filter(|key| self.parts.get(*key) != other.get(*key));
-        let told: Vec<String> = differing
-            .map(|key| {
-                format!("{key} is {} here and {} there", show(self.parts.get(key)), show(other.get(key)))
-            })
-            .collect();
-        told.join("; ")
+        identity_difference(&self.parts, other)
     }
+}
+
+/// In what the identities of two campaigns differ, for people: "seed is `1` here and `2` there".
+#[must_use]
+pub fn identity_difference(here: &BTreeMap<String, String>, there: &BTreeMap<String, String>) -> String {
+    let mut keys: Vec<&String> = here.keys().chain(there.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let show = |value: Option<&String>| value.map_or("nothing".into(), |value| format!("`{value}`"));
+    let differing = keys.into_iter().filter(|key| here.get(*key) != there.get(*key));
+    let told: Vec<String> = differing
+        .map(|key| format!("{key} is {} here and {} there", show(here.get(key)), show(there.get(key))))
+        .collect();
+    told.join("; ")
 }
 
 fn as_table(section: &impl serde::Serialize) -> Result<toml::Table, CampaignError> {

@@ -2,7 +2,8 @@
 //!
 //! [`Config`] is what a campaign file says; [`Campaign::prepare`] reads the model and the data it names and fixes the
 //! campaign's identity; [`Campaign::run`] proves the set-up, runs the trials that are missing and records each as it
-//! finishes. [`Campaign::trial`] gives the faults of any trial again.
+//! finishes. [`Campaign::trial`] gives the faults of any trial again. [`Shard`] divides the trials over processes, and [`slurm`]
+//! those over a cluster.
 
 mod campaign;
 mod chip_config;
@@ -20,6 +21,7 @@ mod run_config;
 mod set_up;
 mod shape_config;
 mod shard;
+pub mod slurm;
 mod tally;
 mod value_faults;
 mod worker;
@@ -30,8 +32,8 @@ pub use config::{Compat, Config, ModelConfig, OutcomeConfig, OutputConfig, read_
 pub use error::CampaignError;
 pub use exposure::{Persistence, Target};
 pub use fault_config::{FaultConfig, LengthConfig, ProtectConfig, RegionConfig, ValueConfig};
-pub use identity::Identity;
+pub use identity::{Identity, identity_difference};
 pub use run::{End, Event, Look, RunOptions};
 pub use run_config::{ImagesConfig, ImagesRule, ReuseConfig, RunConfig, SamplingConfig, StopConfig};
 pub use shape_config::{EffectConfig, PatternFile, ShapeConfig, SizeConfig, ValueEffect};
-pub use shard::{Shard, ShardError};
+pub use shard::{RunNote, Shard, ShardError};

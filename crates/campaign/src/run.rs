@@ -8,11 +8,10 @@ use bitquake_record as record;
 use bitquake_record::{Appender, ResultDir, TrialRecord};
 
 use crate::campaign::Campaign;
-use crate::config::resolved_toml;
 use crate::error::CampaignError;
 use crate::pool::{self, Until};
 use crate::rounds::Rounds;
-use crate::shard::Shard;
+use crate::shard::{RunNote, Shard};
 use crate::worker::Worker;
 
 /// How to run, beyond what the campaign file says.
@@ -94,7 +93,7 @@ impl Campaign {
             && Rounds::new(self, dir, options.shard, golden)?.is_over()
         {
             observer(Event::Golden(golden));
-            dir.write_golden(&resolved_toml(self.config())?, golden)?;
+            self.claim(dir, golden.clone())?;
             return Ok(End::Finished);
         }
         dir.create()?;
@@ -106,10 +105,11 @@ impl Campaign {
         let workers = evaluators.into_iter().map(worker);
         let mut workers = workers.collect::<Result<Vec<_>, _>>()?;
         self.settle_images(&mut workers, &mut file)?;
-        dir.write_golden(&resolved_toml(self.config())?, &file)?;
+        let file = self.claim(dir, file)?;
         observer(Event::Golden(&file));
         let mut rounds = Rounds::new(self, dir, options.shard, &file)?;
         let mut done = rounds.done();
+        RunNote::now(options.shard, rounds.most(), done).write(dir)?;
         observer(Event::Begin { todo: rounds.most().saturating_sub(done), done });
         let until = Until { stop: options.stop, deadline: self.deadline() };
         while let Some(round) = rounds.next().filter(|_| !until.is_over()) {

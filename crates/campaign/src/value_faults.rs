@@ -67,7 +67,8 @@ impl ValueFaults {
             Persistence::Permanent => {
                 let drawn = sampler.draw(key)?;
                 digest(&mut hash, u32::MAX, &drawn);
-                vec![Arc::new(Row::new(&drawn, plan)?); images.len()]
+                let row = Arc::new(Row::new(&drawn, plan)?);
+                images.iter().map(|_| Arc::clone(&row)).collect()
             }
             Persistence::Transient => {
                 let mut rows = Vec::with_capacity(images.len());

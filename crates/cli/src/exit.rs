@@ -54,7 +54,11 @@ impl<E: Into<Error>> From<E> for Failure {
             ErrorKind::Stopped => STOPPED,
             ErrorKind::SelfCheck => SELF_CHECK,
         };
-        Self::Error { code, message: with_sources(&error) }
+        let mut message = with_sources(&error);
+        if error.kind() == ErrorKind::Stopped {
+            message.push_str("\nthe disk is full or fails; finished trials are kept, and once it has room the same command resumes");
+        }
+        Self::Error { code, message }
     }
 }
 

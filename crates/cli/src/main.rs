@@ -6,11 +6,14 @@ mod doctor;
 mod exit;
 mod inject;
 mod inspect;
+mod merge;
 mod output;
 mod progress;
 mod quantize;
 mod results;
 mod run;
+mod status;
+mod submit;
 
 use std::process::ExitCode;
 
@@ -48,6 +51,12 @@ enum Command {
     Diff(diff::Args),
     /// Run or resume a campaign
     Run(run::Args),
+    /// Run a campaign on a cluster, or send again what did not finish
+    Submit(Box<submit::Args>),
+    /// Tell how far a campaign is, over all of its shards
+    Status(status::Args),
+    /// Join the trials of shards that ran in several directories
+    Merge(merge::Args),
     /// Write the faulty model of one recorded trial
     Replay(results::ReplayArgs),
     /// Write the records of a campaign in another format
@@ -76,6 +85,9 @@ fn main() -> ExitCode {
         Command::Inject(args) => inject::run(&args, &output),
         Command::Diff(args) => diff::run(&args, &output),
         Command::Run(args) => run::run(&args, &output),
+        Command::Submit(args) => submit::run(&args, &output),
+        Command::Status(args) => status::run(&args, &output),
+        Command::Merge(args) => merge::run(&args, &output),
         Command::Replay(args) => results::replay(&args, &output),
         Command::Export(args) => results::export(&args, &output),
         Command::Report(args) => results::report(&args, &output),

@@ -23,6 +23,9 @@ pub const CAMPAIGN_FILE: &str = "campaign.toml";
 pub const GOLDEN_FILE: &str = "golden.json";
 /// Records reach the disk at least this often.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// How long a shard's file may be locked before that means another run: who only looks holds it for a moment, and so does a
+/// process that is being killed.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The file of one shard's trials.
 #[must_use]
@@ -88,15 +91,41 @@ impl ResultDir {
         serde_json::from_value(value).map(Some).map_err(|error| RecordError::invalid(&path, error))
     }
 
-    /// Writes the resolved configuration and the golden run.
+    /// Writes the resolved configuration and the golden run, and returns the golden run that stands there then.
+    ///
+    /// The first golden run stays: shards that begin at the same moment in one directory each bring their own, with another
+    /// time and perhaps another machine, and their trials must all have been compared with the same one. If the one that
+    /// stands there is of another campaign, or has other outputs, nothing is written; the caller must compare.
     ///
     /// # Errors
-    /// [`RecordError::Io`].
-    pub fn write_golden(&self, campaign: &str, golden: &Golden) -> Result<(), RecordError> {
+    /// [`RecordError::Io`]; [`RecordError::Invalid`] when there are trials without a golden run, which could be of anything.
+    pub fn write_golden(&self, campaign: &str, golden: &Golden) -> Result<Golden, RecordError> {
+        let path = self.path.join(GOLDEN_FILE);
+        // One after the other, where the file system knows locks; elsewhere the file that must not be there yet decides.
+        let turn = File::open(&self.path).and_then(|folder| folder.lock().map(|()| folder));
+        let there = self.golden()?;
+        if there.as_ref().is_none_or(|there| is_same_run(there, golden)) {
+            write_atomically(&self.path.join(CAMPAIGN_FILE), campaign.as_bytes())?;
+        }
+        if let Some(there) = there {
+            return Ok(there);
+        }
+        self.refuse_trials_of_unknown_origin()?;
         let text =
             serde_json::to_string_pretty(golden).map_err(|error| RecordError::invalid(&self.path, error))?;
-        write_atomically(&self.path.join(CAMPAIGN_FILE), campaign.as_bytes())?;
-        write_atomically(&self.path.join(GOLDEN_FILE), (text + "\n").as_bytes())
+        let is_first = write_new(&path, (text + "\n").as_bytes())?;
+        drop(turn);
+        if is_first { Ok(golden.clone()) } else { Ok(self.golden()?.unwrap_or_else(|| golden.clone())) }
+    }
+
+    fn refuse_trials_of_unknown_origin(&self) -> Result<(), RecordError> {
+        for path in self.trial_files()? {
+            if fs::metadata(&path).is_ok_and(|file| file.len() > 0) && !self.path.join(GOLDEN_FILE).exists() {
+                let reason = "holds trials, but there is no golden.json that tells of which campaign";
+                return Err(RecordError::invalid(&path, reason));
+            }
+        }
+        Ok(())
     }
 
     /// The finished trials of all shards, sorted by point and trial; a torn last line is passed over.
@@ -259,6 +288,51 @@ fn digest(trial: &TrialRecord) -> Result<u64, RecordError> {
     Ok(hasher.finish())
 }
 
+/// Whether trials may be compared with either of two golden runs.
+fn is_same_run(a: &Golden, b: &Golden) -> bool {
+    (&a.campaign, &a.outputs) == (&b.campaign, &b.outputs)
+}
+
+/// Opens the file of a shard for adding to it, and takes its lock, which ends with the file.
+///
+/// # Errors
+/// [`RecordError::Locked`] when another run writes it.
+pub fn lock_shard(dir: &ResultDir, shard: u32) -> Result<File, RecordError> {
+    let path = dir.path.join(shard_file(shard));
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        let file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .append(true)
+            .open(&path)
+            .map_err(RecordError::io(&path, "open for writing"))?;
+        match file.try_lock() {
+            // A file system without locks: better to run than to refuse.
+            Ok(()) | Err(TryLockError::Error(_)) if is_at(&file, &path) => return Ok(file),
+            // Merging put another file in its place between the two calls.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+            Err(TryLockError::WouldBlock) if Instant::now() >= until => {
+                return Err(RecordError::Locked { path });
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// Whether an open file is the one that a path names now.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let place = |data: &fs::Metadata| (data.dev(), data.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(open), Ok(named)) if place(&open) == place(&named))
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
 /// Adds trials to the file of one shard.
 #[derive(Debug)]
 pub struct Appender {
@@ -277,18 +351,7 @@ impl Appender {
     /// stands before is not looked at: [`ResultDir::finished`] and [`ResultDir::for_each_trial`] do.
     pub fn open(dir: &ResultDir, shard: u32) -> Result<Self, RecordError> {
         let path = dir.path.join(shard_file(shard));
-        let mut file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(&path)
-            .map_err(RecordError::io(&path, "open for writing"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(RecordError::Locked { path }),
-            // A file system without locks: better to run than to refuse.
-            Err(TryLockError::Error(_)) => {}
-        }
+        let mut file = lock_shard(dir, shard)?;
         let whole = whole_bytes::<TrialRecord>(&mut file, &path)?;
         file.set_len(whole).map_err(RecordError::io(&path, "cut off a torn line"))?;
         Ok(Self { file, path, synced: Instant::now(), whole })
@@ -383,6 +446,23 @@ impl Write for AtomicFile {
     fn flush(&mut self) -> std::io::Result<()> {
         self.file.flush()
     }
+}
+
+/// As [`write_atomically`], but a file that is there stays; returns whether there was none.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<bool, RecordError> {
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(bytes).map_err(RecordError::io(path, "write"))?;
+    let AtomicFile { file, path } = file;
+    let finish = || {
+        let file = file.into_inner()?;
+        file.as_file().sync_all()?;
+        match file.persist_noclobber(&path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error.error),
+        }
+    };
+    finish().map_err(RecordError::io(&path, "write"))
 }
 
 #[cfg(test)]
@@ -495,6 +575,72 @@ mod tests {
         assert!(matches!(dir.golden(), Err(RecordError::Newer { found: 99, .. })));
         fs::write(dir.path().join(GOLDEN_FILE), r#"{"schema": 1}"#).unwrap();
         assert!(matches!(dir.golden(), Err(RecordError::Invalid { .. })));
+    }
+
+    fn golden(outputs: &str, seconds: f64) -> Golden {
+        let engine =
+            crate::Engine { name: String::new(), version: String::new(), settings: String::new(), batch: 1 };
+        let machine = crate::Machine { cpu: String::new(), threads: 1, system: String::new() };
+        let metrics =
+            crate::Counts { images: 1, classes: 1, correct: 1, top5_correct: 1, nonfinite: 0, loss: None };
+        serde_json::from_value(serde_json::json!({
+            "schema": SCHEMA, "bitquake": "", "name": "", "campaign": "id", "identity": {}, "engine": engine,
+            "machine": machine, "storage": { "model": "", "bits": 1, "tensors": [] }, "points": [],
+            "metrics": metrics, "outputs": outputs, "seconds": seconds,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_first_golden_run_stays_whoever_comes_at_the_same_moment() {
+        let (_temp, dir) = dir();
+        let write = |second: u32| dir.write_golden("same", &golden("a", second.into())).unwrap();
+        let all: Vec<Golden> = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..8).map(|second| scope.spawn(move || write(second))).collect();
+            writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+        });
+        let there = dir.golden().unwrap().unwrap();
+        assert!(all.iter().all(|golden| *golden == there), "all go on with the one that stands there");
+        // One with other outputs gets the one that is there, and must not touch anything.
+        assert_eq!(dir.write_golden("other", &golden("b", 1.0)).unwrap(), there);
+        assert_eq!(fs::read_to_string(dir.path().join(CAMPAIGN_FILE)).unwrap(), "same");
+        dir.write_golden("more trials", &there).unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join(CAMPAIGN_FILE)).unwrap(), "more trials");
+    }
+
+    #[test]
+    fn trials_of_unknown_origin_are_not_given_one() {
+        let (_temp, dir) = dir();
+        Appender::open(&dir, 1).unwrap();
+        dir.write_golden("", &golden("a", 1.0)).expect("an empty file is of nothing");
+        Appender::open(&dir, 1).unwrap().append(&record(0, 0, 90)).unwrap();
+        fs::remove_file(dir.path().join(GOLDEN_FILE)).unwrap();
+        let error = dir.write_golden("", &golden("a", 1.0)).unwrap_err();
+        assert!(error.to_string().contains("there is no golden.json"), "{error}");
+        assert!(dir.golden().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_shard_whose_file_was_replaced_is_not_written_to_any_more() {
+        let (_temp, dir) = dir();
+        let path = dir.path().join(shard_file(0));
+        let old = lock_shard(&dir, 0).unwrap();
+        fs::write(dir.path().join("new"), "").unwrap();
+        fs::rename(dir.path().join("new"), &path).unwrap();
+        let new = lock_shard(&dir, 0).expect("the lock of the old file does not count");
+        assert!(is_at(&new, &path) && !is_at(&old, &path));
+    }
+
+    #[test]
+    fn a_moment_of_looking_does_not_stop_a_run() {
+        let (_temp, dir) = dir();
+        let looking = lock_shard(&dir, 0).unwrap();
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| Appender::open(&dir, 0).map(drop));
+            std::thread::sleep(Duration::from_millis(60));
+            drop(looking);
+            run.join().unwrap().unwrap();
+        });
     }
 
     #[test]

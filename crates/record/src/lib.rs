@@ -22,7 +22,8 @@ mod trial;
 mod vulnerability;
 
 pub use dir::{
-    Appender, AtomicFile, CAMPAIGN_FILE, GOLDEN_FILE, ResultDir, Results, shard_file, write_atomically,
+    Appender, AtomicFile, CAMPAIGN_FILE, GOLDEN_FILE, ResultDir, Results, lock_shard, shard_file,
+    write_atomically,
 };
 pub use error::RecordError;
 pub use finished::FinishedSet;

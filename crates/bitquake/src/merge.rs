@@ -1,0 +1,228 @@
+//! Shards that ran in several directories, or in one, made one result directory with one file of trials.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use bitquake_campaign::{RunNote, identity_difference};
+use bitquake_record::{CAMPAIGN_FILE, Golden, RecordError, ResultDir, TrialRecord, lock_shard, shard_file};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::lines::{TrialLines, trial_files};
+use crate::sorted::{Key, Sorter};
+
+/// Why results cannot be joined.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// No directory was given.
+    #[error("name the result directories to merge")]
+    Nothing,
+    /// Not of one campaign.
+    #[error("{}: results of another campaign than {}; {difference}", other.display(), first.display())]
+    OtherCampaign {
+        /// The directory to compare with.
+        first: PathBuf,
+        /// The one that does not belong to it.
+        other: PathBuf,
+        /// What differs.
+        difference: String,
+    },
+    /// Of one campaign, but with other outputs without faults.
+    #[error("{}: its golden run has other outputs than that of {} (engine or processor differ): their trials cannot be joined", other.display(), first.display())]
+    OtherGolden {
+        /// The directory to compare with.
+        first: PathBuf,
+        /// The one that does not belong to it.
+        other: PathBuf,
+    },
+    /// A trial has two records that do not agree.
+    #[error("point {point}, trial {trial}: two records that differ in more than their time, one of them in {}", path.display())]
+    Disagree {
+        /// The point.
+        point: u32,
+        /// The trial.
+        trial: u64,
+        /// The output.
+        path: PathBuf,
+    },
+}
+
+/// What was joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Merged {
+    /// Directories read.
+    pub dirs: u64,
+    /// Trials in the joined directory.
+    pub trials: u64,
+    /// Records of trials that were there already, and agreed.
+    pub duplicates: u64,
+}
+
+/// Joins the trials of result directories into `out`, sorted by point and trial, in one file. What `out` holds before belongs
+/// to them; it may be one of them, and then its shards become one file in place.
+///
+/// Killed at any moment, no record is lost, and merging again completes it. Memory does not grow with the trials.
+///
+/// # Errors
+/// [`MergeError`] when the directories do not belong together, and [`RecordError::Locked`] when a run still writes to `out`.
+/// Then `out` holds what it held.
+pub fn merge(dirs: &[PathBuf], out: &ResultDir) -> Result<Merged, Error> {
+    let mut sources = dirs.to_vec();
+    if out.golden()?.is_some() && !dirs.iter().any(|dir| is_same_dir(dir, out.path())) {
+        sources.push(out.path().to_owned());
+    }
+    let (campaign, golden) = common(&sources)?;
+    out.create()?;
+    // Whoever writes to `out` would write to a file that is about to be replaced.
+    let locked = locks(out)?;
+    let mut merged = Merged { dirs: sources.len() as u64, trials: 0, duplicates: 0 };
+    let joined = join(&sources, out, &mut merged)?;
+    let there = out.write_golden(&campaign, &golden)?;
+    compare((out.path(), &there), (&sources[0], &golden))?;
+    let first = out.path().join(shard_file(0));
+    joined.persist(&first).map_err(|error| io(&first, "write")(error.error))?;
+    sync_dir(out.path());
+    remove_joined(out, locked)?;
+    Ok(merged)
+}
+
+/// The configuration of the first directory, and the golden run that all have.
+fn common(dirs: &[PathBuf]) -> Result<(String, Golden), Error> {
+    let first = dirs.first().ok_or(MergeError::Nothing)?;
+    let golden = golden(first)?;
+    for dir in &dirs[1..] {
+        compare((dir, &self::golden(dir)?), (first, &golden))?;
+    }
+    let path = first.join(CAMPAIGN_FILE);
+    Ok((fs::read_to_string(&path).map_err(io(&path, "read"))?, golden))
+}
+
+fn golden(dir: &Path) -> Result<Golden, RecordError> {
+    let missing = || RecordError::Invalid {
+        path: dir.to_owned(),
+        reason: "not a result directory: it has no golden.json".into(),
+    };
+    ResultDir::at(dir).golden()?.ok_or_else(missing)
+}
+
+fn compare((other, its): (&Path, &Golden), (first, golden): (&Path, &Golden)) -> Result<(), MergeError> {
+    let (first, other) = (first.to_owned(), other.to_owned());
+    if its.campaign != golden.campaign {
+        let difference = identity_difference(&its.identity, &golden.identity);
+        return Err(MergeError::OtherCampaign { first, other, difference });
+    }
+    if its.outputs != golden.outputs {
+        return Err(MergeError::OtherGolden { first, other });
+    }
+    Ok(())
+}
+
+/// The locks of all shards in `out`, and of the one that is about to be written.
+fn locks(out: &ResultDir) -> Result<Vec<(u32, File)>, RecordError> {
+    let found = trial_files(out.path())?.into_iter().map(|(shard, _)| shard);
+    let shards: BTreeSet<u32> = found.chain([0]).collect();
+    shards.into_iter().map(|shard| Ok((shard, lock_shard(out, shard)?))).collect()
+}
+
+/// All trials, each once, in a file that has no name yet.
+fn join(dirs: &[PathBuf], out: &ResultDir, merged: &mut Merged) -> Result<tempfile::NamedTempFile, Error> {
+    let failed = |source| RecordError::Io { path: out.path().to_owned(), action: "write the trials", source };
+    let mut sorter = Sorter::new(out.path());
+    for dir in dirs {
+        for (_, path) in trial_files(dir)? {
+            let mut lines = TrialLines::open(&path)?;
+            while let Some((trial, line)) = lines.next()? {
+                sorter.push((trial.point, trial.trial), line).map_err(failed)?;
+            }
+        }
+    }
+    let file = temporary(out.path()).map_err(failed)?;
+    let mut unique = Unique { out: BufWriter::new(file), path: out.path(), last: None, merged };
+    sorter.finish(|key, line| unique.put(key, line)).map_err(|error| match error {
+        JoinError::Io(source) => Error::from(failed(source)),
+        JoinError::Merge(error) => error.into(),
+    })?;
+    let file = unique.out.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.as_file().sync_all().map_err(failed)?;
+    Ok(file)
+}
+
+fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.prefix(".bitquake-").tempfile_in(folder)
+}
+
+/// Lines in order, each trial once.
+struct Unique<'a> {
+    out: BufWriter<tempfile::NamedTempFile>,
+    path: &'a Path,
+    last: Option<(Key, Vec<u8>)>,
+    merged: &'a mut Merged,
+}
+
+enum JoinError {
+    Io(std::io::Error),
+    Merge(MergeError),
+}
+
+impl From<std::io::Error> for JoinError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Unique<'_> {
+    fn put(&mut self, key: Key, line: &[u8]) -> Result<(), JoinError> {
+        if let Some((_, last)) = self.last.as_ref().filter(|(last, _)| *last == key) {
+            if !agree(last, line) {
+                let (point, trial) = key;
+                let path = self.path.to_owned();
+                return Err(JoinError::Merge(MergeError::Disagree { point, trial, path }));
+            }
+            self.merged.duplicates += 1;
+            return Ok(());
+        }
+        self.out.write_all(line)?;
+        self.merged.trials += 1;
+        self.last = Some((key, line.to_vec()));
+        Ok(())
+    }
+}
+
+/// Whether two records tell the same but for their time.
+fn agree(a: &[u8], b: &[u8]) -> bool {
+    let read = |line| serde_json::from_slice::<TrialRecord>(line).map(|trial| trial.timeless());
+    a == b || matches!((read(a), read(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Removes the files of shards whose trials are in the first file now. One that began meanwhile stays: it was not locked.
+fn remove_joined(out: &ResultDir, locked: Vec<(u32, File)>) -> Result<(), RecordError> {
+    for (shard, _lock) in locked {
+        let _ = fs::remove_file(RunNote::path(out, shard)); // only for people
+        if shard != 0 {
+            let path = out.path().join(shard_file(shard));
+            fs::remove_file(&path).map_err(io(&path, "remove"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a renamed file survive a crash of the system before the files it replaces are gone.
+fn sync_dir(dir: &Path) {
+    if let Ok(folder) = File::open(dir) {
+        let _ = folder.sync_all(); // not every file system can
+    }
+}
+
+fn is_same_dir(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> RecordError {
+    let path = path.to_owned();
+    move |source| RecordError::Io { path, action, source }
+}
