@@ -29,8 +29,9 @@ pub struct Rebuilt {
 /// # Errors
 /// [`Error`] when the records cannot be read or a file cannot be written.
 pub fn rebuild(dir: &ResultDir) -> Result<Rebuilt, Error> {
+    let golden = dir.require_golden()?;
     let (config, options) = configuration(dir)?;
-    let mut builder = OverviewBuilder::new(dir.require_golden()?, dir.campaign()?, options)?;
+    let mut builder = OverviewBuilder::new(golden, dir.campaign()?, options)?;
     let is_compat = config.output.compat == Some(Compat::NnErrorInjection);
     let model =
         config.model.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -151,8 +152,9 @@ pub fn write_json(dir: &ResultDir, overview: &Overview, out: &mut impl Write) ->
 /// # Errors
 /// [`Error`] when they cannot be read.
 pub fn summarised(dir: &ResultDir) -> Result<(Overview, Config), Error> {
+    let golden = dir.require_golden()?;
     let (config, options) = configuration(dir)?;
-    let mut builder = OverviewBuilder::new(dir.require_golden()?, dir.campaign()?, options)?;
+    let mut builder = OverviewBuilder::new(golden, dir.campaign()?, options)?;
     dir.for_each_in_order(|trial| builder.add(&trial))?;
     Ok((builder.finish()?, config))
 }

@@ -160,7 +160,6 @@ impl Campaign {
 
     fn check(&self, evaluator: &mut Evaluator<'_>, golden: &GoldenRun) -> Result<(), CampaignError> {
         let probe_images = self.config().run.batch as usize;
-        check_reuse(evaluator, golden, probe_images)?;
         if let Some(exposure) = self.weights() {
             let seen = |pattern: FaultPattern, model: &Model| {
                 // Past the protections, which would correct some probes.
@@ -171,6 +170,10 @@ impl Campaign {
         }
         if let Some((_, exposure)) = self.values() {
             check_values(evaluator, golden, &exposure.space, probe_images)?;
+        }
+        let all = self.config().run.images == ImagesConfig::Named(ImagesRule::All);
+        if evaluator.plan().links() > 1 || !all {
+            check_reuse(evaluator, golden, probe_images)?;
         }
         Ok(())
     }

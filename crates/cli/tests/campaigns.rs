@@ -97,7 +97,10 @@ fn replay_writes_the_model_of_exactly_that_trial() {
     let set = format!("model.path={}", faulty.display());
     campaign(&again, &["--set", &set, "--set", "fault.rates=[0.0]", "--set", "run.trials=1"]).ok();
     let golden = ResultDir::at(&again).golden().expect("readable").expect("there");
-    assert_eq!((golden.metrics.correct, golden.metrics.loss), (record.correct, record.loss));
+    assert_eq!(golden.metrics.correct, record.correct);
+    // The trial ran as a chain, the golden run of a campaign without faults in one piece: sums may be rounded otherwise.
+    let (found, wanted) = (golden.metrics.loss.expect("a loss"), record.loss.expect("a loss"));
+    assert!((found - wanted).abs() < 1e-6 * wanted, "{found} {wanted}");
 
     let path = out.join("trials-0.jsonl");
     let tampered = fs::read_to_string(&path).expect("text").replace(&record.pattern, "0000000000000000");

@@ -142,16 +142,21 @@ impl<'d> Evaluator<'d> {
         let mut sessions = Sessions::new(self, &FaultPattern::empty())?;
         for (block, first) in images.chunks(batch).zip((0..).step_by(batch)) {
             let block = Block { first, all: true, ..sessions.block(block, &NoFaults, &nothing) };
-            let golden = &mut run.golden;
+            let (outputs, mut classes) = (&mut run.golden.outputs, None);
             sessions.run(&block, &mut keep, &mut |row, output| {
                 let output = output.unwrap_or_default();
-                golden.outputs.extend_from_slice(output);
-                golden.predictions.push(judge.golden(output, label(labels, row)));
+                if row == 0 && judge.is_classifier() {
+                    classes = Some(output.len());
+                }
+                outputs.extend_from_slice(output);
             })?;
-            if first == 0 && judge.is_classifier() {
-                check_labels(sessions.model, sessions.data, run.golden.width())?;
+            if let Some(classes) = classes {
+                check_labels(sessions.model, sessions.data, classes)?;
             }
         }
+        let width = run.golden.outputs.len() / self.data.len().max(1);
+        let rows = run.golden.outputs.chunks_exact(width.max(1)).enumerate();
+        run.golden.predictions = rows.map(|(row, output)| judge.golden(output, label(labels, row))).collect();
         run.values = (0..self.plan.values.len()).map(|value| values.remove(&value)).collect();
         run.kept = kept;
         Ok(run)

@@ -1,5 +1,7 @@
 //! Rows with faulty weights of their own, spliced, against plain evaluation of each faulty model.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
