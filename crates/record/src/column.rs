@@ -75,6 +75,7 @@ pub(crate) const COLUMNS: &[Column] = &[
     column("site_element", Cell::OptionalU64(|t| of(t.site.as_ref(), |s: &&SiteRecord| s.element))),
     column("site_bit", Cell::OptionalU64(|t| of(t.site.as_ref(), |s: &&SiteRecord| u64::from(s.bit)))),
     column("stratum", Cell::OptionalU64(|t| t.stratum.map(u64::from))),
+    column("weight", Cell::OptionalF64(|t| t.weight)),
     column("pattern", Cell::Text(|t| &t.pattern)),
 ];
 

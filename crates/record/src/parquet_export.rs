@@ -225,6 +225,7 @@ mod tests {
         cells.push(optional(site.map(|site| Field::Str(site.tensor.clone()))));
         cells.extend(numbers(&[site.map(|s| s.element), site.map(|s| s.bit.into())]));
         cells.extend(numbers(&[trial.stratum.map(u64::from)]));
+        cells.extend(floats(&[trial.weight]));
         cells.push(Field::Str(trial.pattern.clone()));
         cells
     }

@@ -151,6 +151,11 @@ pub struct TrialRecord {
     /// The stratum that the trial was drawn from, a place in [`Golden::strata`](crate::Golden::strata).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stratum: Option<u32>,
+    /// With a stratum: the stratum's share of the fault space, over the probability with which it was chosen for this trial. What
+    /// the faults changed, times this, has the mean over the whole fault space, whatever earlier trials made of the
+    /// probabilities (Horvitz-Thompson).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
     /// First 16 hex digits of the SHA-256 of the fault pattern; a replay must reproduce it.
     pub pattern: String,
 }
