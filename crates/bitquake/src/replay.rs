@@ -31,9 +31,11 @@ pub fn replay(
     campaign.check_same(&golden, dir)?;
     let mut model = TensorFile::open(&campaign.config().model.path)?;
     campaign.memory().write_levels(&mut model).map_err(CampaignError::from)?;
-    let faults = campaign.trial(point, trial, &model)?;
+    let record = dir.trial(point, trial)?;
+    let stratum = record.as_ref().and_then(|record| record.stratum);
+    let faults = campaign.trial_in(point, trial, stratum, &model)?;
     let drawn = pattern_digest(&faults.stored);
-    if let Some(record) = dir.trial(point, trial)?
+    if let Some(record) = record
         && record.pattern != drawn
     {
         return Err(CampaignError::ReplayDiffers { point, trial, recorded: record.pattern, drawn }.into());

@@ -3,8 +3,10 @@
 use bitquake_bits::WordStore;
 use bitquake_data::{Dataset, load};
 use bitquake_engine::{EngineError, Model};
-use bitquake_fault::{Candidate, Elements, FaultModel, FaultPattern, FaultSpace, Faults, Hits};
-use bitquake_record::{Amount, DistanceRule, PointPlan, ProtectionRecord, SpaceTensorRecord, StorageRecord};
+use bitquake_fault::{Candidate, Elements, FaultModel, FaultPattern, FaultSpace, Faults, Hits, TensorFlips};
+use bitquake_record::{
+    Amount, DistanceRule, PointPlan, ProtectionRecord, Sampling, SpaceTensorRecord, StorageRecord,
+};
 use bitquake_sample::{PartKey, StreamKey};
 use bitquake_storage::Memory;
 use bitquake_tensors::{Dtype, TensorFile, TensorInfo};
@@ -14,6 +16,8 @@ use crate::config::Config;
 use crate::error::CampaignError;
 use crate::exposure::{Exposure, Target};
 use crate::identity::{Identity, hex};
+use crate::run_config::SamplingConfig;
+use crate::strata::Strata;
 
 /// A campaign with its data, its memory and its fault space. Its model is apart, so that a large one need not be held twice.
 pub struct Campaign {
@@ -22,6 +26,8 @@ pub struct Campaign {
     memory: Memory,
     /// What `[fault]` exposes, and what `[fault.also]` does.
     exposures: Vec<Exposure>,
+    /// The parts of the fault space that importance sampling draws from.
+    strata: Option<Strata>,
     identity: Identity,
 }
 
@@ -56,8 +62,10 @@ impl Campaign {
         let points = config.fault.amounts().len();
         let sections = [Some(&config.fault), config.fault.also.as_deref()].into_iter().flatten();
         let exposures = sections.map(|section| Exposure::new(section, points, &memory, &model, &data));
-        let exposures = exposures.collect::<Result<_, _>>()?;
-        let campaign = Self { config, data, memory, exposures, identity };
+        let exposures = exposures.collect::<Result<Vec<_>, _>>()?;
+        let is_weighted = config.run.sampling == SamplingConfig::Importance;
+        let strata = is_weighted.then(|| Strata::new(&exposures[0].space));
+        let campaign = Self { config, data, memory, exposures, strata, identity };
         campaign.check_counts()?;
         Ok((campaign, model))
     }
@@ -75,7 +83,7 @@ impl Campaign {
     fn draw_once(&self, point: u32) -> Result<(), CampaignError> {
         for (place, exposure) in self.exposures.iter().enumerate() {
             match exposure.target {
-                Target::Weights => drop(self.draw(point, 0)?),
+                Target::Weights => drop(self.draw(point, 0, None)?),
                 _ => drop(
                     exposure.models[point as usize].sampler(&exposure.space)?.draw(&self.key(place, 0))?,
                 ),
@@ -128,7 +136,10 @@ impl Campaign {
 
     /// The most trials that a point may get.
     pub(crate) fn most_trials(&self) -> u64 {
-        self.config.run.most_trials()
+        match self.config.run.sampling {
+            SamplingConfig::Exhaustive => self.space().bits(),
+            _ => self.config.run.most_trials(),
+        }
     }
 
     /// What makes this campaign this campaign.
@@ -149,6 +160,11 @@ impl Campaign {
         let plan = |((point, amount), model)| PointPlan {
             expected_faults: self.expected_faults(&self.exposures[0], model),
             weight: self.weight(point),
+            sampling: match self.config.run.sampling {
+                SamplingConfig::Uniform => Sampling::Uniform,
+                SamplingConfig::Importance => Sampling::Stratified,
+                SamplingConfig::Exhaustive => Sampling::Exhaustive,
+            },
             ..PointPlan::new(point, amount)
         };
         (0..).zip(self.config.fault.amounts()).zip(&self.exposures[0].models).map(plan).collect()
@@ -190,8 +206,24 @@ impl Campaign {
     /// # Errors
     /// [`CampaignError::Config`] when there is no such point.
     pub fn trial(&self, point: u32, trial: u64, native: &impl WordStore) -> Result<Trial, CampaignError> {
-        let resolved =
-            self.draw(point, trial)?.resolve(&self.memory.view(native)).map_err(EngineError::from)?;
+        self.trial_in(point, trial, None, native)
+    }
+
+    /// The same for a trial that was drawn from a stratum, whose number its record tells.
+    ///
+    /// # Errors
+    /// [`CampaignError::Config`] when there is no such point or stratum.
+    pub fn trial_in(
+        &self,
+        point: u32,
+        trial: u64,
+        stratum: Option<u32>,
+        native: &impl WordStore,
+    ) -> Result<Trial, CampaignError> {
+        let resolved = self
+            .draw(point, trial, stratum)?
+            .resolve(&self.memory.view(native))
+            .map_err(EngineError::from)?;
         let (stored, dormant) = (resolved.pattern, resolved.dormant);
         if !self.memory.is_protected() {
             let seen = self.memory.translate(&stored, native)?;
@@ -211,7 +243,7 @@ impl Campaign {
     }
 
     /// The faults of a trial in what is stored.
-    fn draw(&self, point: u32, trial: u64) -> Result<Faults, CampaignError> {
+    fn draw(&self, point: u32, trial: u64, stratum: Option<u32>) -> Result<Faults, CampaignError> {
         self.check_point(point)?;
         let stored = self.exposures.iter().position(|exposure| exposure.target == Target::Weights);
         let stored = stored.map(|place| (place, &self.exposures[place]));
@@ -221,7 +253,37 @@ impl Campaign {
             let key = StreamKey { seed: self.config.seed, point: 0, trial };
             return Ok(model.draw_at_least_one(space, &key)?.faults);
         }
-        Ok(model.sampler(space)?.draw(&self.key(place, trial))?)
+        match (self.config.run.sampling, stratum) {
+            (SamplingConfig::Exhaustive, _) => self.one_site(space, trial),
+            (SamplingConfig::Importance, Some(stratum)) => {
+                let part = self.strata.as_ref().and_then(|strata| strata.spaces.get(stratum as usize));
+                let part = part.ok_or_else(|| {
+                    CampaignError::config("campaign", format!("there is no stratum {stratum}"))
+                })?;
+                Ok(model.sampler(part)?.draw(&self.key(place, trial))?)
+            }
+            _ => Ok(model.sampler(space)?.draw(&self.key(place, trial))?),
+        }
+    }
+
+    /// The flip of the bit whose number a trial has.
+    fn one_site(&self, space: &FaultSpace, trial: u64) -> Result<Faults, CampaignError> {
+        let (tensor, address) = space.site(trial).ok_or_else(|| {
+            let bits = space.bits();
+            CampaignError::config("campaign", format!("trial {trial}: the fault space has {bits} bits"))
+        })?;
+        let flips = TensorFlips {
+            tensor: tensor.name.clone(),
+            format: tensor.format,
+            elements: tensor.elements,
+            addresses: vec![address],
+        };
+        Ok(FaultPattern::new(vec![flips]).map_err(EngineError::from)?.into())
+    }
+
+    /// The parts of the fault space, with importance sampling.
+    pub(crate) fn strata(&self) -> Option<&Strata> {
+        self.strata.as_ref()
     }
 
     fn check_point(&self, point: u32) -> Result<(), CampaignError> {

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::error::CampaignError;
+use crate::exposure::Target;
 use crate::fault_config::FaultConfig;
 use crate::merge_toml::{assignment, explain, merge_campaign};
-use crate::run_config::RunConfig;
+use crate::run_config::{RunConfig, SamplingConfig};
 
 /// A campaign file, every default filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -184,7 +185,31 @@ impl Config {
         if let Some(outcome) = self.outcome.filter(|outcome| !outcome.threshold.is_finite()) {
             return Err(format!("[outcome] threshold {} is not a number", outcome.threshold));
         }
-        self.run.check()
+        self.run.check()?;
+        self.check_sampling()
+    }
+
+    /// That trials are single upsets of weights where they are not drawn uniformly.
+    fn check_sampling(&self) -> Result<(), String> {
+        let fault = &self.fault;
+        let is_upset = fault.model_name() == "bit-flip"
+            && fault.target() == Target::Weights
+            && fault.counts.as_deref() == Some(&[1])
+            && fault.at_least.is_none()
+            && fault.also.is_none();
+        match self.run.sampling {
+            SamplingConfig::Uniform => Ok(()),
+            _ if !is_upset => {
+                Err("[run] sampling goes with single upsets of weights: model = \"bit-flip\", counts = [1]"
+                    .into())
+            }
+            SamplingConfig::Exhaustive
+                if self.run.stop.as_ref().is_some_and(|stop| !stop.is_time_alone()) =>
+            {
+                Err("[run] sampling = \"exhaustive\" runs every bit: stop takes max_seconds alone".into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_name(&self) -> Result<(), String> {

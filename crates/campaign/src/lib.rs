@@ -22,6 +22,7 @@ mod set_up;
 mod shape_config;
 mod shard;
 pub mod slurm;
+mod strata;
 mod tally;
 mod value_faults;
 mod worker;

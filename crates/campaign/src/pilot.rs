@@ -84,7 +84,7 @@ impl Campaign {
             let images = Some(size).filter(|&size| size < all);
             let start = Instant::now();
             let trials: Vec<TrialRecord> = (FIRST..FIRST + TRIALS)
-                .map(|trial| worker.trial(Job { point: point.point, trial, images }))
+                .map(|trial| worker.trial(Job { point: point.point, trial, images, stratum: None }))
                 .collect::<Result<_, _>>()?;
             seconds.push(start.elapsed().as_secs_f64() / TRIALS as f64);
             if large.is_empty() {

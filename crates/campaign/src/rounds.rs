@@ -8,20 +8,22 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bitquake_record::{Counts, FinishedSet, Golden, METRICS, Metric, PointPlan, ResultDir, TrialRecord};
-use bitquake_stats::{MeanSequence, StopRule};
+use bitquake_stats::{Interval, MeanSequence, StatsError, StopRule, WeightedSequence};
 
 use crate::campaign::Campaign;
 use crate::error::CampaignError;
 use crate::run::Look;
-use crate::run_config::StopConfig;
+use crate::run_config::SamplingConfig;
 use crate::shard::Shard;
+use crate::strata::{Allocation, LARGEST_WEIGHT};
 use crate::worker::Job;
 
 /// Rounds with a rule hold at most so many trials, so that what is kept of one stays small.
 const MOST_A_ROUND: u64 = 1 << 16;
 
 /// The trials of a run, round by round.
-pub(crate) struct Rounds {
+pub(crate) struct Rounds<'c> {
+    campaign: &'c Campaign,
     shard: Shard,
     finished: FinishedSet,
     points: Vec<Point>,
@@ -40,15 +42,54 @@ struct Point {
     group: usize,
 }
 
-/// A stopping rule.
+/// What looks at the results: a stopping rule, or importance sampling, or both.
 struct Rule {
     stop: StopRule,
     metric: &'static Metric,
     golden: Counts,
     /// Of each point.
-    sequences: Vec<MeanSequence>,
-    /// Of each point, the values of trials that were finished before this run.
-    before: Vec<BTreeMap<u64, f64>>,
+    sequences: Vec<Sequence>,
+    /// Of each point, with importance sampling.
+    allocations: Vec<Allocation>,
+    /// Of each point, what trials found that were finished before this run.
+    before: Vec<BTreeMap<u64, Found>>,
+}
+
+/// What one trial found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    value: f64,
+    stratum: Option<(u32, f64)>,
+}
+
+/// An interval for the mean that stays valid at every look.
+enum Sequence {
+    Plain(MeanSequence),
+    /// Of the change from the golden run's value, which trials without an effect do not have, times their weight.
+    Weighted(WeightedSequence, f64),
+}
+
+impl Sequence {
+    fn push(&mut self, found: Found) -> Result<(), StatsError> {
+        match self {
+            Self::Plain(sequence) => sequence.push(found.value),
+            Self::Weighted(sequence, golden) => {
+                // Chances are summed in floating point, so a weight may miss its bound by a rounding.
+                let weight = found.stratum.map_or(1.0, |(_, weight)| weight.min(LARGEST_WEIGHT));
+                sequence.push(found.value - *golden, weight)
+            }
+        }
+    }
+
+    fn look(&self, confidence: f64) -> Result<Option<(f64, Interval)>, StatsError> {
+        Ok(match self {
+            Self::Plain(sequence) => sequence.mean().zip(sequence.interval(confidence)?),
+            Self::Weighted(sequence, golden) => {
+                let found = sequence.mean().zip(sequence.interval(confidence)?);
+                found.map(|(mean, interval)| (mean + golden, interval.shifted(*golden)))
+            }
+        })
+    }
 }
 
 /// Trials to run without looking: of each point, a range of the shard's own count.
@@ -59,13 +100,13 @@ pub(crate) struct Round {
 /// The values of a round's trials, for the rule to look at.
 pub(crate) struct Values<'r> {
     rule: Option<&'r Rule>,
-    values: BTreeMap<u64, f64>,
+    values: BTreeMap<u64, Found>,
 }
 
-impl Rounds {
+impl<'c> Rounds<'c> {
     /// What is to be run of a campaign whose golden run, with its points, is known.
     pub(crate) fn new(
-        campaign: &Campaign,
+        campaign: &'c Campaign,
         dir: &ResultDir,
         shard: Shard,
         golden: &Golden,
@@ -80,11 +121,10 @@ impl Rounds {
             group: campaign.group(plan.point, plan.images),
         };
         let points: Vec<Point> = golden.points.iter().map(point).collect();
-        let rule = match &config.stop {
-            None => None,
-            Some(stop) => Some(Rule::new(stop, config.stop_confidence(), shard, golden)?),
-        };
-        let mut rounds = Self { shard, finished: dir.finished()?, points, rule };
+        let looks = config.stop.as_ref().is_some_and(|stop| !stop.is_time_alone())
+            || config.sampling == SamplingConfig::Importance;
+        let rule = if looks { Some(Rule::new(campaign, shard, golden)?) } else { None };
+        let mut rounds = Self { campaign, shard, finished: dir.finished()?, points, rule };
         rounds.replay(dir)?;
         Ok(rounds)
     }
@@ -97,9 +137,9 @@ impl Rounds {
             dir.for_each_trial(|trial| {
                 let place = trial.point as usize;
                 if let (Some(own), true) = (own_count(shard, trial.trial), place < points)
-                    && let Some(value) = rule.value(&trial)
+                    && let Some(found) = rule.found(&trial)
                 {
-                    rule.before[place].insert(own, value);
+                    rule.before[place].insert(own, found);
                 }
                 Ok::<(), bitquake_record::RecordError>(())
             })?;
@@ -135,12 +175,23 @@ impl Rounds {
                 .clone()
                 .map(|own| self.trial(own))
                 .filter(|&trial| !self.finished.contains(point.plan.point, trial))
-                .map(|trial| Job { point: point.plan.point, trial, images: point.plan.images });
+                .map(move |trial| Job {
+                    point: point.plan.point,
+                    trial,
+                    images: point.plan.images,
+                    stratum: self.stratum(*place, trial),
+                });
             std::iter::from_fn(move || {
                 let group: Vec<Job> = missing.by_ref().take(point.group).collect();
                 (!group.is_empty()).then_some(group)
             })
         })
+    }
+
+    /// The stratum of a trial and its weight, with importance sampling.
+    fn stratum(&self, place: usize, trial: u64) -> Option<(u32, f64)> {
+        let allocation = self.rule.as_ref()?.allocations.get(place)?;
+        Some(allocation.choose(&self.campaign.key(0, trial)))
     }
 
     /// Nothing of a round yet.
@@ -152,7 +203,7 @@ impl Rounds {
     pub(crate) fn finish(
         &mut self,
         round: &Round,
-        values: BTreeMap<u64, f64>,
+        values: BTreeMap<u64, Found>,
     ) -> Result<Option<Look>, CampaignError> {
         let Some(rule) = &mut self.rule else {
             return Ok(None);
@@ -161,12 +212,15 @@ impl Rounds {
         for (place, own) in &round.parts {
             let point = &mut self.points[*place];
             for trial in own.clone() {
-                let value = values.get(&trial).or_else(|| rule.before[*place].get(&trial));
-                let Some(value) = value else { return Ok(None) };
-                rule.sequences[*place].push(*value).map_err(rule_error)?;
+                let found = values.get(&trial).or_else(|| rule.before[*place].get(&trial));
+                let Some(&found) = found else { return Ok(None) };
+                rule.add(*place, found)?;
                 rule.before[*place].remove(&trial);
             }
             point.looked = own.end;
+            if let Some(allocation) = rule.allocations.get_mut(*place) {
+                allocation.update();
+            }
             let look = rule.look(*place, point)?;
             point.is_over = look.is_met || point.looked >= point.trials;
             seen = Some(look);
@@ -201,47 +255,65 @@ fn own_count(shard: Shard, trial: u64) -> Option<u64> {
     (trial % count == index).then_some(trial / count)
 }
 
-fn rule_error(error: bitquake_stats::StatsError) -> CampaignError {
+fn rule_error(error: StatsError) -> CampaignError {
     CampaignError::config("campaign", format!("[run] stop: {error}"))
 }
 
 impl Rule {
-    fn new(
-        config: &StopConfig,
-        confidence: f64,
-        shard: Shard,
-        golden: &Golden,
-    ) -> Result<Self, CampaignError> {
-        let metric = METRICS.iter().find(|metric| metric.name == config.metric);
-        let metric = metric.ok_or_else(|| {
-            CampaignError::config("campaign", format!("[run] stop: metric `{}` is not known", config.metric))
+    fn new(campaign: &Campaign, shard: Shard, golden: &Golden) -> Result<Self, CampaignError> {
+        let run = &campaign.config().run;
+        let (config, confidence) = (run.stop.as_ref(), run.stop_confidence());
+        let name = config.map_or("golden_mismatch", |config| &config.metric);
+        let metric = METRICS.iter().find(|metric| metric.name == name).ok_or_else(|| {
+            CampaignError::config("campaign", format!("[run] stop: metric `{name}` is not known"))
         })?;
         // Shards of equal size together are narrower than each by the root of their number.
         let wider = f64::from(shard.count).sqrt();
         let stop = StopRule {
-            half_width: config.half_width.map(|width| width * wider),
-            relative: config.relative.map(|width| width * wider),
+            half_width: config.and_then(|config| config.half_width).map(|width| width * wider),
+            relative: config.and_then(|config| config.relative).map(|width| width * wider),
             ..StopRule::new(confidence, u64::MAX)
         };
+        let all = metric.of_golden(&golden.metrics).unwrap_or(0.0);
         let sequence = |point: &PointPlan| {
             let (lo, hi) = bounds(metric, golden, point);
-            MeanSequence::new(lo, hi, confidence).map_err(rule_error)
+            Ok(match campaign.strata() {
+                None => Sequence::Plain(MeanSequence::new(lo, hi, confidence)?),
+                Some(_) => {
+                    let changes = WeightedSequence::new(lo - all, hi - all, LARGEST_WEIGHT, confidence)?;
+                    Sequence::Weighted(changes, all)
+                }
+            })
         };
-        let sequences = golden.points.iter().map(sequence).collect::<Result<_, _>>()?;
-        let before = vec![BTreeMap::new(); golden.points.len()];
-        Ok(Self { stop, metric, golden: golden.metrics.clone(), sequences, before })
+        let sequences = golden.points.iter().map(sequence).collect::<Result<_, _>>().map_err(rule_error)?;
+        let allocation = |strata| vec![Allocation::new(strata); golden.points.len()];
+        Ok(Self {
+            stop,
+            metric,
+            golden: golden.metrics.clone(),
+            sequences,
+            allocations: campaign.strata().map(allocation).unwrap_or_default(),
+            before: vec![BTreeMap::new(); golden.points.len()],
+        })
     }
 
-    /// A trial without the metric counts as the worst it could be: it must not be passed over.
-    fn value(&self, trial: &TrialRecord) -> Option<f64> {
-        self.metric.of(trial, &self.golden)
+    fn found(&self, trial: &TrialRecord) -> Option<Found> {
+        let value = self.metric.of(trial, &self.golden)?;
+        Some(Found { value, stratum: trial.stratum.zip(trial.weight) })
+    }
+
+    fn add(&mut self, place: usize, found: Found) -> Result<(), CampaignError> {
+        self.sequences[place].push(found).map_err(rule_error)?;
+        if let (Some(allocation), Some((stratum, _))) = (self.allocations.get_mut(place), found.stratum) {
+            let all = self.metric.of_golden(&self.golden).unwrap_or(0.0);
+            allocation.add(stratum, found.value - all);
+        }
+        Ok(())
     }
 
     fn look(&self, place: usize, point: &Point) -> Result<Look, CampaignError> {
-        let sequence = &self.sequences[place];
-        let interval = sequence.interval(self.stop.confidence).map_err(rule_error)?;
-        let mut estimate = sequence.mean().unwrap_or(f64::NAN);
-        let mut interval = interval
+        let found = self.sequences[place].look(self.stop.confidence).map_err(rule_error)?;
+        let (mut estimate, mut interval) = found
             .ok_or_else(|| CampaignError::config("campaign", "[run] stop: nothing to look at".to_owned()))?;
         if let (Some(weight), Some(clean)) = (point.plan.weight, self.metric.of_golden(&self.golden)) {
             estimate = bitquake_stats::weighted(estimate, weight, clean);
@@ -268,13 +340,13 @@ impl Values<'_> {
     /// Takes the record of a trial of the round.
     pub(crate) fn add(&mut self, shard: Shard, trial: &TrialRecord) {
         let Some(rule) = self.rule else { return };
-        if let (Some(own), Some(value)) = (own_count(shard, trial.trial), rule.value(trial)) {
-            self.values.insert(own, value);
+        if let (Some(own), Some(found)) = (own_count(shard, trial.trial), rule.found(trial)) {
+            self.values.insert(own, found);
         }
     }
 
     /// The values by the shard's own count.
-    pub(crate) fn into_values(self) -> BTreeMap<u64, f64> {
+    pub(crate) fn into_values(self) -> BTreeMap<u64, Found> {
         self.values
     }
 }

@@ -181,6 +181,11 @@ impl RunConfig {
 }
 
 impl StopConfig {
+    /// Whether nothing is looked at but the time.
+    pub(crate) fn is_time_alone(&self) -> bool {
+        self.half_width.is_none() && self.relative.is_none()
+    }
+
     fn check(&self) -> Result<(), String> {
         let positive = |key: &str, value: Option<f64>| match value {
             Some(value) if !(value > 0.0 && value.is_finite()) => {

@@ -209,6 +209,7 @@ impl Campaign {
             },
             storage: self.storage_record(),
             points: self.points(),
+            strata: self.strata().map(|strata| strata.records.clone()).unwrap_or_default(),
             distance: self.distance(),
             metrics: record::Counts {
                 images: counts.images,

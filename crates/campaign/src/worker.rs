@@ -18,12 +18,14 @@ use crate::tally::Tally;
 use crate::value_faults::ValueFaults;
 
 /// One trial to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Job {
     pub(crate) point: u32,
     pub(crate) trial: u64,
     /// How many images; none for all.
     pub(crate) images: Option<u64>,
+    /// With importance sampling, the stratum and the weight.
+    pub(crate) stratum: Option<(u32, f64)>,
 }
 
 /// An evaluator with what it needs to run trials of a campaign.
@@ -153,7 +155,8 @@ impl<'c> Worker<'c> {
             return Ok(None);
         }
         let native = self.evaluator.model().image();
-        let trial = self.campaign.trial(job.point, job.trial, native)?;
+        let trial =
+            self.campaign.trial_in(job.point, job.trial, job.stratum.map(|(stratum, _)| stratum), native)?;
         let told = trial.stored.explain(&self.campaign.memory().view(native)).map_err(EngineError::from)?;
         let seen = trial.seen.explain(native).map_err(EngineError::from)?.total;
         let mut tally = Tally::default();
@@ -209,6 +212,8 @@ impl<'c> Worker<'c> {
             }),
             distance: (!is_classifier).then(|| distance(outcome)),
             site: stored.as_ref().and_then(site),
+            stratum: job.stratum.map(|(stratum, _)| stratum),
+            weight: job.stratum.map(|(_, weight)| weight),
             ..TrialRecord::default()
         }
     }

@@ -62,6 +62,7 @@ fn what_is_wrong_is_named() {
         ("run.images=0", "images is 0"),
         ("run.images=auto", "needs stop"),
         ("run.images=many", "run.images"),
+        ("run.sampling=importance", "sampling goes with single upsets of weights"),
         ("run.reuse.prefiks=false", "did you mean `prefix`?"),
         ("outcome={ distance = 'max_abs', threshold = nan }", "threshold NaN is not a number"),
         ("schema=2", "schema 2 is not known"),

@@ -182,6 +182,47 @@ fn a_rule_stops_where_it_looks_whatever_the_threads_and_interruptions() {
 }
 
 #[test]
+fn importance_sampling_draws_what_matters_and_stays_unbiased() {
+    let settings = ["fault.counts=[1]", "run.images=6", "run.sampling=importance", "run.trials=3000"];
+    let ran = run(&settings);
+    let records = ran.records();
+    let golden = ran.dir.golden().expect("a file").expect("a golden run");
+    assert!(!golden.strata.is_empty());
+    let of_bit_30 = |records: &[TrialRecord]| {
+        records.iter().filter(|trial| trial.site.as_ref().is_some_and(|site| site.bit == 30)).count()
+    };
+    // One in 32 of uniform trials hits bit 30.
+    assert!(
+        of_bit_30(&records[..200]) < 20 && of_bit_30(&records[2000..]) > 150,
+        "{}",
+        of_bit_30(&records[2000..])
+    );
+    let weights: f64 = records.iter().map(|trial| trial.weight.expect("a weight")).sum();
+    assert!((weights / 3000.0 - 1.0).abs() < 0.1, "weights average 1: {weights}");
+    // Against uniform trials: both means have a standard error of about 0.2 %.
+    let rate = |trial: &TrialRecord| trial.golden_mismatch as f64 / 6.0;
+    let weighted =
+        records.iter().map(|trial| trial.weight.unwrap_or(0.0) * rate(trial)).sum::<f64>() / 3000.0;
+    let uniform = run(&["fault.counts=[1]", "run.images=6", "run.trials=3000"]).records();
+    let uniform = uniform.iter().map(rate).sum::<f64>() / 3000.0;
+    assert!(uniform > 0.0 && (weighted - uniform).abs() < 0.012, "{weighted} {uniform}");
+    // Interrupted and on other threads: the same trials.
+    assert_eq!(records, run(&[&settings[..], &["run.threads=3"]].concat()).records());
+}
+
+#[test]
+fn every_bit_once() {
+    let one = ["fault.counts=[1]", "run.images=2", "run.sampling=exhaustive", "fault.select=['*fc*.bias']"];
+    let ran = run(&one);
+    let records = ran.records();
+    assert_eq!(records.len() as u64, ran.dir.golden().expect("a file").expect("there").storage.bits);
+    let mut sites: Vec<_> = records.iter().map(|trial| trial.site.clone().expect("a site")).collect();
+    sites.sort_by_key(|site| (site.tensor.clone(), site.element, site.bit));
+    sites.dedup();
+    assert_eq!(sites.len(), records.len());
+}
+
+#[test]
 fn zeros_alone_never_satisfy_a_relative_rule() {
     let rule = [
         "fault.rates=[1e-12]",

@@ -263,6 +263,48 @@ impl FaultSpace {
         Ok(Self { tensors })
     }
 
+    /// The part of the space whose bits a mask for each tensor keeps; tensors of which nothing is left are left out.
+    ///
+    /// ```
+    /// use bitquake_bits::{BitSelection, Format};
+    /// use bitquake_fault::{Candidate, FaultSpace};
+    /// let w = Candidate { name: "w", format: Format::F32, elements: 10, by_name_only: false };
+    /// let space = FaultSpace::gather([(w, BitSelection::All)])?;
+    /// assert_eq!(space.part(|_| 1 << 30).bits(), 10);
+    /// assert!(space.part(|_| 0).tensors().is_empty());
+    /// # Ok::<(), bitquake_fault::SpaceError>(())
+    /// ```
+    #[must_use]
+    pub fn part(&self, mask_of: impl Fn(&SpaceTensor) -> u64) -> Self {
+        let masked =
+            |tensor: &SpaceTensor| SpaceTensor { mask: tensor.mask & mask_of(tensor), ..tensor.clone() };
+        Self { tensors: self.tensors.iter().map(masked).filter(|tensor| tensor.mask != 0).collect() }
+    }
+
+    /// The bit with a number below [`bits`](Self::bits), counted tensor by tensor, element by element, from bit 0 up: its
+    /// tensor and its address there.
+    ///
+    /// ```
+    /// use bitquake_bits::{BitSelection, Format};
+    /// use bitquake_fault::{Candidate, FaultSpace};
+    /// let tensor = |name, elements| Candidate { name, format: Format::I8, elements, by_name_only: false };
+    /// let all = [tensor("a", 2), tensor("b", 5)].map(|tensor| (tensor, BitSelection::Sign));
+    /// let space = FaultSpace::gather(all)?; // bit 7 of each word
+    /// let site = |number| space.site(number).map(|(tensor, address)| (tensor.name.as_str(), address));
+    /// assert_eq!((site(1), site(2), site(7)), (Some(("a", 15)), Some(("b", 7)), None));
+    /// # Ok::<(), bitquake_fault::SpaceError>(())
+    /// ```
+    #[must_use]
+    pub fn site(&self, mut number: u64) -> Option<(&SpaceTensor, u64)> {
+        for tensor in &self.tensors {
+            if number < tensor.bits() {
+                return Some((tensor, tensor.addresses(vec![number])[0]));
+            }
+            number -= tensor.bits();
+        }
+        None
+    }
+
     /// The tensors, in file order.
     #[must_use]
     pub fn tensors(&self) -> &[SpaceTensor] {

@@ -383,7 +383,7 @@ mod tests {
     #[test]
     fn texts_that_hold_separators_stand_in_quotes() {
         let text = trials(&[full_record(0, 0, 90)]);
-        assert!(text.contains(r#","conv1, ""weight""",12,30,4,0123456789abcdef"#), "{text}");
+        assert!(text.contains(r#","conv1, ""weight""",12,30,4,,0123456789abcdef"#), "{text}");
     }
 
     #[test]
