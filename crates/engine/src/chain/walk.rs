@@ -386,9 +386,10 @@ impl<'w> Walker<'w> {
             let at = |place: usize| (place as isize - column) as usize * channels;
             transpose(golden, row, all.start..own.start, [channels, rows, columns], &mut line[at(all.start)..]);
             transpose(golden, row, own.end..all.end, [channels, rows, columns], &mut line[at(own.end)..]);
-            line[at(own.start)..at(own.end)].copy_from_slice(
-                &values[(row * columns + own.start) * channels..(row * columns + own.end) * channels],
-            );
+            if !own.is_empty() {
+                let from = (row * columns + own.start) * channels..(row * columns + own.end) * channels;
+                line[at(own.start)..at(own.end)].copy_from_slice(&values[from]);
+            }
         }
     }
 
