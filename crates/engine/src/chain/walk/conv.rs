@@ -12,7 +12,7 @@ pub(crate) struct WalkConv {
     runs: Vec<(usize, usize, Run)>,
     /// Of each group of output channels, the weights in the order of `runs`.
     weights: Vec<Vec<Lanes>>,
-    /// Vectors of lanes in a group: 1 or 2.
+    /// Vectors of lanes in a group: 1, 2 or 4.
     vectors: usize,
     bias: Option<Vec<f32>>,
 }
@@ -25,6 +25,7 @@ pub(crate) struct ConvScratch {
     runs: Vec<Run>,
     one: Vec<[Lanes; 1]>,
     two: Vec<[Lanes; 2]>,
+    four: Vec<[Lanes; 4]>,
 }
 
 impl WalkConv {
@@ -38,7 +39,11 @@ impl WalkConv {
         let taps: Vec<(usize, usize)> =
             conv.order.weights.iter().map(|&index| (index % window, index / window)).collect();
         let runs = runs_of(&taps, &conv.order.ends);
-        let vectors = if shape.channels_out > LANES { 2 } else { 1 };
+        let vectors = match shape.channels_out.div_ceil(LANES) {
+            1 => 1,
+            2 => 2,
+            _ => 4,
+        };
         let filter = shape.channels_in * window;
         let groups = shape.channels_out.div_ceil(vectors * LANES);
         let packed = (0..groups).map(|group| {
@@ -84,19 +89,29 @@ impl WalkConv {
             let column = place % shape.columns.window * shape.columns.dilation;
             Run { offset: (row * width + column) * channels + channel, ..run }
         }));
-        let ConvScratch { source, bases, runs, one, two } = scratch;
+        let ConvScratch { source, bases, runs, one, two, four } = scratch;
         for (group, weights) in self.weights.iter().enumerate() {
             let first = group * self.vectors * LANES;
-            if self.vectors == 1 {
-                one.resize(bases.len(), [[0.0; LANES]; 1]);
-                outputs(source, bases, runs, weights, one);
-                self.write(region, first, one.as_flattened(), 1, out);
-            } else {
-                two.resize(bases.len(), [[0.0; LANES]; 2]);
-                outputs(source, bases, runs, weights, two);
-                self.write(region, first, two.as_flattened(), 2, out);
+            let (region, from) = (region, (source.as_slice(), bases.as_slice(), runs.as_slice(), weights.as_slice()));
+            match self.vectors {
+                1 => self.compute_group(region, first, from, one, out),
+                2 => self.compute_group(region, first, from, two, out),
+                _ => self.compute_group(region, first, from, four, out),
             }
         }
+    }
+
+    fn compute_group<const V: usize>(
+        &self,
+        region: &Region,
+        first: usize,
+        (source, bases, runs, weights): (&[f32], &[usize], &[Run], &[Lanes]),
+        found: &mut Vec<[Lanes; V]>,
+        out: &mut [f32],
+    ) {
+        found.resize(bases.len(), [[0.0; LANES]; V]);
+        outputs(source, bases, runs, weights, found);
+        self.write(region, first, found.as_flattened(), V, out);
     }
 
     fn write(&self, region: &Region, first: usize, found: &[Lanes], vectors: usize, out: &mut [f32]) {

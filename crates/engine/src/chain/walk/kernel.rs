@@ -39,12 +39,12 @@ fn outputs_of<const V: usize, const FUSED: bool>(
         let rest = &bases[at..];
         let out = &mut out[at..];
         // As many at a time as keep the adders busy: fewer take as long.
-        at += if V == 1 {
-            group::<8, V, FUSED>(source, rest, runs, weights, out)
-        } else if rest.len() > 4 {
-            group::<6, V, FUSED>(source, rest, runs, weights, out)
-        } else {
-            group::<4, V, FUSED>(source, rest, runs, weights, out)
+        at += match (V, rest.len()) {
+            (1, 9..) => group::<12, V, FUSED>(source, rest, runs, weights, out),
+            (1, _) => group::<8, V, FUSED>(source, rest, runs, weights, out),
+            (_, 5..) => group::<6, V, FUSED>(source, rest, runs, weights, out),
+            (2, _) | (_, 3..) => group::<4, V, FUSED>(source, rest, runs, weights, out),
+            _ => group::<2, V, FUSED>(source, rest, runs, weights, out),
         };
     }
 }
@@ -98,17 +98,17 @@ fn add<const N: usize, const P: usize, const V: usize, const FUSED: bool>(
     sum: &mut [[Lanes; V]; P],
 ) {
     // The lengths are checked once for all products.
-    let inputs: [&[f32]; P] = std::array::from_fn(|output| &source[bases[output] + offset..][..N]);
-    let weights = &weights[..N * V];
+    let inputs: [&[f32; N]; P] = bases.map(|base| source[base + offset..].first_chunk().expect("a window in the source"));
+    let weights: &[[Lanes; V]] = weights.as_chunks().0;
     let mut sums = *sum;
-    for input in 0..N {
+    for (input, weights) in weights[..N].iter().enumerate() {
+        let weights = *weights;
         for output in 0..P {
             let value = inputs[output][input];
             for vector in 0..V {
-                let weights = &weights[input * V + vector];
                 for lane in 0..LANES {
-                    let sum = &mut sums[output][vector][lane];
-                    *sum = if FUSED { weights[lane].mul_add(value, *sum) } else { weights[lane] * value + *sum };
+                    let (weight, sum) = (weights[vector][lane], &mut sums[output][vector][lane]);
+                    *sum = if FUSED { weight.mul_add(value, *sum) } else { weight * value + *sum };
                 }
             }
         }
