@@ -1,151 +1,119 @@
-//! What trials cost when only what faults can change is run. (being built)
+//! What trials cost when only what faults can change is run, against PyTorch in the same run.
+//!
+//! ResNet-20 at 32x32 with He weights and calibrated batch normalisation, 1,000 images, all cores. Unit: milliseconds (median over
+//! rounds, in which ours and PyTorch's take turns). Goals, as PyTorch's time over ours:
+//!
+//! - a bit-error trial in the weights, all images: 1.0 against `torch.compile` with frozen weights;
+//! - an upset for each image, each in a random bit of a random element of all node outputs: 4.0 against forward hooks;
+//! - one such upset for all images: 3.0 against forward hooks;
+//! - one upset in a weight, all images, exact: 2.5 against a full evaluation, the faster of eager and compiled.
+//!
+//! PyTorch runs in the Python of `BITQUAKE_PYTHON` (or `python3`; it needs torch, numpy and onnx): `benches/torch_baseline.py`,
+//! channels last, without gradients, the fastest of four batches for each row, memory kept by malloc.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its result")]
 
+#[path = "reuse/ours.rs"]
+mod ours;
+#[path = "reuse/torch.rs"]
+mod torch;
+
 use std::error::Error;
-use std::io::Write;
-use std::sync::Arc;
 use std::time::Instant;
 
 use bitquake_data::Dataset;
-use bitquake_engine::Value;
-use bitquake_engine::*;
-use bitquake_fault::{Candidate, FaultPattern, FaultSpace, Hits, Selector};
-use bitquake_graph::build::resnet20;
-use bitquake_sample::{Rate, StreamKey};
-use bitquake_tensors::{Role, TensorFile};
+use bitquake_engine::Model;
+use bitquake_graph::resnet::resnet20;
+use bitquake_tensors::TensorFile;
 use bitquake_testing::SplitMix64;
 
-struct One {
-    stops: Vec<Stop>,
-    sites: Vec<(String, usize, u32)>,
-}
-impl RowFaults for One {
-    fn stops(&self, row: usize) -> &[Stop] {
-        &self.stops[row..=row]
-    }
-    fn apply(&self, row: usize, _: usize, values: &mut RowValues<'_>) -> Result<(), EngineError> {
-        let (name, element, flip) = &self.sites[row];
-        let value = &mut values.get_mut(name).unwrap()[*element];
-        *value = f32::from_bits(value.to_bits() ^ flip);
-        Ok(())
-    }
+use ours::Ours;
+use torch::Torch;
+
+type Failure = Box<dyn Error>;
+
+const IMAGES: usize = 1000;
+const ROUNDS: u64 = 9;
+
+/// What is measured: a name, PyTorch's tasks (the fastest counts), the goal for the ratio, ours.
+struct Row {
+    name: &'static str,
+    tasks: &'static [&'static str],
+    goal: f64,
+    ours: fn(&mut Ours<'_>, u64) -> Result<f64, Failure>,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let bytes = resnet20(1);
-    let mut file = tempfile::Builder::new().suffix(".onnx").tempfile()?;
-    file.write_all(&bytes)?;
-    let model = Model::new(TensorFile::open(file.path())?)?;
-    let n = 256;
+const ROWS: [Row; 4] = [
+    Row { name: "bit errors in weights (1e-5)", tasks: &["frozen"], goal: 1.0, ours: |ours, round| ours.bit_errors(round) },
+    Row { name: "an upset for each image", tasks: &["hooks-each"], goal: 4.0, ours: |ours, round| ours.upset_each(round) },
+    Row { name: "one upset for all images", tasks: &["hooks-one"], goal: 3.0, ours: |ours, round| ours.upset_all(round) },
+    Row {
+        name: "one upset in a weight",
+        tasks: &["weight-eager", "weight-compiled"],
+        goal: 2.5,
+        ours: |ours, round| ours.weight_upset(round),
+    },
+];
+
+fn main() -> Result<(), Failure> {
+    let threads = std::thread::available_parallelism()?.get();
+    let folder = tempfile::tempdir()?;
+    let (path, pixels) = (folder.path().join("resnet20.onnx"), folder.path().join("images.f32"));
+    std::fs::write(&path, resnet20(1))?;
     let mut random = SplitMix64::new(2);
-    let pixels = (0..n * 3 * 32 * 32).map(|_| random.normal() as f32).collect();
-    let data = Dataset::new(pixels, vec![3, 32, 32], vec![0; n])?;
-    let candidates = model.tensors().iter().filter_map(|t| {
-        Some(Candidate {
-            name: &t.name,
-            format: t.dtype.format()?,
-            elements: t.elements(),
-            by_name_only: t.role == Role::Attribute,
-        })
-    });
-    let space = FaultSpace::select(candidates, &Selector::all(), bitquake_bits::BitSelection::All)?;
-    let all: Vec<u32> = (0..n as u32).collect();
-    let bits = space.bits() as f64;
-    let tensors: Vec<(String, f64)> =
-        space.tensors().iter().map(|t| (t.name.clone(), t.bits() as f64 / bits)).collect();
-    for batch in [16, 32] {
-        for faults in [0.0, 1.0, 10.0, 100.0, 1000.0] {
-            let exposure = Exposure { tensors: tensors.clone(), faults: vec![faults] };
-            let plan = if faults == 0.0 {
-                ChainPlan::whole(&model, data.image_shape())
-            } else {
-                ChainPlan::new(&model, &data, &CutRequest { exposure, ..Default::default() })?
-            };
-            println!(
-                "faults {faults}: {:?}",
-                (0..=plan.links())
-                    .map(|b| plan.alive(b).map(|v| v.elements()).sum::<usize>())
-                    .collect::<Vec<_>>()
-            );
-            let cut = plan.links();
-            let mut e = Evaluator::chained(model.clone(), Arc::new(plan), &data, batch, Threads::Caller)?;
-            let golden = e.golden(usize::MAX)?;
-            let time = |f: &mut dyn FnMut()| {
-                let t = Instant::now();
-                f();
-                t.elapsed().as_secs_f64() * 1e3 / n as f64
-            };
-            let full = |e: &mut Evaluator<'_>, rate: f64, rounds: u64| -> f64 {
-                let mut total = 0.0;
-                for round in 0..rounds {
-                    let p = Hits::Rate(Rate::new(rate).unwrap())
-                        .flips(&space, &StreamKey { seed: 1, point: 0, trial: round })
-                        .unwrap();
-                    total += time(&mut || {
-                        e.trial(&p, &golden).unwrap();
-                    });
-                }
-                total / rounds as f64
-            };
-            let heavy = full(&mut e, 1e-4, 2);
-            let mut single = 0.0;
-            let rounds = 12;
-            for round in 0..rounds {
-                let p = Hits::Count(1).flips(&space, &StreamKey { seed: 1, point: 0, trial: round }).unwrap();
-                single += time(&mut || {
-                    e.trial(&p, &golden).unwrap();
-                }) / rounds as f64;
-            }
-            println!(
-                "batch {batch} links {cut}: 1e-4 {heavy:.3} ms/image, one upset {single:.3} ms/image, golden {} MB",
-                golden.bytes() >> 20
-            );
-        }
-    }
-    let probe = ChainPlan::new(&model, &data, &CutRequest { links: 1000, ..Default::default() })?;
-    let names: Vec<String> = probe.values().iter().map(|v| v.name.clone()).collect();
-    for batch in [16, 32, 64] {
-        let plan = ChainPlan::new(
-            &model,
-            &data,
-            &CutRequest { links: 1, values: names.clone(), ..Default::default() },
-        )?;
-        let cut = plan.links();
-        let values = plan.values()[..plan.values().len() - 1].to_vec();
-        let mut e = Evaluator::chained(model.clone(), Arc::new(plan), &data, batch, Threads::Caller)?;
-        let golden = e.golden(usize::MAX)?;
-        let total: usize = values.iter().map(Value::elements).sum();
-        let mut f = One { stops: vec![], sites: vec![] };
-        let mut random = SplitMix64::new(7);
-        for _ in 0..n {
-            let mut at = (random.next_u64() % total as u64) as usize;
-            let v = values
-                .iter()
-                .find(|v| {
-                    if at < v.elements() {
-                        true
-                    } else {
-                        at -= v.elements();
-                        false
-                    }
-                })
-                .unwrap();
-            f.stops.push(Stop { boundary: e.plan().boundary_of(&v.name).unwrap(), looks_back: false });
-            f.sites.push((v.name.clone(), at, 1 << (random.next_u64() % 32)));
-        }
-        for _ in 0..3 {
-            let t = Instant::now();
-            let mut changed = 0;
-            e.run(&all, &FaultPattern::empty(), &f, &golden, &mut |_, o| {
-                changed += usize::from(o.is_some())
-            })?;
-            println!(
-                "batch {batch} links {cut}: one activation fault an image {:.4} ms, changed {changed}/{n}, golden {} MB",
-                t.elapsed().as_secs_f64() * 1e3 / n as f64,
-                golden.bytes() >> 20
-            );
-        }
+    let images: Vec<f32> = (0..IMAGES * 3 * 32 * 32).map(|_| random.normal() as f32).collect();
+    std::fs::write(&pixels, images.iter().flat_map(|pixel| pixel.to_le_bytes()).collect::<Vec<u8>>())?;
+
+    // Also calibrates the model.
+    let mut torch = Torch::start(&path, &pixels, threads)?;
+    println!("{:.0} % of ReLU outputs are not zero", 100.0 * torch.relu_share);
+    let model = Model::new(TensorFile::open(&path)?)?;
+    let data = Dataset::new(images, vec![3, 32, 32], vec![0; IMAGES])?;
+    let mut ours = Ours::new(&model, &data, threads)?;
+    println!("ResNet-20, {IMAGES} images, {threads} threads, ms a task: median of {ROUNDS} (least)");
+    for row in ROWS.iter().filter(|row| is_wanted(row.name)) {
+        measure(row, &mut ours, &mut torch)?;
     }
     Ok(())
+}
+
+/// Whether an argument asks for a row, or none asks for any.
+fn is_wanted(name: &str) -> bool {
+    let mut wanted = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+    wanted.peek().is_none() || wanted.any(|part| name.contains(&part))
+}
+
+fn measure(row: &Row, ours: &mut Ours<'_>, torch: &mut Torch) -> Result<(), Failure> {
+    let mut own = Vec::new();
+    let mut of_torch = vec![Vec::new(); row.tasks.len()];
+    for task in row.tasks {
+        // Finds the best batch.
+        torch.ms(task)?;
+    }
+    (row.ours)(ours, 0)?;
+    for round in 1..=ROUNDS {
+        own.push((row.ours)(ours, round)?);
+        for (task, times) in row.tasks.iter().zip(&mut of_torch) {
+            times.push(torch.ms(task)?);
+        }
+    }
+    let (own, own_least) = median_and_least(own);
+    let of_tasks = row.tasks.iter().zip(of_torch.into_iter().map(median_and_least));
+    let (task, (best, least)) = of_tasks.min_by(|a, b| a.1.0.total_cmp(&b.1.0)).ok_or("no task")?;
+    let (name, ratio, of_least, goal) = (row.name, best / own, least / own_least, row.goal);
+    println!(
+        "{name:30} {own:8.1} ({own_least:.1})  torch {task:16} {best:8.1} ({least:.1})  ratio {ratio:5.2} ({of_least:.2})  goal {goal:.1}"
+    );
+    Ok(())
+}
+
+fn ms(work: impl FnOnce() -> Result<(), Failure>) -> Result<f64, Failure> {
+    let start = Instant::now();
+    work()?;
+    Ok(start.elapsed().as_secs_f64() * 1e3)
+}
+
+fn median_and_least(mut times: Vec<f64>) -> (f64, f64) {
+    times.sort_by(f64::total_cmp);
+    (times[times.len() / 2], times[0])
 }

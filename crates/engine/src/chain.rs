@@ -17,6 +17,7 @@ pub(crate) mod rows;
 pub(crate) mod session;
 pub(crate) mod sessions;
 pub(crate) mod state;
+pub(crate) mod walk;
 
 pub use activations::{Activation, activations};
 pub use golden::GoldenRun;

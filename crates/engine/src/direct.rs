@@ -8,10 +8,10 @@
 //! as that is known (`order`). So results agree with it to rounding, mostly to the bit, and a NaN or an infinity arises
 //! where the engine makes one.
 
-mod conv;
+pub(crate) mod conv;
 mod elementwise;
 mod matmul;
-mod norm;
+pub(crate) mod norm;
 mod order;
 mod sums;
 mod touched;
@@ -176,6 +176,16 @@ impl DirectNode {
         Some(DirectNode { kind, activation: inputs.activation, input_len: inputs.input_len(), output_len })
     }
 
+    /// The convolution, if it is one.
+    pub(crate) fn as_conv(&self) -> Option<&Conv> {
+        if let Kind::Conv(conv) = &self.kind { Some(conv) } else { None }
+    }
+
+    /// The batch normalisation, if it is one.
+    pub(crate) fn as_batch_norm(&self) -> Option<&BatchNorm> {
+        if let Kind::BatchNorm(norm) = &self.kind { Some(norm) } else { None }
+    }
+
     /// The position, among the node's inputs, of the one that is an activation.
     pub fn activation(&self) -> usize {
         self.activation
@@ -270,8 +280,8 @@ impl DirectNode {
 
 /// A stored tensor: its name in the file and the number of its elements.
 #[derive(Clone, Debug)]
-struct Stored {
-    tensor: String,
+pub(crate) struct Stored {
+    pub(crate) tensor: String,
     elements: usize,
 }
 

@@ -12,7 +12,8 @@ use crate::chain::plan::ChainPlan;
 use crate::chain::rows::{NoFaults, RowFaults, RowValues, Stop};
 use crate::chain::session::Settings;
 use crate::chain::sessions::Sessions;
-use crate::chain::state::Block;
+use crate::chain::state::{Block, Carried};
+use crate::chain::walk::{End, Walk, Walker};
 use crate::error::EngineError;
 use crate::judge::{ClassifierJudge, Judge};
 use crate::model::Model;
@@ -159,6 +160,10 @@ impl<'d> Evaluator<'d> {
         run.golden.predictions = rows.map(|(row, output)| judge.golden(output, label(labels, row))).collect();
         run.values = (0..self.plan.values.len()).map(|value| values.remove(&value)).collect();
         run.kept = kept;
+        if self.plan.hits_values {
+            let walk = Walk::new(&self.model, &self.plan);
+            run.walk = walk.and_then(|walk| walk.proved(&self.plan, &run, self.data)).map(Arc::new);
+        }
         Ok(run)
     }
 
@@ -178,6 +183,9 @@ impl<'d> Evaluator<'d> {
         golden: &GoldenRun,
         each: EachRow<'_>,
     ) -> Result<(), EngineError> {
+        if let Some(walk) = golden.walk.as_deref().filter(|_| self.lets_go && pattern.flips() == 0) {
+            return self.run_walking(images, walk, faults, golden, each);
+        }
         let order = order_by_first_stop(images.len(), faults, pattern.flips() > 0);
         let images: Vec<u32> = order.iter().map(|&row| images[row]).collect();
         let faults = Reordered { faults, order: &order };
@@ -189,6 +197,44 @@ impl<'d> Evaluator<'d> {
             sessions.run(&block, &mut |_, _| (), &mut |row, output| each(order[row], output))?;
         }
         Ok(())
+    }
+
+    /// As [`run`](Self::run) without faults in stored tensors: follows the faults of each row through its image as far as that
+    /// can be done, and gives the rest of the way to links.
+    fn run_walking(
+        &mut self,
+        images: &[u32],
+        walk: &Walk,
+        faults: &dyn RowFaults,
+        golden: &GoldenRun,
+        each: EachRow<'_>,
+    ) -> Result<(), EngineError> {
+        let (batch, plan, data) = (self.batch, Arc::clone(&self.plan), self.data);
+        let mut walker = Walker::new(walk, &plan, golden, data);
+        let mut sessions = Sessions::new(self, &FaultPattern::empty())?;
+        // Rows that wait until enough of them are to be taken up at a boundary.
+        let mut waiting: BTreeMap<usize, Vec<Carried>> = BTreeMap::new();
+        let mut run = |rows: &[Carried], each: EachRow<'_>| {
+            let block_images: Vec<u32> = rows.iter().map(|carried| images[carried.row]).collect();
+            let order: Vec<usize> = rows.iter().map(|carried| carried.row).collect();
+            let faults = Reordered { faults, order: &order };
+            let block = Block { lets_go: true, carried: rows, ..sessions.block(&block_images, &faults, golden) };
+            sessions.run(&block, &mut |_, _| (), &mut |row, output| each(order[row], output))
+        };
+        for (row, &image) in images.iter().enumerate() {
+            match walker.row(image as usize, row, faults)? {
+                End::Golden => each(row, None),
+                End::At(carried) => {
+                    let rows = waiting.entry(carried.place).or_default();
+                    rows.push(carried);
+                    if rows.len() == batch {
+                        run(&std::mem::take(rows), each)?;
+                    }
+                }
+            }
+        }
+        let waiting: Vec<Carried> = waiting.into_values().flatten().collect();
+        waiting.chunks(batch).try_for_each(|rows| run(rows, each))
     }
 
     /// As [`run`](Self::run) without faults in stored tensors, but no row is let go before the end.

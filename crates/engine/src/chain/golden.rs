@@ -1,6 +1,11 @@
 //! What the golden run leaves for trials.
 
+use std::sync::Arc;
+
+use bitquake_data::Dataset;
+
 use crate::chain::plan::ChainPlan;
+use crate::chain::walk::Walk;
 use crate::outcome::Golden;
 
 /// The golden run: outputs of all images, and the values at those boundaries for which there is room.
@@ -12,6 +17,8 @@ pub struct GoldenRun {
     pub(crate) values: Vec<Option<Vec<f32>>>,
     /// Whether each boundary is kept, that is all values alive there. Boundary 0 is the data set.
     pub(crate) kept: Vec<bool>,
+    /// The links through which faults in values can be followed, if there are any.
+    pub(crate) walk: Option<Arc<Walk>>,
 }
 
 impl GoldenRun {
@@ -20,7 +27,27 @@ impl GoldenRun {
         let mut kept = vec![false; plan.boundaries.len()];
         kept[0] = true;
         let golden = Golden { outputs: Vec::new(), predictions: Vec::new() };
-        Self { golden, values: vec![None; plan.values.len()], kept }
+        Self { golden, values: vec![None; plan.values.len()], kept, walk: None }
+    }
+
+    /// Whether the rows of a value are kept; those of the input are the data set.
+    pub(crate) fn keeps(&self, value: usize) -> bool {
+        value == 0 || self.values[value].is_some()
+    }
+
+    /// The golden row of a value for an image, if it is kept.
+    pub(crate) fn row<'g>(
+        &'g self,
+        value: usize,
+        image: usize,
+        plan: &ChainPlan,
+        data: &'g Dataset,
+    ) -> Option<&'g [f32]> {
+        if value == 0 {
+            return Some(data.images(image..image + 1));
+        }
+        let elements = plan.values[value].elements();
+        self.values[value].as_ref()?.get(image * elements..(image + 1) * elements)
     }
 
     /// The last boundary, up to and including `boundary`, from which rows can be taken up.

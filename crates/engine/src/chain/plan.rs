@@ -60,6 +60,8 @@ pub(crate) struct Link {
     pub(crate) outputs: Vec<usize>,
     /// The node, if it is but one that computes with images.
     pub(crate) node: Option<usize>,
+    /// The nodes that compute with images, by their places in the file; none for a link that is the whole model.
+    pub(crate) nodes: Vec<usize>,
 }
 
 /// A model cut into links.
@@ -69,6 +71,10 @@ pub struct ChainPlan {
     /// The values alive at each boundary: one more than there are links.
     pub(crate) boundaries: Vec<Vec<usize>>,
     pub(crate) links: Vec<Link>,
+    /// The dimensions, for one image, of every value of the graph that has a row for each image.
+    pub(crate) dims: BTreeMap<String, Vec<usize>>,
+    /// Whether faults hit values, so that following them through images may pay.
+    pub(crate) hits_values: bool,
 }
 
 impl ChainPlan {
@@ -82,7 +88,9 @@ impl ChainPlan {
         Self {
             values: vec![input, output],
             boundaries: vec![vec![0], vec![1]],
-            links: vec![Link { segment: None, inputs: vec![0], outputs: vec![1], node: None }],
+            links: vec![Link { segment: None, inputs: vec![0], outputs: vec![1], node: None, nodes: Vec::new() }],
+            dims: BTreeMap::new(),
+            hits_values: false,
         }
     }
 
@@ -97,7 +105,8 @@ impl ChainPlan {
         let kinds = probe(model, data, &cuts)?;
         let places = Places::new(&cuts, &kinds);
         let chosen = places.choose(model, request).map_err(unsupported)?;
-        Self::at(&cuts, &kinds, &chosen, model).map_err(unsupported)
+        let plan = Self::at(&cuts, &kinds, &chosen, model).map_err(unsupported)?;
+        Ok(Self { hits_values: !request.values.is_empty(), ..plan })
     }
 
     fn at(
@@ -108,7 +117,10 @@ impl ChainPlan {
     ) -> Result<Self, String> {
         let end = cuts.nodes().len();
         let places: Vec<usize> = [0].into_iter().chain(chosen.iter().copied()).chain([end]).collect();
-        let mut plan = Self { values: Vec::new(), boundaries: Vec::new(), links: Vec::new() };
+        let dims = |kind: &ValueKind| kind.dims.iter().map(|&dim| dim as usize).collect();
+        let dims = kinds.iter().map(|(name, kind)| (name.clone(), dims(kind))).collect();
+        let (values, boundaries, links) = (Vec::new(), Vec::new(), Vec::new());
+        let mut plan = Self { values, boundaries, links, dims, hits_values: false };
         for &after in &places {
             let live = if after == end { vec![model.output.clone()] } else { cuts.boundary(after).live };
             let ids = live.iter().map(|name| plan.value(name, kinds)).collect::<Result<_, _>>()?;
@@ -123,9 +135,9 @@ impl ChainPlan {
             let (inputs, mut outputs) = (ids(&segment.inputs, &mut plan)?, ids(&segment.outputs, &mut plan)?);
             let alive = &plan.boundaries[plan.links.len() + 1];
             outputs.retain(|output| alive.contains(output));
-            let mut working = (pair[0]..pair[1]).filter(|&node| !cuts.nodes()[node].is_constant);
-            let node = working.next().filter(|_| working.next().is_none());
-            plan.links.push(Link { segment: Some(segment), inputs, outputs, node });
+            let nodes: Vec<usize> = (pair[0]..pair[1]).filter(|&node| !cuts.nodes()[node].is_constant).collect();
+            let node = nodes.first().copied().filter(|_| nodes.len() == 1);
+            plan.links.push(Link { segment: Some(segment), inputs, outputs, node, nodes });
         }
         Ok(plan)
     }

@@ -12,6 +12,19 @@ use bitquake_data::Dataset;
 /// Of each value alive, the rows of the active images.
 pub(crate) type Buffers = BTreeMap<usize, Vec<f32>>;
 
+/// A row that was followed up to a boundary, where links go on.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    /// The row.
+    pub(crate) row: usize,
+    /// The boundary.
+    pub(crate) place: usize,
+    /// How many of its stops lie behind.
+    pub(crate) passed: usize,
+    /// The values alive there; none if they are golden.
+    pub(crate) values: Option<Vec<(usize, Vec<f32>)>>,
+}
+
 /// A block of rows.
 pub(crate) struct Block<'b> {
     /// The image of each.
@@ -28,17 +41,14 @@ pub(crate) struct Block<'b> {
     pub(crate) all: bool,
     /// Whether rows are let go when they became golden ones.
     pub(crate) lets_go: bool,
+    /// Of each row, how far it has been followed, if any has.
+    pub(crate) carried: &'b [Carried],
 }
 
 impl<'b> Block<'b> {
     /// The golden row of a value, if it is kept.
     fn golden_row(&self, value: usize, row: usize) -> Option<&'b [f32]> {
-        let image = self.images[row] as usize;
-        if value == 0 {
-            return Some(self.data.images(image..image + 1));
-        }
-        let elements = self.plan.values[value].elements();
-        self.golden.values[value].as_ref()?.get(image * elements..(image + 1) * elements)
+        self.golden.row(value, self.images[row] as usize, self.plan, self.data)
     }
 
     fn golden_output(&self, row: usize) -> &'b [f32] {
@@ -46,6 +56,12 @@ impl<'b> Block<'b> {
         let classes = self.golden.golden.outputs.len() / images;
         let image = self.images[row] as usize;
         &self.golden.golden.outputs[image * classes..(image + 1) * classes]
+    }
+
+    /// Where a row comes from a walk, and with which values of its own.
+    fn carried_to(&self, row: usize) -> Option<(usize, &'b [(usize, Vec<f32>)])> {
+        let carried = self.carried.get(row)?;
+        Some((carried.place, carried.values.as_deref()?))
     }
 
     /// The boundary at which a row must be taken up, when it is golden at `place` and `passed` of its stops lie behind.
@@ -89,7 +105,7 @@ impl<'b> State<'b> {
             block,
             active: Vec::with_capacity(rows),
             is_active: vec![false; rows],
-            passed: vec![0; rows],
+            passed: (0..rows).map(|row| block.carried.get(row).map_or(0, |carried| carried.passed)).collect(),
             values: Buffers::new(),
             before: (Buffers::new(), 0),
             looks_back,
@@ -100,11 +116,22 @@ impl<'b> State<'b> {
     pub(crate) fn enter(&mut self, place: usize) {
         let block = self.block;
         for row in 0..block.images.len() {
-            if self.is_active[row] || block.wake(row, self.passed[row], place) != Some(place) {
+            let carried = block.carried_to(row).filter(|(at, _)| *at >= place);
+            let wakes = match carried {
+                Some((at, _)) => at == place,
+                None => block.wake(row, self.passed[row], place) == Some(place),
+            };
+            if self.is_active[row] || !wakes {
                 continue;
             }
             self.is_active[row] = true;
             self.active.push(row);
+            if let Some((_, values)) = carried {
+                for (value, own) in values {
+                    self.values.entry(*value).or_default().extend_from_slice(own);
+                }
+                continue;
+            }
             for &value in &block.plan.boundaries[place] {
                 // A row wakes only where everything alive is kept; at the end it would wake for nothing.
                 let golden = block.golden_row(value, row).unwrap_or_default();
@@ -221,7 +248,7 @@ impl<'b> State<'b> {
 }
 
 /// Whether two rows are equal bit for bit: a NaN equals itself, 0 and -0 differ.
-fn same_bits(a: &[f32], b: &[f32]) -> bool {
+pub(crate) fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 

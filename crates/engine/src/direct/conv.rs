@@ -15,11 +15,11 @@ use super::{DirectError, Inputs, Scratch, Stored, StoredValues, Touched, int_att
 
 /// A convolution of one image; with one spatial dimension, that one is the columns and there is one row.
 #[derive(Clone, Debug)]
-pub(super) struct Conv {
-    pub(super) weight: Stored,
-    pub(super) bias: Option<Stored>,
-    shape: Shape,
-    order: Order,
+pub(crate) struct Conv {
+    pub(crate) weight: Stored,
+    pub(crate) bias: Option<Stored>,
+    pub(crate) shape: Shape,
+    pub(crate) order: Order,
     /// The remainders of places by the strides, one plane each: of rows and of columns.
     phases: Vec<(usize, usize)>,
     /// For each weight of a channel, where its run of inputs begins.
@@ -28,28 +28,28 @@ pub(super) struct Conv {
 
 /// The sizes of a convolution.
 #[derive(Clone, Debug)]
-pub(super) struct Shape {
-    pub(super) groups: usize,
+pub(crate) struct Shape {
+    pub(crate) groups: usize,
     /// Input channels of one group.
-    pub(super) channels_in: usize,
+    pub(crate) channels_in: usize,
     /// Output channels of all groups.
-    pub(super) channels_out: usize,
-    rows: Axis,
-    columns: Axis,
+    pub(crate) channels_out: usize,
+    pub(crate) rows: Axis,
+    pub(crate) columns: Axis,
     /// Whether there are two spatial dimensions.
-    pub(super) is_image: bool,
+    pub(crate) is_image: bool,
 }
 
 /// One spatial dimension.
 #[derive(Clone, Copy, Debug)]
-struct Axis {
-    input: usize,
-    output: usize,
-    window: usize,
-    stride: usize,
-    dilation: usize,
+pub(crate) struct Axis {
+    pub(crate) input: usize,
+    pub(crate) output: usize,
+    pub(crate) window: usize,
+    pub(crate) stride: usize,
+    pub(crate) dilation: usize,
     /// Padding before the first and after the last input.
-    before: usize,
+    pub(crate) before: usize,
     after: usize,
 }
 
@@ -247,7 +247,7 @@ impl Shape {
     }
 
     /// Places of the window.
-    pub(super) fn window(&self) -> usize {
+    pub(crate) fn window(&self) -> usize {
         self.rows.window * self.columns.window
     }
 
@@ -256,7 +256,7 @@ impl Shape {
         self.rows.output * self.columns.output
     }
 
-    pub(super) fn is_padded(&self) -> bool {
+    pub(crate) fn is_padded(&self) -> bool {
         [self.rows, self.columns].iter().any(|axis| axis.before + axis.after > 0)
     }
 

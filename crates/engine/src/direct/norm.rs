@@ -10,9 +10,9 @@ const EPSILON: f32 = 1e-5;
 
 /// Batch normalisation in inference: `(x - mean) / sqrt(var + epsilon) * scale + bias`, by channel.
 #[derive(Clone, Debug)]
-pub(super) struct BatchNorm {
+pub(crate) struct BatchNorm {
     /// Scale, bias, mean and variance.
-    pub(super) stored: [Stored; 4],
+    pub(crate) stored: [Stored; 4],
     /// Elements of one channel.
     len: usize,
     epsilon: f32,
@@ -28,6 +28,12 @@ impl BatchNorm {
         let fits = inputs.operands.len() == 5 && stored.iter().all(|stored| stored.elements == channels);
         let epsilon = float_attribute(node, "epsilon", EPSILON)?;
         (plain && fits).then_some(BatchNorm { stored, len: spatial.iter().product(), epsilon })
+    }
+
+    /// What a channel is multiplied with, and what is added: from its scale, bias, mean and variance.
+    pub(crate) fn factor_and_term(&self, [scale, bias, mean, variance]: [f32; 4]) -> (f32, f32) {
+        let factor = scale * (1.0 / (variance + self.epsilon).sqrt());
+        (factor, bias - mean * factor)
     }
 
     pub(super) fn ranges(&self, touched: &Touched, ranges: &mut Ranges) {
@@ -46,8 +52,8 @@ impl BatchNorm {
         let [scale, bias, mean, variance] = self.stored.each_ref().map(|each| each.values(stored));
         let (scale, bias, mean, variance) = (scale?, bias?, mean?, variance?);
         for (channel, _) in touched.iter() {
-            let factor = scale[channel] * (1.0 / (variance[channel] + self.epsilon).sqrt());
-            let term = bias[channel] - mean[channel] * factor;
+            let values = [&scale, &bias, &mean, &variance].map(|values| values[channel]);
+            let (factor, term) = self.factor_and_term(values);
             let place = channel * self.len..(channel + 1) * self.len;
             let pairs = out[place.clone()].iter_mut().zip(&input[place]);
             pairs.for_each(|(out, x)| *out = x * factor + term);

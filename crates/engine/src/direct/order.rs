@@ -25,11 +25,11 @@ const CHANNEL_MULTIPLE: usize = 4;
 
 /// The order of one channel's products: indices into its weights (input channel, row, column), and where blocks end.
 #[derive(Clone, Debug)]
-pub(super) struct Order {
-    pub(super) weights: Vec<usize>,
-    pub(super) ends: Vec<usize>,
+pub(crate) struct Order {
+    pub(crate) weights: Vec<usize>,
+    pub(crate) ends: Vec<usize>,
     /// Whether weights are multiplied by the zeros of the padding.
-    pub(super) multiplies_padding: bool,
+    pub(crate) multiplies_padding: bool,
 }
 
 impl Order {
