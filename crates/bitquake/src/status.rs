@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bitquake_campaign::slurm::{Queue, Submission, TaskState};
-use bitquake_campaign::{Config, RunNote, read_config};
+use bitquake_campaign::{Config, RunNote, SamplingConfig, read_config, stop_text};
 use bitquake_record::{Amount, CAMPAIGN_FILE, RecordError, ResultDir};
 use serde::Serialize;
 
@@ -136,7 +136,10 @@ fn configuration(dir: &Path, submission: Option<&Submission>) -> Result<Config, 
 
 /// Which trials are recorded, one bit each.
 struct Done {
+    /// Trials of a point, at most.
     trials: u64,
+    /// The shards of which the stopping rule wants no more trials, and how many shards they said there are.
+    settled: Vec<(u32, u32)>,
     points: Vec<Vec<u64>>,
     /// Records in each file, by shard.
     files: Vec<(u32, u64)>,
@@ -144,10 +147,18 @@ struct Done {
 
 impl Done {
     fn read(dir: &Path, config: &Config) -> Result<Self, RecordError> {
-        let trials = config.run.trials;
+        let results = ResultDir::at(dir);
+        let trials = match config.run.sampling {
+            SamplingConfig::Exhaustive => results.golden()?.map_or(0, |golden| golden.storage.bits),
+            _ => config.run.most_trials(),
+        };
         let words = usize::try_from(trials.div_ceil(64)).unwrap_or(usize::MAX);
-        let mut done =
-            Self { trials, points: vec![vec![0; words]; config.fault.amounts().len()], files: Vec::new() };
+        let mut done = Self {
+            trials,
+            settled: Vec::new(),
+            points: vec![vec![0; words]; config.fault.amounts().len()],
+            files: Vec::new(),
+        };
         for (shard, path) in trial_files(dir)? {
             let mut lines = TrialLines::open(&path)?;
             let mut records = 0;
@@ -156,6 +167,10 @@ impl Done {
                 records += 1;
             }
             done.files.push((shard, records));
+            let note = RunNote::read(&results, shard).filter(|_| config.run.stop.is_some());
+            if let Some(note) = note.filter(|note| note.settled == Some(stop_text(&config.run))) {
+                done.settled.push((shard, note.shards));
+            }
         }
         Ok(done)
     }
@@ -170,7 +185,9 @@ impl Done {
     fn point(&self, point: u32, amount: Amount) -> PointStatus {
         let words = self.points.get(point as usize);
         let finished = words.map_or(0, |words| words.iter().map(|word| u64::from(word.count_ones())).sum());
-        PointStatus { point, amount, finished, missing: self.trials.saturating_sub(finished) }
+        let is_settled = self.settled.first().is_some_and(|(_, of)| self.settled.len() == *of as usize);
+        let missing = if is_settled { 0 } else { self.trials.saturating_sub(finished) };
+        PointStatus { point, amount, finished, missing }
     }
 
     /// Finished and missing trials of each of so many shards.
@@ -181,6 +198,11 @@ impl Done {
             let finished = self.points.iter().filter(has).count() as u64;
             let shard = &mut shards[(trial % u64::from(count)) as usize];
             *shard = (shard.0 + finished, shard.1 + self.points.len() as u64 - finished);
+        }
+        for (index, _) in self.settled.iter().filter(|(_, of)| *of == count) {
+            if let Some(shard) = shards.get_mut(*index as usize) {
+                shard.1 = 0;
+            }
         }
         shards
     }

@@ -1,7 +1,7 @@
 //! A campaign, read and checked, before anything runs.
 
 use bitquake_bits::WordStore;
-use bitquake_data::{Dataset, load};
+use bitquake_data::{Dataset, load, load_images};
 use bitquake_engine::{EngineError, Model};
 use bitquake_fault::{Candidate, Elements, FaultModel, FaultPattern, FaultSpace, Faults, Hits, TensorFlips};
 use bitquake_record::{
@@ -57,6 +57,7 @@ impl Campaign {
         let key = StreamKey { seed: config.seed, point: 0, trial: 0 };
         let memory = Memory::new(&config.storage, model.tensors(), model.image(), key)?;
         memory.write_levels(model.image_mut())?;
+        let load = if config.outcome.is_some() { load_images } else { load };
         let data = load(&config.data, std::path::Path::new(""))?;
         model.check_shape(data.image_shape())?;
         let points = config.fault.amounts().len();

@@ -181,7 +181,11 @@ impl Config {
         self.check_name()?;
         check_storage(&self.storage)?;
         self.fault.check()?;
-        self.data.validate().map_err(|error| format!("[data] {error}"))?;
+        let data = match &self.outcome {
+            Some(_) => self.data.validate_images(),
+            None => self.data.validate(),
+        };
+        data.map_err(|error| format!("[data] {error}"))?;
         if let Some(outcome) = self.outcome.filter(|outcome| !outcome.threshold.is_finite()) {
             return Err(format!("[outcome] threshold {} is not a number", outcome.threshold));
         }

@@ -37,4 +37,4 @@ pub use identity::{Identity, identity_difference};
 pub use run::{End, Event, Look, RunOptions};
 pub use run_config::{ImagesConfig, ImagesRule, ReuseConfig, RunConfig, SamplingConfig, StopConfig};
 pub use shape_config::{EffectConfig, PatternFile, ShapeConfig, SizeConfig, ValueEffect};
-pub use shard::{RunNote, Shard, ShardError};
+pub use shard::{RunNote, Shard, ShardError, stop_text};

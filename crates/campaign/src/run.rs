@@ -11,7 +11,7 @@ use crate::campaign::Campaign;
 use crate::error::CampaignError;
 use crate::pool::{self, Until};
 use crate::rounds::Rounds;
-use crate::shard::{RunNote, Shard};
+use crate::shard::{RunNote, Shard, stop_text};
 use crate::worker::Worker;
 
 /// How to run, beyond what the campaign file says.
@@ -109,7 +109,8 @@ impl Campaign {
         observer(Event::Golden(&file));
         let mut rounds = Rounds::new(self, dir, options.shard, &file)?;
         let mut done = rounds.done();
-        RunNote::now(options.shard, rounds.most(), done).write(dir)?;
+        let note = RunNote::now(options.shard, rounds.most(), done);
+        note.write(dir)?;
         observer(Event::Begin { todo: rounds.most().saturating_sub(done), done });
         let until = Until { stop: options.stop, deadline: self.deadline() };
         while let Some(round) = rounds.next().filter(|_| !until.is_over()) {
@@ -130,7 +131,11 @@ impl Campaign {
         }
         appender.sync().map_err(CampaignError::NotRecorded)?;
         Ok(match rounds.most().saturating_sub(done) {
-            0 => End::Finished,
+            0 => {
+                let settled = Some(stop_text(&self.config().run));
+                RunNote { settled, ..note }.write(dir)?;
+                End::Finished
+            }
             missing if options.stop.load(Ordering::Relaxed) => End::Stopped { missing },
             missing => End::OutOfTime { missing },
         })

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::campaign::Campaign;
 use crate::config::resolved_toml;
 use crate::error::CampaignError;
+use crate::run_config::RunConfig;
 
 /// Which trials this process runs: those whose number leaves remainder `index` when divided by `count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,18 @@ pub struct RunNote {
     pub trials: u64,
     /// Trials of the shard that were finished before.
     pub finished: u64,
+    /// Once the run has nothing left to do: the stopping rule ([`stop_text`]) under which that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<String>,
+}
+
+/// A stopping rule as text, to be compared; empty without one.
+#[must_use]
+pub fn stop_text(run: &RunConfig) -> String {
+    run.stop
+        .as_ref()
+        .map(|stop| format!("{stop:?}, confidence {}", run.stop_confidence()))
+        .unwrap_or_default()
 }
 
 impl RunNote {
@@ -94,6 +107,7 @@ impl RunNote {
             began: since.map_or(0.0, |since| since.as_secs_f64()),
             trials,
             finished,
+            settled: None,
         }
     }
 

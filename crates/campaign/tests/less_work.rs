@@ -246,11 +246,37 @@ fn a_pilot_settles_the_images_once() {
 }
 
 #[test]
-fn models_that_are_no_classifiers_are_judged_by_distance() {
-    let ran = run(&["outcome={ distance = 'rel_l2', threshold = 0.1 }", "fault.rates=[1e-4]"]);
-    for trial in ran.records() {
+fn models_that_are_no_classifiers_are_judged_by_distance_without_labels() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let folder = example().parent().expect("a folder").to_owned();
+    let file = temp.path().join("distance.toml");
+    let text = format!(
+        "schema = 1\n[model]\npath = '{0}/fashion_cnn.onnx'\n[data]\nformat = 'idx'\nlimit = 40\nimages = '{0}/t10k-2000-images-idx3-ubyte.gz'\n\
+         [fault]\nrates = [1e-4]\n[run]\ntrials = 6\n[outcome]\ndistance = 'rel_l2'\nthreshold = 0.1\n",
+        folder.display()
+    );
+    std::fs::write(&file, text).expect("written");
+    let config = read_config(&[file], &[]).expect("a valid campaign");
+    let dir = ResultDir::at(temp.path().join("results"));
+    let (campaign, model) = Campaign::prepare(config).expect("a campaign");
+    let options = RunOptions { shard: Shard::default(), stop: &AtomicBool::new(false) };
+    campaign.run(model, &dir, options, |_| ()).expect("a run");
+    let records = dir.trials().expect("records");
+    for trial in &records {
         let distance = trial.distance.expect("a distance");
         assert!(distance.exceeded <= trial.images && trial.correct == 0 && trial.sdc5.is_none());
     }
-    assert!(ran.records().iter().any(|trial| trial.failures() > 0));
+    assert!(records.iter().any(|trial| trial.failures() > 0) && records.len() == 6);
+}
+
+#[test]
+fn shapes_hit_activations_as_a_whole() {
+    let shape = ["fault.target=activations", "fault.model=shape", "fault.shape=channel", "fault.counts=[1]"];
+    let zero =
+        [&shape[..], &["fault.effect=zero", "fault.ops=['Conv']", "fault.persistence=permanent"]].concat();
+    for trial in run(&zero).records() {
+        assert_eq!(trial.by_tensor.len(), 1, "one channel of one value: {:?}", trial.by_tensor);
+        assert_eq!(trial.to_one, 0, "zero is a word of zeros");
+        assert!(trial.faults > 60 * 49, "many bits in each image: {}", trial.faults);
+    }
 }

@@ -128,6 +128,14 @@ impl DataConfig {
     /// [`ConfigError`], which names the key.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.labels_path()?;
+        self.validate_images()
+    }
+
+    /// The same for images without labels; [`load_images`](crate::load_images) does it first.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the key.
+    pub fn validate_images(&self) -> Result<(), ConfigError> {
         if self.limit == Some(0) {
             return Err(ConfigError::ZeroLimit);
         }

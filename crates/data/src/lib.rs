@@ -46,5 +46,5 @@ pub use config::{DataConfig, DataFormat, source_files};
 pub use dataset::Dataset;
 pub use error::{ConfigError, DataError, Place};
 pub use idx::write_idx;
-pub use load::load;
+pub use load::{load, load_images};
 pub use preprocess::{Layout, Preprocess};

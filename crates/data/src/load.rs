@@ -38,6 +38,22 @@ pub fn load(config: &DataConfig, base: &Path) -> Result<Dataset, DataError> {
     Dataset::new(images.values, images.image_shape, labels)
 }
 
+/// Loads and preprocesses the images alone, for models that are judged without labels: all labels are 0. What the configuration
+/// says of labels is not looked at.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_images(config: &DataConfig, base: &Path) -> Result<Dataset, DataError> {
+    config.validate_images()?;
+    let images = with_array(config, base, Part::Images, |array| {
+        let available = array.header.shape.first().copied().unwrap_or(0);
+        let keep = limited(config.limit, available, &array.place)?;
+        Ok((images::read(array, keep, &config.preprocess)?, keep))
+    });
+    let (images, count) = images?;
+    Dataset::new(images.values, images.image_shape, vec![0; count as usize])
+}
+
 /// The number of images is the first dimension, whatever the others are.
 fn check_count(array: &Array<'_>, labels_place: &Place, labels: u64) -> Result<(), DataError> {
     match array.header.shape.first() {
