@@ -17,7 +17,7 @@ use crate::error::Error;
 ///
 /// # Errors
 /// [`Error`], with [`CampaignError::OtherCampaign`] when the model or the data have changed, and
-/// [`CampaignError::ReplayDiffers`] when the recorded faults were others.
+/// [`CampaignError::ReplayDiffers`] when the recorded faults were others. Faults in activations and inputs alone have no model.
 pub fn replay(
     dir: &ResultDir,
     point: u32,
@@ -29,13 +29,19 @@ pub fn replay(
     let config = read_config(&[dir.path().join(CAMPAIGN_FILE)], settings)?;
     let (campaign, _) = Campaign::prepare(config)?;
     campaign.check_same(&golden, dir)?;
+    let (in_memory, in_values) = campaign.exposes();
+    if !in_memory {
+        let reason = "its faults are in activations or inputs: there is no faulty model to write".into();
+        return Err(CampaignError::Config { place: dir.path().display().to_string(), reason }.into());
+    }
     let mut model = TensorFile::open(&campaign.config().model.path)?;
     campaign.memory().write_levels(&mut model).map_err(CampaignError::from)?;
     let record = dir.trial(point, trial)?;
     let stratum = record.as_ref().and_then(|record| record.stratum);
     let faults = campaign.trial_in(point, trial, stratum, &model)?;
     let drawn = pattern_digest(&faults.stored);
-    if let Some(record) = record
+    // With faults in values too, the digest is of both, and only the run draws those.
+    if let Some(record) = record.filter(|_| !in_values)
         && record.pattern != drawn
     {
         return Err(CampaignError::ReplayDiffers { point, trial, recorded: record.pattern, drawn }.into());

@@ -111,6 +111,12 @@ impl Campaign {
         &self.exposures[0].space
     }
 
+    /// Whether faults may hit what is stored, and whether they may hit activations or inputs.
+    #[must_use]
+    pub fn exposes(&self) -> (bool, bool) {
+        (self.weights().is_some(), self.values().is_some())
+    }
+
     /// What is exposed of the memory, if anything is.
     pub(crate) fn weights(&self) -> Option<&Exposure> {
         self.exposures.iter().find(|exposure| exposure.target == Target::Weights)

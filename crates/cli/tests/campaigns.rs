@@ -109,6 +109,16 @@ fn replay_writes_the_model_of_exactly_that_trial() {
 }
 
 #[test]
+fn faults_in_activations_have_no_model_to_replay() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let (out, faulty) = (temp.path().join("results"), temp.path().join("faulty.onnx"));
+    campaign(&out, &["--set", "fault.target=activations"]).ok();
+    let args = ["replay", &out.to_string_lossy(), "--point", "0", "--trial", "0", "-o", &faulty.to_string_lossy()];
+    assert!(run(&args).failed(2).contains("there is no faulty model to write"));
+    assert!(!faulty.exists());
+}
+
+#[test]
 fn compat_files_have_three_columns() {
     let temp = tempfile::tempdir().expect("a folder");
     campaign(temp.path(), &["--set", "output.compat=nn-error-injection"]).ok();
