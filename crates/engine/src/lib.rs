@@ -9,8 +9,8 @@
 //! hides infinities, and a campaign is about those.
 
 mod chain;
-mod distance;
 mod direct;
+mod distance;
 mod error;
 mod evaluator;
 mod judge;
@@ -23,9 +23,12 @@ mod self_check;
 mod softmax;
 mod sum;
 
-pub use chain::{Activation, ChainPlan, CutRequest, Exposure, GoldenRun, NoFaults, RowFaults, RowValues, Stop, Value, activations};
-pub use distance::{Distance, Distances, Extent, Measure};
+pub use chain::{
+    Activation, ChainPlan, CutRequest, Exposure, GoldenRun, NoFaults, RowFaults, RowValues, Stop, Value,
+    activations,
+};
 pub use direct::{DirectError, DirectNode, Operand, Scratch, StoredValues, Touched};
+pub use distance::{Distance, Distances, Extent, Measure};
 pub use error::EngineError;
 pub use evaluator::{DISABLED_OPTIMISERS, EachRow, Evaluator, Threads};
 pub use judge::{ClassifierJudge, DistanceJudge, GoldenImage, Judge, Verdict};
