@@ -44,9 +44,24 @@ struct Row {
 }
 
 const ROWS: [Row; 4] = [
-    Row { name: "bit errors in weights (1e-5)", tasks: &["frozen"], goal: 1.0, ours: |ours, round| ours.bit_errors(round) },
-    Row { name: "an upset for each image", tasks: &["hooks-each"], goal: 4.0, ours: |ours, round| ours.upset_each(round) },
-    Row { name: "one upset for all images", tasks: &["hooks-one"], goal: 3.0, ours: |ours, round| ours.upset_all(round) },
+    Row {
+        name: "bit errors in weights (1e-5)",
+        tasks: &["frozen"],
+        goal: 1.0,
+        ours: |ours, round| ours.bit_errors(round),
+    },
+    Row {
+        name: "an upset for each image",
+        tasks: &["hooks-each"],
+        goal: 4.0,
+        ours: |ours, round| ours.upset_each(round),
+    },
+    Row {
+        name: "one upset for all images",
+        tasks: &["hooks-one"],
+        goal: 3.0,
+        ours: |ours, round| ours.upset_all(round),
+    },
     Row {
         name: "one upset in a weight",
         tasks: &["weight-eager", "weight-compiled"],

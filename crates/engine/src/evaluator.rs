@@ -226,7 +226,8 @@ impl<'d> Evaluator<'d> {
             let block_images: Vec<u32> = rows.iter().map(|carried| images[carried.row]).collect();
             let order: Vec<usize> = rows.iter().map(|carried| carried.row).collect();
             let faults = Reordered { faults, order: &order };
-            let block = Block { lets_go: true, carried: rows, ..sessions.block(&block_images, &faults, golden) };
+            let block =
+                Block { lets_go: true, carried: rows, ..sessions.block(&block_images, &faults, golden) };
             sessions.run(&block, &mut |_, _| (), &mut |row, output| each(order[row], output))
         };
         for (row, &image) in images.iter().enumerate() {

@@ -31,7 +31,8 @@ struct Team<'d> {
 impl<'d> Team<'d> {
     fn new(ours: &Ours<'d>, plan: ChainPlan) -> Result<Self, Failure> {
         let plan = Arc::new(plan);
-        let one = |_| Evaluator::chained(ours.model.clone(), Arc::clone(&plan), ours.data, BATCH, Threads::Caller);
+        let one =
+            |_| Evaluator::chained(ours.model.clone(), Arc::clone(&plan), ours.data, BATCH, Threads::Caller);
         let mut evaluators = (0..ours.threads).map(one).collect::<Result<Vec<_>, _>>()?;
         let golden = evaluators[0].golden(usize::MAX)?;
         Ok(Self { evaluators, golden })
@@ -46,8 +47,9 @@ impl<'d> Team<'d> {
         ms(|| {
             std::thread::scope(|scope| {
                 let evaluators = self.evaluators.iter_mut().zip(0..);
-                let running: Vec<_> =
-                    evaluators.map(|(evaluator, lane)| scope.spawn(move || work(evaluator, golden, lane))).collect();
+                let running: Vec<_> = evaluators
+                    .map(|(evaluator, lane)| scope.spawn(move || work(evaluator, golden, lane)))
+                    .collect();
                 let ended = running.into_iter().map(|thread| thread.join().map_err(|_| "a thread panicked"));
                 ended.collect::<Result<Vec<_>, _>>()?.into_iter().collect::<Result<(), _>>()?;
                 Ok(())
@@ -143,7 +145,8 @@ impl<'d> Ours<'d> {
     ) -> Result<f64, Failure> {
         let count = self.threads as u64 * trials;
         let key = |trial| StreamKey { seed: 1, point: 0, trial: round * count + trial };
-        let patterns: Result<Vec<_>, _> = (0..count).map(|trial| hits.flips(&self.space, &key(trial))).collect();
+        let patterns: Result<Vec<_>, _> =
+            (0..count).map(|trial| hits.flips(&self.space, &key(trial))).collect();
         let patterns = patterns?;
         let time = team.work(|evaluator, golden, lane| {
             for pattern in patterns.iter().skip(lane as usize).step_by(self.threads) {

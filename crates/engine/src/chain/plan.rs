@@ -88,7 +88,13 @@ impl ChainPlan {
         Self {
             values: vec![input, output],
             boundaries: vec![vec![0], vec![1]],
-            links: vec![Link { segment: None, inputs: vec![0], outputs: vec![1], node: None, nodes: Vec::new() }],
+            links: vec![Link {
+                segment: None,
+                inputs: vec![0],
+                outputs: vec![1],
+                node: None,
+                nodes: Vec::new(),
+            }],
             dims: BTreeMap::new(),
             hits_values: false,
         }
@@ -135,7 +141,8 @@ impl ChainPlan {
             let (inputs, mut outputs) = (ids(&segment.inputs, &mut plan)?, ids(&segment.outputs, &mut plan)?);
             let alive = &plan.boundaries[plan.links.len() + 1];
             outputs.retain(|output| alive.contains(output));
-            let nodes: Vec<usize> = (pair[0]..pair[1]).filter(|&node| !cuts.nodes()[node].is_constant).collect();
+            let nodes: Vec<usize> =
+                (pair[0]..pair[1]).filter(|&node| !cuts.nodes()[node].is_constant).collect();
             let node = nodes.first().copied().filter(|_| nodes.len() == 1);
             plan.links.push(Link { segment: Some(segment), inputs, outputs, node, nodes });
         }

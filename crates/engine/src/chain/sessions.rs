@@ -71,7 +71,18 @@ impl<'s> Sessions<'s> {
     {
         let faulty = self.faulty.keys().copied().collect();
         let (plan, data) = (self.plan, self.data);
-        Block { images, first: 0, faults, golden, plan, data, faulty, all: false, lets_go: false, carried: &[] }
+        Block {
+            images,
+            first: 0,
+            faults,
+            golden,
+            plan,
+            data,
+            faulty,
+            all: false,
+            lets_go: false,
+            carried: &[],
+        }
     }
 
     /// Runs one block of rows from where they wake to where they end.

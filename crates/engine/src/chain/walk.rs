@@ -92,9 +92,8 @@ impl Walk {
     pub(crate) fn proved(mut self, plan: &ChainPlan, golden: &GoldenRun, data: &Dataset) -> Option<Self> {
         for link in 0..self.links.len() {
             let Some(steps) = self.links[link].take() else { continue };
-            let is_kept = |value: &usize| {
-                self.values[*value].planned.is_some_and(|value| golden.keeps(value))
-            };
+            let is_kept =
+                |value: &usize| self.values[*value].planned.is_some_and(|value| golden.keeps(value));
             let kept = golden.kept[link] && golden.kept[link + 1];
             let has_golden = |step: &Step| match step.kind {
                 Kind::Conv(_) | Kind::Add => step.inputs.iter().all(is_kept),
@@ -147,18 +146,18 @@ pub(crate) struct Walker<'w> {
 }
 
 impl<'w> Walker<'w> {
-    pub(crate) fn new(
-        walk: &'w Walk,
-        plan: &'w ChainPlan,
-        golden: &'w GoldenRun,
-        data: &'w Dataset,
-    ) -> Self {
+    pub(crate) fn new(walk: &'w Walk, plan: &'w ChainPlan, golden: &'w GoldenRun, data: &'w Dataset) -> Self {
         let deltas = walk.values.iter().map(|_| Delta::default()).collect();
         Self { walk, plan, golden, data, image: 0, deltas, conv: ConvScratch::default(), other: Vec::new() }
     }
 
     /// Follows the faults of a row, the first of which are at a boundary where walks can start.
-    pub(crate) fn row(&mut self, image: usize, row: usize, faults: &dyn RowFaults) -> Result<End, EngineError> {
+    pub(crate) fn row(
+        &mut self,
+        image: usize,
+        row: usize,
+        faults: &dyn RowFaults,
+    ) -> Result<End, EngineError> {
         self.image = image;
         self.deltas.iter_mut().for_each(|delta| delta.region = Region::default());
         let stops = faults.stops(row);
@@ -256,8 +255,11 @@ impl<'w> Walker<'w> {
         let Some(golden) = self.golden_row(value) else { return };
         let [channels, rows, columns] = self.dims(value);
         let mut region = Region::default();
-        for (at, (plane, golden)) in
-            row.chunks_exact(columns).zip(golden.chunks_exact(columns)).enumerate().filter(|(_, (a, b))| !same_bits(a, b))
+        for (at, (plane, golden)) in row
+            .chunks_exact(columns)
+            .zip(golden.chunks_exact(columns))
+            .enumerate()
+            .filter(|(_, (a, b))| !same_bits(a, b))
         {
             let line = at % rows;
             let differs = |column: &usize| plane[*column].to_bits() != golden[*column].to_bits();
@@ -326,13 +328,7 @@ impl<'w> Walker<'w> {
     }
 
     /// Computes lines of the output from the same lines of the input.
-    fn each_line(
-        &self,
-        step: &Step,
-        region: &Region,
-        out: &mut [f32],
-        compute: impl Fn(&mut [f32], &[f32]),
-    ) {
+    fn each_line(&self, step: &Step, region: &Region, out: &mut [f32], compute: impl Fn(&mut [f32], &[f32])) {
         let [channels, _, columns] = self.dims(step.output);
         let from = &self.deltas[step.inputs[0]].values;
         for row in region.rows.clone() {
@@ -367,7 +363,10 @@ impl<'w> Walker<'w> {
         let [channels, rows, columns] = self.dims(value);
         let golden = self.golden_row(value).unwrap_or_default();
         let Delta { region, values } = &self.deltas[value];
-        let inside = Range { start: (-column).max(0) as usize, end: (columns as isize - column).clamp(0, width as isize) as usize };
+        let inside = Range {
+            start: (-column).max(0) as usize,
+            end: (columns as isize - column).clamp(0, width as isize) as usize,
+        };
         for (line, row) in to.chunks_exact_mut(width * channels).zip(row..) {
             let Some(row) = usize::try_from(row).ok().filter(|&row| row < rows) else {
                 line.fill(0.0);
@@ -384,7 +383,13 @@ impl<'w> Walker<'w> {
             };
             let own = if own.is_empty() { all.end..all.end } else { own };
             let at = |place: usize| (place as isize - column) as usize * channels;
-            transpose(golden, row, all.start..own.start, [channels, rows, columns], &mut line[at(all.start)..]);
+            transpose(
+                golden,
+                row,
+                all.start..own.start,
+                [channels, rows, columns],
+                &mut line[at(all.start)..],
+            );
             transpose(golden, row, own.end..all.end, [channels, rows, columns], &mut line[at(own.end)..]);
             if !own.is_empty() {
                 let from = (row * columns + own.start) * channels..(row * columns + own.end) * channels;
@@ -440,7 +445,13 @@ impl<'w> Walker<'w> {
 }
 
 /// Copies places of a golden row, channels last.
-fn transpose(golden: &[f32], row: usize, places: Range<usize>, [channels, rows, columns]: [usize; 3], to: &mut [f32]) {
+fn transpose(
+    golden: &[f32],
+    row: usize,
+    places: Range<usize>,
+    [channels, rows, columns]: [usize; 3],
+    to: &mut [f32],
+) {
     if places.is_empty() {
         return;
     }

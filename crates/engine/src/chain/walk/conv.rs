@@ -92,7 +92,8 @@ impl WalkConv {
         let ConvScratch { source, bases, runs, one, two, four } = scratch;
         for (group, weights) in self.weights.iter().enumerate() {
             let first = group * self.vectors * LANES;
-            let (region, from) = (region, (source.as_slice(), bases.as_slice(), runs.as_slice(), weights.as_slice()));
+            let (region, from) =
+                (region, (source.as_slice(), bases.as_slice(), runs.as_slice(), weights.as_slice()));
             match self.vectors {
                 1 => self.compute_group(region, first, from, one, out),
                 2 => self.compute_group(region, first, from, two, out),
@@ -139,7 +140,12 @@ fn runs_of(taps: &[(usize, usize)], ends: &[usize]) -> Vec<(usize, usize, Run)> 
         while from < end {
             let (place, channel) = taps[from];
             let follows = |count: usize| {
-                taps[from..end].iter().take(count).zip(channel..).filter(|(tap, next)| **tap == (place, *next)).count()
+                taps[from..end]
+                    .iter()
+                    .take(count)
+                    .zip(channel..)
+                    .filter(|(tap, next)| **tap == (place, *next))
+                    .count()
                     == count
             };
             let len = [LANES, 4].into_iter().find(|&len| follows(len)).unwrap_or(1);

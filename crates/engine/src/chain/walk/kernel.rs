@@ -98,7 +98,8 @@ fn add<const N: usize, const P: usize, const V: usize, const FUSED: bool>(
     sum: &mut [[Lanes; V]; P],
 ) {
     // The lengths are checked once for all products.
-    let inputs: [&[f32; N]; P] = bases.map(|base| source[base + offset..].first_chunk().expect("a window in the source"));
+    let inputs: [&[f32; N]; P] =
+        bases.map(|base| source[base + offset..].first_chunk().expect("a window in the source"));
     let weights: &[[Lanes; V]] = weights.as_chunks().0;
     let mut sums = *sum;
     for (input, weights) in weights[..N].iter().enumerate() {
