@@ -12,6 +12,7 @@ use bitquake_storage::Memory;
 use bitquake_tensors::{Dtype, TensorFile, TensorInfo};
 use sha2::{Digest, Sha256};
 
+use crate::activation_codes::{ActivationCodes, CodeChoice};
 use crate::config::Config;
 use crate::error::CampaignError;
 use crate::exposure::{Exposure, Target};
@@ -26,6 +27,8 @@ pub struct Campaign {
     memory: Memory,
     /// What `[fault]` exposes, and what `[fault.also]` does.
     exposures: Vec<Exposure>,
+    /// The activations and inputs that are stored as codes, if any are.
+    codes: Option<ActivationCodes>,
     /// The parts of the fault space that importance sampling draws from.
     strata: Option<Strata>,
     identity: Identity,
@@ -62,11 +65,18 @@ impl Campaign {
         model.check_shape(data.image_shape())?;
         let points = config.fault.amounts().len();
         let sections = [Some(&config.fault), config.fault.also.as_deref()].into_iter().flatten();
-        let exposures = sections.map(|section| Exposure::new(section, points, &memory, &model, &data));
-        let exposures = exposures.collect::<Result<Vec<_>, _>>()?;
+        let choice = CodeChoice::new(&config.activations, &model, &data)?;
+        let exposures = sections
+            .map(|section| Exposure::new(section, points, &memory, &model, &data, choice.as_ref()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut codes = choice.map(|choice| choice.settled(&exposures)).transpose()?;
+        let data = match &mut codes {
+            Some(codes) => codes.store_images(data)?,
+            None => data,
+        };
         let is_weighted = config.run.sampling == SamplingConfig::Importance;
         let strata = is_weighted.then(|| Strata::new(&exposures[0].space));
-        let campaign = Self { config, data, memory, exposures, strata, identity };
+        let campaign = Self { config, data, memory, exposures, codes, strata, identity };
         campaign.check_counts()?;
         Ok((campaign, model))
     }
@@ -125,6 +135,11 @@ impl Campaign {
     /// What is exposed of activations or inputs, if anything is, and its place among the exposures.
     pub(crate) fn values(&self) -> Option<(usize, &Exposure)> {
         self.exposures.iter().enumerate().find(|(_, exposure)| exposure.target != Target::Weights)
+    }
+
+    /// The activations and inputs that are stored as codes, if any are.
+    pub(crate) fn codes(&self) -> Option<&ActivationCodes> {
+        self.codes.as_ref()
     }
 
     /// The key of a trial's faults. All points of a campaign differ in nothing but their amount, so they share a stream and
@@ -302,6 +317,15 @@ impl Campaign {
         Err(CampaignError::config("campaign", format!("there is no point {point}; points are 0 to {last}")))
     }
 
+    /// What the memory holds, for people.
+    fn memory_line(&self) -> String {
+        let weights = self.config.storage.to_string();
+        match &self.codes {
+            Some(codes) => format!("{weights}; activations {}", codes.describe()),
+            None => weights,
+        }
+    }
+
     pub(crate) fn storage_record(&self) -> StorageRecord {
         let name = self.config.model.path.file_name().map(|name| name.to_string_lossy().into_owned());
         let tensor = |tensor: &bitquake_fault::SpaceTensor| SpaceTensorRecord {
@@ -313,7 +337,7 @@ impl Campaign {
         };
         StorageRecord {
             model: name.unwrap_or_default(),
-            memory: self.config.storage.to_string(),
+            memory: self.memory_line(),
             check_bits: self.memory.check_bits(),
             bits: self.exposures.iter().map(|exposure| exposure.space.bits()).sum(),
             tensors: self

@@ -9,6 +9,7 @@ use bitquake_storage::StorageSpec;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+use crate::activation_codes::ActivationsConfig;
 use crate::error::CampaignError;
 use crate::exposure::Target;
 use crate::fault_config::FaultConfig;
@@ -34,6 +35,9 @@ pub struct Config {
     /// What the memory holds.
     #[serde(default)]
     pub storage: StorageSpec,
+    /// Which activations and inputs are stored as codes, and how.
+    #[serde(default, skip_serializing_if = "ActivationsConfig::is_absent")]
+    pub activations: ActivationsConfig,
     /// The faults.
     pub fault: FaultConfig,
     /// For models that are no classifiers: when outputs count as failed.
@@ -180,6 +184,7 @@ impl Config {
         }
         self.check_name()?;
         check_storage(&self.storage)?;
+        self.activations.quantizer()?;
         self.fault.check()?;
         let data = match &self.outcome {
             Some(_) => self.data.validate_images(),
@@ -247,6 +252,7 @@ fn check_storage(storage: &StorageSpec) -> Result<(), String> {
 /// Every default in its place, so that the file saved with the results shows them.
 fn fill_defaults(config: &mut Config) {
     config.fault.fill_defaults();
+    config.activations.fill_defaults();
     let base = &mut config.storage.base;
     base.family.get_or_insert(Family::Native);
     if let Ok(quantizer) = Quantizer::from_spec(base) {

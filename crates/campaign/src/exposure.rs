@@ -7,6 +7,7 @@ use bitquake_fault::{Candidate, FaultModel, FaultSpace, Selector};
 use bitquake_storage::Memory;
 use serde::{Deserialize, Serialize};
 
+use crate::activation_codes::CodeChoice;
 use crate::error::CampaignError;
 use crate::fault_config::FaultConfig;
 
@@ -51,12 +52,13 @@ impl Exposure {
         memory: &Memory,
         model: &Model,
         data: &Dataset,
+        codes: Option<&CodeChoice>,
     ) -> Result<Self, CampaignError> {
         let wrong = |reason| CampaignError::config("campaign", reason);
         let target = config.target();
         let space = match target {
             Target::Weights => weights(config, memory)?.with_dims(|name| dims_of(model, memory, name))?,
-            Target::Activations | Target::Inputs => values(config, target, model, data)?,
+            Target::Activations | Target::Inputs => values(config, target, model, data, codes)?,
         };
         let amounts = config.amounts();
         let amount = |point: usize| if amounts.len() == 1 { amounts[0] } else { amounts[point] };
@@ -99,6 +101,7 @@ fn values(
     target: Target,
     model: &Model,
     data: &Dataset,
+    codes: Option<&CodeChoice>,
 ) -> Result<FaultSpace, CampaignError> {
     let wrong = |reason| CampaignError::config("campaign", reason);
     let all = activations(model, data)?;
@@ -117,10 +120,10 @@ fn values(
             "[fault] ops: no float32 value for each image comes out of {wanted}; the model has values of {known}"
         )));
     }
-    fn candidate<'a>(activation: &&'a Activation) -> Candidate<'a> {
+    fn candidate<'a>(activation: &'a Activation, codes: Option<&CodeChoice>) -> Candidate<'a> {
         Candidate {
             name: &activation.value.name,
-            format: Format::F32,
+            format: codes.map_or(Format::F32, |codes| codes.format(&activation.value.name)),
             elements: activation.value.elements() as u64,
             by_name_only: false,
         }
@@ -128,7 +131,7 @@ fn values(
     let selector =
         Selector::new(config.select()).map_err(|error| wrong(format!("[fault] select: {error}")))?;
     let bits: BitSelection = config.bits().map_err(wrong)?;
-    let candidates: Vec<Candidate<'_>> = meant.iter().map(candidate).collect();
+    let candidates: Vec<Candidate<'_>> = meant.iter().map(|meant| candidate(meant, codes)).collect();
     let space = FaultSpace::select(candidates, &selector, bits)?;
     let dims = |name: &str| {
         let found = meant.iter().find(|activation| activation.value.name == name);

@@ -45,6 +45,10 @@ impl Identity {
         for (section, table) in [("storage", as_table(&config.storage)?), ("fault", as_table(&fault)?)] {
             table.iter().for_each(|(key, value)| drop(put(&format!("{section} {key}"), value.to_string())));
         }
+        if !config.activations.is_native() {
+            let table = as_table(&config.activations)?;
+            table.iter().for_each(|(key, value)| drop(put(&format!("activations {key}"), value.to_string())));
+        }
         if let Some(outcome) = &config.outcome {
             put("outcome", format!("{outcome:?}"));
         }

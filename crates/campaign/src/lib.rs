@@ -5,6 +5,7 @@
 //! finishes. [`Campaign::trial`] gives the faults of any trial again. [`Shard`] divides the trials over processes, and [`slurm`]
 //! those over a cluster.
 
+mod activation_codes;
 mod campaign;
 mod chip_config;
 mod config;
@@ -27,6 +28,7 @@ mod tally;
 mod value_faults;
 mod worker;
 
+pub use activation_codes::ActivationsConfig;
 pub use campaign::{Campaign, Trial, candidates, pattern_digest};
 pub use chip_config::{ChipConfig, OffsetConfig, RandomOffset, SyntheticConfig};
 pub use config::{Compat, Config, ModelConfig, OutcomeConfig, OutputConfig, read_config, resolved_toml};

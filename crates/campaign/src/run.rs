@@ -99,6 +99,9 @@ impl Campaign {
         dir.create()?;
         let mut appender = Appender::open(dir, options.shard.index)?;
         let mut evaluators = self.evaluators(model)?;
+        if let Some(codes) = self.codes() {
+            codes.fit(&mut evaluators)?;
+        }
         let (golden, mut file) = self.prove(&mut evaluators[0], dir, before)?;
         let splicer = self.splicer(&evaluators[0]);
         let worker = |evaluator| Worker::new(self, evaluator, &golden, splicer.as_ref());

@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use bitquake_engine::{
     ChainPlan, CutRequest, DistanceJudge, Evaluator, Exposure as Hits, Golden, GoldenRun, Measure, Model,
-    Runtime, SelfCheckError, Splicer, Threads, check_reuse, check_values, self_check,
+    Runtime, SelfCheckError, Splicer, Threads, check_reuse, check_values, flip_highest, self_check,
 };
-use bitquake_fault::FaultPattern;
+use bitquake_fault::{FaultPattern, SpaceTensor};
 use bitquake_record as record;
 use bitquake_record::{DistanceMeasure, ResultDir};
 use sha2::{Digest, Sha256};
 
+use crate::activation_codes::{ActivationCodes, ValueCodes};
 use crate::campaign::Campaign;
 use crate::error::CampaignError;
 use crate::exposure::{Exposure, Target};
@@ -64,7 +65,8 @@ impl Campaign {
 
     /// Where the model is cut: at the values that faults hit, and where starting in the middle pays.
     fn chain_plan(&self, model: &Model) -> Result<ChainPlan, CampaignError> {
-        let values = self.values().map(|(_, exposure)| names(exposure)).unwrap_or_default();
+        let mut values = self.values().map(|(_, exposure)| names(exposure)).unwrap_or_default();
+        values.extend(self.codes().into_iter().flat_map(ActivationCodes::names));
         let reuse = self.config().run.reuse.prefix;
         if values.is_empty() && !reuse {
             return Ok(ChainPlan::whole(model, self.data().image_shape()));
@@ -99,7 +101,9 @@ impl Campaign {
         // With at_least = 1 there is one fault, and seldom more.
         let faults =
             faults.map(|faults| if self.config().fault.at_least.is_some() { faults + 1.0 } else { faults });
-        run.reuse.splice
+        // What is spliced in is computed from float weights, not stored as codes.
+        self.codes().is_none()
+            && run.reuse.splice
             && run.reuse.prefix
             && images <= MOST_IMAGES
             && faults.is_some_and(|faults| faults <= MOST_FAULTS)
@@ -124,7 +128,7 @@ impl Campaign {
     /// Which stored tensors are hit, and how often.
     fn hits(&self, exposure: &Exposure) -> Hits {
         let all = exposure.space.bits().max(1) as f64;
-        let tensor = |tensor: &bitquake_fault::SpaceTensor| {
+        let tensor = |tensor: &SpaceTensor| {
             let name = tensor.name.split('@').next().unwrap_or_default().to_owned();
             (name, tensor.bits() as f64 / all)
         };
@@ -158,6 +162,11 @@ impl Campaign {
         Ok((golden, file))
     }
 
+    /// The codes of a value that is stored so.
+    fn coded(&self, value: &str) -> Option<&ValueCodes> {
+        self.codes()?.of(value)
+    }
+
     fn check(&self, evaluator: &mut Evaluator<'_>, golden: &GoldenRun) -> Result<(), CampaignError> {
         let probe_images = self.config().run.batch as usize;
         if let Some(exposure) = self.weights() {
@@ -169,7 +178,11 @@ impl Campaign {
             self_check(evaluator, golden, &exposure.space, probe_images, seen)?;
         }
         if let Some((_, exposure)) = self.values() {
-            check_values(evaluator, golden, &exposure.space, probe_images)?;
+            let change = |tensor: &SpaceTensor, row: &mut [f32]| match self.coded(&tensor.name) {
+                Some(codes) => codes.probe(tensor, row),
+                None => flip_highest(tensor, row),
+            };
+            check_values(evaluator, golden, &exposure.space, probe_images, &change)?;
         }
         let all = self.config().run.images == ImagesConfig::Named(ImagesRule::All);
         if evaluator.plan().links() > 1 || !all {
@@ -209,6 +222,7 @@ impl Campaign {
             },
             storage: self.storage_record(),
             points: self.points(),
+            activations: self.codes().map(ActivationCodes::records).unwrap_or_default(),
             strata: self.strata().map(|strata| strata.records.clone()).unwrap_or_default(),
             distance: self.distance(),
             metrics: record::Counts {
@@ -228,7 +242,7 @@ impl Campaign {
 
 /// The tensors or values of an exposure; parts of a tensor, such as its scales, count as the tensor.
 fn names(exposure: &Exposure) -> Vec<String> {
-    let name = |tensor: &bitquake_fault::SpaceTensor| match exposure.target {
+    let name = |tensor: &SpaceTensor| match exposure.target {
         Target::Weights => tensor.name.split('@').next().unwrap_or_default().to_owned(),
         _ => tensor.name.clone(),
     };

@@ -9,14 +9,17 @@ use bitquake_fault::{Effect, Faults, PatternError, Sampler};
 use bitquake_sample::PartKey;
 use sha2::{Digest, Sha256};
 
+use crate::activation_codes::ActivationCodes;
 use crate::error::CampaignError;
 use crate::exposure::{Exposure, Persistence};
 use crate::tally::Tally;
 
 /// The faults that the images of one trial have in values.
-pub(crate) struct ValueFaults {
+pub(crate) struct ValueFaults<'c> {
     /// Of each row. Rows with the same faults share them.
     rows: Vec<Arc<Row>>,
+    /// What is stored as codes; all else is float words.
+    codes: Option<&'c ActivationCodes>,
     tally: RefCell<Tally>,
 }
 
@@ -53,7 +56,7 @@ impl Row {
     }
 }
 
-impl ValueFaults {
+impl<'c> ValueFaults<'c> {
     /// Draws the faults of a trial on some images; also gives a digest of what was drawn.
     pub(crate) fn draw(
         exposure: &Exposure,
@@ -61,6 +64,7 @@ impl ValueFaults {
         key: &PartKey,
         images: &[u32],
         plan: &ChainPlan,
+        codes: Option<&'c ActivationCodes>,
     ) -> Result<(Self, [u8; 32]), CampaignError> {
         let mut hash = Sha256::new();
         let rows = match exposure.persistence {
@@ -82,7 +86,7 @@ impl ValueFaults {
                 rows
             }
         };
-        Ok((Self { rows, tally: RefCell::default() }, hash.finalize().into()))
+        Ok((Self { rows, codes, tally: RefCell::default() }, hash.finalize().into()))
     }
 
     /// What the faults changed, once the trial has run.
@@ -104,7 +108,7 @@ fn digest(hash: &mut Sha256, image: u32, drawn: &Faults) {
     }
 }
 
-impl RowFaults for ValueFaults {
+impl RowFaults for ValueFaults<'_> {
     fn stops(&self, row: usize) -> &[Stop] {
         &self.rows[row].stops
     }
@@ -117,6 +121,11 @@ impl RowFaults for ValueFaults {
                 let Some(words) = values.get_mut(&tensor.tensor) else {
                     return Err(PatternError::NoTensor { tensor: tensor.tensor.clone() }.into());
                 };
+                if let Some(codes) = self.codes.and_then(|codes| codes.of(&tensor.tensor)) {
+                    let hit = codes.hit(&tensor.tensor, faults, words)?;
+                    self.tally.borrow_mut().add(&hit.told, &hit.seen, hit.dormant);
+                    continue;
+                }
                 let mut store = OneValue { name: &tensor.tensor, words };
                 let resolved = faults.resolve(&store)?;
                 let told = resolved.pattern.explain(&store)?;

@@ -165,11 +165,12 @@ impl<'c> Worker<'c> {
     }
 
     /// What happens to activations or inputs, if those are exposed.
-    fn values(&self, job: Job, images: &[u32]) -> Result<Option<(ValueFaults, [u8; 32])>, CampaignError> {
+    fn values(&self, job: Job, images: &[u32]) -> Result<Option<(ValueFaults<'c>, [u8; 32])>, CampaignError> {
         let Some((place, exposure)) = self.campaign.values() else { return Ok(None) };
         let key: PartKey = self.campaign.key(place, job.trial);
         let sampler = &self.samplers[job.point as usize];
-        ValueFaults::draw(exposure, sampler, &key, images, self.evaluator.plan()).map(Some)
+        let codes = self.campaign.codes();
+        ValueFaults::draw(exposure, sampler, &key, images, self.evaluator.plan(), codes).map(Some)
     }
 
     fn record(&self, job: Job, stored: Option<Trial>, tally: Tally, outcome: &Outcome) -> TrialRecord {

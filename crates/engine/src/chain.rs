@@ -17,9 +17,11 @@ pub(crate) mod rows;
 pub(crate) mod session;
 pub(crate) mod sessions;
 pub(crate) mod state;
+pub(crate) mod value_map;
 pub(crate) mod walk;
 
 pub use activations::{Activation, activations};
 pub use golden::GoldenRun;
 pub use plan::{ChainPlan, CutRequest, Exposure, Value};
 pub use rows::{NoFaults, RowFaults, RowValues, Stop};
+pub use value_map::ValueMap;

@@ -74,6 +74,14 @@ pub enum EngineError {
     /// What a faulty weight reaches could not be computed.
     #[error(transparent)]
     Direct(#[from] crate::direct::DirectError),
+    /// A value could not be changed as a [`ValueMap`](crate::ValueMap) wants it.
+    #[error("value `{value}`: {reason}")]
+    Value {
+        /// The value.
+        value: String,
+        /// Why.
+        reason: String,
+    },
     /// The pattern does not fit the model.
     #[error(transparent)]
     Pattern(#[from] PatternError),

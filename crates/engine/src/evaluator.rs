@@ -13,6 +13,7 @@ use crate::chain::rows::{NoFaults, RowFaults, RowValues, Stop};
 use crate::chain::session::Settings;
 use crate::chain::sessions::Sessions;
 use crate::chain::state::{Block, Carried};
+use crate::chain::value_map::ValueMap;
 use crate::chain::walk::{End, Walk, Walker};
 use crate::error::EngineError;
 use crate::judge::{ClassifierJudge, Judge};
@@ -50,6 +51,7 @@ pub struct Evaluator<'d> {
     /// Of each link, its session without faults, once it was needed.
     pub(crate) sessions: Vec<Option<Session>>,
     pub(crate) judge: Arc<dyn Judge>,
+    pub(crate) values: Option<Arc<dyn ValueMap>>,
     batch: usize,
     lets_go: bool,
 }
@@ -81,7 +83,7 @@ impl<'d> Evaluator<'d> {
         let sessions = plan.links.iter().map(|_| None).collect();
         let judge = Arc::new(ClassifierJudge { kind: model.kind });
         let settings = Settings::new(threads);
-        Ok(Self { model, data, plan, settings, sessions, judge, batch, lets_go: true })
+        Ok(Self { model, data, plan, settings, sessions, judge, values: None, batch, lets_go: true })
     }
 
     /// Whether rows that became golden ones, bit for bit, are let go before the end; they are by default.
@@ -94,6 +96,11 @@ impl<'d> Evaluator<'d> {
     #[must_use]
     pub fn judged_by(self, judge: Arc<dyn Judge>) -> Self {
         Self { judge, ..self }
+    }
+
+    /// What happens to values where links end, from now on; nothing by default. A golden run is of the values that it had.
+    pub fn set_values(&mut self, values: Option<Arc<dyn ValueMap>>) {
+        self.values = values;
     }
 
     /// The model as stored, without faults.
@@ -160,7 +167,8 @@ impl<'d> Evaluator<'d> {
         run.golden.predictions = rows.map(|(row, output)| judge.golden(output, label(labels, row))).collect();
         run.values = (0..self.plan.values.len()).map(|value| values.remove(&value)).collect();
         run.kept = kept;
-        if self.plan.hits_values {
+        // A walk knows the arithmetic of nodes, and nothing of what happens to values between links.
+        if self.plan.hits_values && self.values.is_none() {
             let walk = Walk::new(&self.model, &self.plan);
             run.walk = walk.and_then(|walk| walk.proved(&self.plan, &run, self.data)).map(Arc::new);
         }

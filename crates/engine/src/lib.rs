@@ -26,7 +26,7 @@ mod sum;
 
 pub use chain::{
     Activation, ChainPlan, CutRequest, Exposure, GoldenRun, NoFaults, RowFaults, RowValues, Stop, Value,
-    activations,
+    ValueMap, activations,
 };
 pub use direct::{DirectError, DirectNode, Operand, Scratch, StoredValues, Touched};
 pub use distance::{Distance, Distances, Extent, Measure};
@@ -36,5 +36,5 @@ pub use judge::{ClassifierJudge, DistanceJudge, GoldenImage, Judge, Verdict};
 pub use model::Model;
 pub use outcome::{CleanOutcome, Golden, Outcome, OutputKind, Prediction};
 pub use runtime::{RUNTIME_VERSION, Runtime};
-pub use self_check::{SelfCheckError, check_reuse, check_values, self_check};
+pub use self_check::{Change, SelfCheckError, check_reuse, check_values, flip_highest, self_check};
 pub use splice::{SpliceMemory, SplicedFaults, SplicedRows, Splicer};

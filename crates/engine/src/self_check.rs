@@ -108,7 +108,7 @@ pub fn check_reuse(
     // The last batch of the golden run may have been a smaller one.
     let images: Vec<u32> = (0..count).chain([evaluator.data().len() as u32 - 1]).collect();
     for boundary in 0..evaluator.plan().links() {
-        let faults = Probe { stop: [Stop { boundary, looks_back: false }], value: None, mask: 0 };
+        let faults = Probe { stop: [Stop { boundary, looks_back: false }], changes: None };
         let mut differs = None;
         let mut each = |row: usize, output: Option<&[f32]>| {
             differs = differs.or(output.map(|_| images[row] as usize));
@@ -121,7 +121,20 @@ pub fn check_reuse(
     Ok(())
 }
 
-/// Flips the highest bit that may be hit in every word of a value, until that changes outputs for one of them.
+/// What a probe does to the row of a value.
+pub type Change<'c> = &'c dyn Fn(&SpaceTensor, &mut [f32]) -> Result<(), EngineError>;
+
+/// Flips the highest bit that may be hit in every float32 word of a value.
+///
+/// # Errors
+/// None: it is a [`Change`].
+pub fn flip_highest(tensor: &SpaceTensor, row: &mut [f32]) -> Result<(), EngineError> {
+    let mask = 1_u32 << tensor.mask.ilog2().min(31);
+    row.iter_mut().for_each(|value| *value = f32::from_bits(value.to_bits() ^ mask));
+    Ok(())
+}
+
+/// Changes every word of a value, such as by [`flip_highest`], until that changes outputs for one of them.
 ///
 /// # Errors
 /// [`SelfCheckError::NoEffect`] when it does for none.
@@ -130,6 +143,7 @@ pub fn check_values(
     golden: &GoldenRun,
     space: &FaultSpace,
     probe_images: usize,
+    change: Change<'_>,
 ) -> Result<String, SelfCheckError> {
     let images: Vec<u32> = (0..probe_images.min(evaluator.data().len()) as u32).collect();
     for tensor in space.tensors() {
@@ -137,7 +151,7 @@ pub fn check_values(
             reason: format!("value `{}` is at no boundary", tensor.name),
         })?;
         let stop = [Stop { boundary, looks_back: false }];
-        let faults = Probe { stop, value: Some(&tensor.name), mask: 1 << tensor.mask.ilog2().min(31) };
+        let faults = Probe { stop, changes: Some((tensor, change)) };
         let mut changed = false;
         let run = evaluator.run(&images, &FaultPattern::empty(), &faults, golden, &mut |_, output| {
             changed |= output.is_some();
@@ -153,11 +167,10 @@ pub fn check_values(
     Err(SelfCheckError::NoEffect { tensors: space.tensors().len() })
 }
 
-/// The same flips in every row.
+/// The same change in every row.
 struct Probe<'p> {
     stop: [Stop; 1],
-    value: Option<&'p str>,
-    mask: u32,
+    changes: Option<(&'p SpaceTensor, Change<'p>)>,
 }
 
 impl RowFaults for Probe<'_> {
@@ -166,10 +179,8 @@ impl RowFaults for Probe<'_> {
     }
 
     fn apply(&self, _row: usize, _boundary: usize, values: &mut RowValues<'_>) -> Result<(), EngineError> {
-        for value in self.value.and_then(|name| values.get_mut(name)).into_iter().flatten() {
-            *value = f32::from_bits(value.to_bits() ^ self.mask);
-        }
-        Ok(())
+        let Some((tensor, change)) = self.changes else { return Ok(()) };
+        values.get_mut(&tensor.name).map_or(Ok(()), |row| change(tensor, row))
     }
 }
 

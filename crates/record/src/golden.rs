@@ -33,6 +33,9 @@ pub struct Golden {
     /// Whether a pilot settled how many images the trials of each point run on.
     #[serde(default, skip_serializing_if = "is_false")]
     pub images_settled: bool,
+    /// The activations and inputs that are stored as codes, with the ranges of their quantizers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub activations: Vec<ActivationRecord>,
     /// For models that are no classifiers, when outputs count as failed; then the metrics that need labels do not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distance: Option<DistanceRule>,
@@ -108,6 +111,19 @@ pub struct SpaceTensorRecord {
     /// Its shape, if known: `elements` is the product. The first axis is that of channels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shape: Vec<u64>,
+}
+
+/// A value that is stored as codes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ActivationRecord {
+    /// Its name.
+    pub value: String,
+    /// The number format of its codes.
+    pub format: String,
+    /// The smallest and the largest number that quantizing leaves about where it is, of each unit with a scale of its own.
+    pub ranges: Vec<(f32, f32)>,
+    /// The distance of neighbouring levels, of each such unit.
+    pub scales: Vec<f32>,
 }
 
 /// A part of the fault space: the selected bits of some tensors.

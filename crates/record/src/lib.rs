@@ -28,8 +28,8 @@ pub use dir::{
 pub use error::RecordError;
 pub use finished::FinishedSet;
 pub use golden::{
-    Counts, DistanceMeasure, DistanceRule, Engine, Golden, Machine, PointPlan, Sampling, SpaceTensorRecord,
-    StorageRecord, StratumRecord,
+    ActivationRecord, Counts, DistanceMeasure, DistanceRule, Engine, Golden, Machine, PointPlan, Sampling,
+    SpaceTensorRecord, StorageRecord, StratumRecord,
 };
 pub use json::{JsonResults, to_json};
 pub use metric::{METRICS, Metric};

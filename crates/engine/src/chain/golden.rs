@@ -55,6 +55,12 @@ impl GoldenRun {
         (0..=boundary).rev().find(|&place| self.kept[place]).unwrap_or(0)
     }
 
+    /// Through how many links faults in values are followed element by element, instead of running the links.
+    #[must_use]
+    pub fn walked(&self) -> usize {
+        self.walk.as_ref().map_or(0, |walk| walk.links())
+    }
+
     /// Bytes of values kept, outputs included.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bitquake_bits::WordStore;
 use bitquake_data::Dataset;
@@ -13,6 +14,7 @@ use crate::chain::plan::{ChainPlan, Link, Value};
 use crate::chain::rows::RowFaults;
 use crate::chain::session::{Feed, Settings, build_lent, build_owned, run, run_error};
 use crate::chain::state::{Block, Buffers, State};
+use crate::chain::value_map::ValueMap;
 use crate::error::EngineError;
 use crate::evaluator::Evaluator;
 use crate::lend::LentSession;
@@ -27,6 +29,7 @@ pub(crate) struct Sessions<'s> {
     golden: &'s mut [Option<Session>],
     /// Whether outputs must be rows of class scores.
     classes: bool,
+    values: Option<Arc<dyn ValueMap>>,
     /// Of each link that the pattern touches, its session.
     faulty: BTreeMap<usize, LentSession<'s>>,
 }
@@ -34,7 +37,7 @@ pub(crate) struct Sessions<'s> {
 impl<'s> Sessions<'s> {
     /// The sessions of `evaluator`, in whose model `pattern` is applied. Links that it touches get new ones.
     pub(crate) fn new(evaluator: &'s mut Evaluator<'_>, pattern: &FaultPattern) -> Result<Self, EngineError> {
-        let Evaluator { model, data, plan, settings, sessions, judge, .. } = evaluator;
+        let Evaluator { model, data, plan, settings, sessions, judge, values, .. } = evaluator;
         let (model, plan): (&'s Model, &'s ChainPlan) = (model, plan);
         let mut touched: BTreeSet<usize> =
             pattern.tensors().iter().flat_map(|flips| plan.links_of(&flips.tensor)).collect();
@@ -51,6 +54,7 @@ impl<'s> Sessions<'s> {
             settings: *settings,
             golden: sessions,
             classes: judge.is_classifier(),
+            values: values.clone(),
             faulty,
         })
     }
@@ -100,12 +104,22 @@ impl<'s> Sessions<'s> {
                 state.rest();
                 continue;
             }
-            let outputs = self.link(place, state.active.len(), &state.values)?;
+            let mut outputs = self.link(place, state.active.len(), &state.values)?;
+            self.map(&mut outputs)?;
             outputs.iter().for_each(|(value, rows)| keep(*value, rows));
             state.advance(place, outputs);
         }
         state.finish(each);
         Ok(())
+    }
+
+    /// Lets happen to values what happens to them besides being computed.
+    fn map(&self, outputs: &mut [(usize, Vec<f32>)]) -> Result<(), EngineError> {
+        let Some(map) = &self.values else { return Ok(()) };
+        outputs.iter_mut().try_for_each(|(value, rows)| {
+            let value = &self.plan.values[*value].name;
+            map.apply(value, rows).map_err(|reason| EngineError::Value { value: value.clone(), reason })
+        })
     }
 
     /// Runs a link on the active rows.

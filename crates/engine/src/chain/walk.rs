@@ -111,6 +111,11 @@ impl Walk {
         self.links.iter().any(Option::is_some).then_some(self)
     }
 
+    /// How many links can be walked.
+    pub(crate) fn links(&self) -> usize {
+        self.links.iter().flatten().count()
+    }
+
     /// Whether rows can be walked from a boundary on.
     pub(crate) fn starts_at(&self, boundary: usize) -> bool {
         self.links.get(boundary).is_some_and(Option::is_some)
