@@ -142,25 +142,35 @@ fn read_layer(file: &Path) -> Result<Table, CampaignError> {
     Ok(table)
 }
 
-const PATHS: [(&str, &str); 5] =
-    [("model", "path"), ("data", "images"), ("data", "labels"), ("fault", "chip"), ("output", "dir")];
+const PATHS: [(&str, &str); 4] =
+    [("model", "path"), ("data", "images"), ("data", "labels"), ("output", "dir")];
 
 fn resolve_paths(table: &mut Table, base: &Path) {
     for (section, key) in PATHS {
-        let value = table.get_mut(section).and_then(|section| section.get_mut(key));
-        if let Some(toml::Value::String(path)) = value
-            && let Some(full) = resolved(base, Path::new(path.as_str())).to_str()
-        {
-            *path = full.to_owned();
-        }
+        resolve(table.get_mut(section).and_then(|section| section.get_mut(key)), base);
     }
-    let parts = table.get_mut("fault").and_then(|fault| fault.get_mut("parts"));
-    for part in parts.and_then(toml::Value::as_array_mut).into_iter().flatten() {
-        if let Some(toml::Value::String(path)) = part.get_mut("chip")
-            && let Some(full) = resolved(base, Path::new(path.as_str())).to_str()
-        {
-            *path = full.to_owned();
-        }
+    if let Some(fault) = table.get_mut("fault") {
+        resolve_fault(fault, base);
+    }
+}
+
+/// The files of a `[fault]` section, of its parts and of what happens also.
+fn resolve_fault(fault: &mut toml::Value, base: &Path) {
+    resolve(fault.get_mut("chip"), base);
+    resolve(fault.get_mut("shape").and_then(|shape| shape.get_mut("file")), base);
+    let parts = fault.get_mut("parts").and_then(toml::Value::as_array_mut);
+    parts.into_iter().flatten().for_each(|part| resolve_fault(part, base));
+    if let Some(also) = fault.get_mut("also") {
+        resolve_fault(also, base);
+    }
+}
+
+/// Makes a path absolute; what is no text is left alone.
+fn resolve(value: Option<&mut toml::Value>, base: &Path) {
+    if let Some(toml::Value::String(path)) = value
+        && let Some(full) = resolved(base, Path::new(path.as_str())).to_str()
+    {
+        *path = full.to_owned();
     }
 }
 

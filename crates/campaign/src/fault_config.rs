@@ -211,6 +211,9 @@ impl FaultConfig {
             part.chip = digest(&part.chip)?;
             part.shape = shape(&part.shape)?;
         }
+        if let Some(also) = &mut config.also {
+            **also = also.with_digests()?;
+        }
         Ok(config)
     }
 

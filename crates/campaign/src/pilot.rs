@@ -4,30 +4,46 @@
 //! `between / n + within / (n m) * (1 - m / N)`, its cost `n (trial + m image)`; the best `m` is the root of
 //! `(trial / image) * (within / between)` (Cochran, Sampling Techniques, 3rd ed., section 10.6). The golden results of all images
 //! are known, so `within` is the variance of the change that faults make, not that of the images.
+//!
+//! The plan that is printed before a run is made from the same measurement (`plan.rs`).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use bitquake_record::{Golden, PointPlan, TrialRecord};
+use bitquake_record::{Counts, Golden, METRICS, Metric, PointPlan, TrialRecord};
 
 use crate::campaign::Campaign;
 use crate::error::CampaignError;
-use crate::run_config::{ImagesConfig, ImagesRule};
+use crate::run_config::{ImagesConfig, ImagesRule, SamplingConfig};
 use crate::worker::{Job, Worker};
 
 /// Trials of the pilot have numbers from here on, so that no trial of the campaign has their faults.
 const FIRST: u64 = 1 << 40;
-/// Trials at each point.
-const TRIALS: u64 = 24;
+/// Trials that are run at once: one group of spliced ones with few images.
+const TRIALS: u64 = 32;
+/// Trials at each point while there is time: variances of patterns that differ much take more than a few.
+const MOST_TRIALS: u64 = 512;
+/// For so many seconds trials beyond the first [`TRIALS`] are run.
+const SECONDS: f64 = 0.4;
+/// Trials that are run in any case, and seconds after which a pilot of a large model is content with them.
+const LEAST_TRIALS: u64 = 8;
+const SECONDS_AT_MOST: f64 = 5.0;
 /// Images of the larger and of the smaller trials: two sizes tell apart what a trial and what an image costs.
 const SIZES: [u64; 2] = [64, 8];
+/// The same where trials are run together, which those with more images are not.
+const SPLICED_SIZES: [u64; 2] = [32, 8];
 
 /// What was measured at a point.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Measured {
+    /// Mean of the metric, over all images.
+    pub(crate) mean: f64,
     /// Variance of the mean change between trials.
     pub(crate) between: f64,
     /// Variance of the change between images of a trial.
     pub(crate) within: f64,
+    /// Whether no trial changed anything, so that both variances are guesses.
+    pub(crate) is_guess: bool,
     /// Seconds of a trial besides its images.
     pub(crate) trial: f64,
     /// Seconds of an image.
@@ -44,12 +60,14 @@ impl Measured {
 }
 
 impl Campaign {
-    /// Settles how many images the trials of each point take, and notes it in the golden record.
+    /// Settles how many images the trials of each point take, and notes it in the golden record. Gives what was measured for
+    /// that, if anything was.
     pub(crate) fn settle_images(
         &self,
         workers: &mut [Worker<'_>],
         file: &mut Golden,
-    ) -> Result<(), CampaignError> {
+        stop: &AtomicBool,
+    ) -> Result<Option<Vec<Measured>>, CampaignError> {
         let all = self.data().len() as u64;
         match self.config().run.images {
             ImagesConfig::Named(ImagesRule::All) => {}
@@ -60,76 +78,136 @@ impl Campaign {
             ImagesConfig::Named(ImagesRule::Auto) => {
                 // What an earlier run settled stays: its trials must be continued alike.
                 if file.points.iter().all(|point| point.images.is_none()) && !file.images_settled {
-                    for place in 0..file.points.len() {
-                        let measured = self.measure(&mut workers[0], &file.points[place])?;
-                        file.points[place].images = measured.images(all);
+                    let measured = self.measure_all(&mut workers[0], file, stop)?;
+                    for (point, measured) in file.points.iter_mut().zip(&measured) {
+                        point.images = measured.images(all);
                     }
                     file.images_settled = true;
+                    return Ok(Some(measured));
                 }
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Runs the pilot of every point. Raised, `stop` ends it after as few trials as it can do with.
+    pub(crate) fn measure_all(
+        &self,
+        worker: &mut Worker<'_>,
+        golden: &Golden,
+        stop: &AtomicBool,
+    ) -> Result<Vec<Measured>, CampaignError> {
+        let points = golden.points.iter();
+        points.map(|point| self.measure(worker, point, &golden.metrics, stop)).collect()
     }
 
     /// Runs the pilot of one point.
-    pub(crate) fn measure(
+    fn measure(
         &self,
         worker: &mut Worker<'_>,
         point: &PointPlan,
+        golden: &Counts,
+        stop: &AtomicBool,
     ) -> Result<Measured, CampaignError> {
         let all = self.data().len() as u64;
-        let mut seconds = Vec::new();
-        let mut large = Vec::new();
-        for size in SIZES {
-            let images = Some(size).filter(|&size| size < all);
-            let start = Instant::now();
-            let trials: Vec<TrialRecord> = (FIRST..FIRST + TRIALS)
-                .map(|trial| worker.trial(Job { point: point.point, trial, images, stratum: None }))
-                .collect::<Result<_, _>>()?;
-            seconds.push(start.elapsed().as_secs_f64() / TRIALS as f64);
-            if large.is_empty() {
-                large = trials;
+        let is_spliced = self.group(point.point, Some(SPLICED_SIZES[0])) > 1;
+        let sizes = if is_spliced { SPLICED_SIZES } else { SIZES };
+        let (large, slow) = self.pilot(worker, point, sizes[0], MOST_TRIALS, stop)?;
+        let (_, fast) = self.pilot(worker, point, sizes[1], TRIALS, stop)?;
+        let [many, few] = sizes.map(|size| size.min(all) as f64);
+        let image = ((slow - fast) / (many - few).max(1.0)).max(1e-7);
+        let trial = (fast - few * image).max(0.1 * image);
+        Ok(Measured { trial, image, ..spread(&large, self.metric(), golden, many / all as f64) })
+    }
+
+    /// Trials of a point on so many images, and the seconds that one took.
+    fn pilot(
+        &self,
+        worker: &mut Worker<'_>,
+        point: &PointPlan,
+        size: u64,
+        most: u64,
+        stop: &AtomicBool,
+    ) -> Result<(Vec<TrialRecord>, f64), CampaignError> {
+        let images = Some(size).filter(|&size| size < self.data().len() as u64);
+        let group = self.group(point.point, images) as u64;
+        let job = |place| Job { point: point.point, trial: self.pilot_trial(place), images, stratum: None };
+        let start = Instant::now();
+        let mut trials = Vec::new();
+        let mut place = 0;
+        loop {
+            let seconds = start.elapsed().as_secs_f64();
+            let enough = match place {
+                0..LEAST_TRIALS => false,
+                LEAST_TRIALS..TRIALS => seconds > SECONDS_AT_MOST || stop.load(Ordering::Relaxed),
+                _ => place >= most || seconds > SECONDS || stop.load(Ordering::Relaxed),
+            };
+            if enough {
+                break;
             }
+            let jobs: Vec<Job> = (place..place + group).map(job).collect();
+            trials.extend(worker.run(jobs)?);
+            place += group;
         }
-        let [many, few] = SIZES.map(|size| size.min(all) as f64);
-        let image = ((seconds[0] - seconds[1]) / (many - few).max(1.0)).max(1e-7);
-        let trial = (seconds[1] - few * image).max(0.1 * image);
-        let (between, within) = spread(&large, many / all as f64);
-        Ok(Measured { between, within, trial, image })
+        let seconds = start.elapsed().as_secs_f64() / trials.len().max(1) as f64;
+        Ok((trials, seconds))
+    }
+
+    /// The number of a pilot's trial. Where trials are numbers of bits there are no others: then some of those, far apart.
+    fn pilot_trial(&self, place: u64) -> u64 {
+        match self.config().run.sampling {
+            SamplingConfig::Exhaustive => {
+                let bits = self.space().bits().max(1);
+                ((u128::from(place) * 0x9e37_79b9_7f4a_7c15) % u128::from(bits)) as u64
+            }
+            _ => FIRST + place,
+        }
+    }
+
+    /// The metric that is asked for.
+    pub(crate) fn metric(&self) -> &'static Metric {
+        let name = self.config().run.stop.as_ref().map_or("err", |stop| &stop.metric);
+        let name = if self.distance().is_some() && name == "err" { "exceeded" } else { name };
+        METRICS.iter().find(|metric| metric.name == name).unwrap_or(&METRICS[0])
     }
 }
 
-/// Variances of the change between trials and within them; `share` of all images were run.
-fn spread(trials: &[TrialRecord], share: f64) -> (f64, f64) {
-    let change = |trial: &TrialRecord| {
-        let images = trial.images.max(1) as f64;
-        let lost = |trial: &TrialRecord| {
-            let clean = trial.clean.map_or(trial.images, |clean| clean.correct);
-            (trial.err_union + clean).saturating_sub(trial.images) as f64
-        };
-        // Failures for models without labels; else the changes of right and wrong.
-        match trial.distance {
-            Some(distance) => {
-                let mean = distance.exceeded as f64 / images;
-                (mean, mean * (1.0 - mean), images)
-            }
-            None => {
-                let lost = lost(trial) / images;
-                let kept = trial.clean.map_or(1.0, |clean| clean.correct as f64 / images) - lost;
-                let gained = (trial.correct as f64 / images - kept).max(0.0);
-                let mean = lost - gained;
-                (mean, (lost + gained - mean * mean).max(0.0), images)
-            }
-        }
-    };
-    let all: Vec<(f64, f64, f64)> = trials.iter().map(change).collect();
-    let count = all.len().max(2) as f64;
-    let mean = all.iter().map(|(mean, ..)| mean).sum::<f64>() / count;
-    let total = all.iter().map(|(value, ..)| (value - mean) * (value - mean)).sum::<f64>() / (count - 1.0);
-    let within = all.iter().map(|(_, within, _)| within).sum::<f64>() / count;
-    let images = all.first().map_or(1.0, |(.., images)| *images);
+/// Mean of a metric, and variances of its change between trials and within them; `share` of all images were run.
+fn spread(trials: &[TrialRecord], metric: &Metric, golden: &Counts, share: f64) -> Measured {
+    let clean = metric.of_golden(golden).unwrap_or(0.0);
+    let changes: Vec<f64> =
+        trials.iter().filter_map(|trial| metric.of(trial, golden)).map(|value| value - clean).collect();
+    let count = changes.len().max(2) as f64;
+    let mean = changes.iter().sum::<f64>() / count;
+    let total = changes.iter().map(|change| (change - mean) * (change - mean)).sum::<f64>() / (count - 1.0);
+    let inner = trials
+        .iter()
+        .filter_map(|trial| Some(within(trial, metric, golden, metric.of(trial, golden)? - clean)));
+    let within = inner.sum::<f64>() / count;
+    let images = trials.first().map_or(1.0, |trial| trial.images.max(1) as f64);
     let between = (total - within / images * (1.0 - share)).max(0.02 * total);
     // Nothing changed in the pilot: as if one image in all of it had.
     let least = 1.0 / (count * images);
-    (between.max(least * least), within.max(least))
+    Measured {
+        mean: clean + mean,
+        between: between.max(least * least),
+        within: within.max(least),
+        is_guess: total == 0.0,
+        trial: 0.0,
+        image: 0.0,
+    }
+}
+
+/// The variance of a change between the images of a trial; `change` is their mean.
+fn within(trial: &TrialRecord, metric: &Metric, golden: &Counts, change: f64) -> f64 {
+    // Images that became wrong and images that became right make up for each other in the mean, not in the variance.
+    let images = trial.images.max(1) as f64;
+    let clean = trial.clean.map_or(golden.correct, |clean| clean.correct);
+    let lost = (trial.err_union + clean).saturating_sub(trial.images) as f64 / images;
+    let changed = match metric.name {
+        "err" => 2.0 * lost - change,
+        "accuracy" => 2.0 * lost + change,
+        _ => change.abs(),
+    };
+    (changed - change * change).max(0.0)
 }

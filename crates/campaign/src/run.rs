@@ -9,6 +9,7 @@ use bitquake_record::{Appender, ResultDir, TrialRecord};
 
 use crate::campaign::Campaign;
 use crate::error::CampaignError;
+use crate::plan::{Depth, Plan};
 use crate::pool::{self, Until};
 use crate::rounds::Rounds;
 use crate::shard::{RunNote, Shard, stop_text};
@@ -28,6 +29,8 @@ pub struct RunOptions<'a> {
 pub enum Event<'a> {
     /// The golden run is done and the self-checks passed.
     Golden(&'a record::Golden),
+    /// What the run will take, before its first trial; not when it resumes.
+    Plan(&'a Plan),
     /// The trials begin: so many are to do at most, so many were done before.
     Begin {
         /// Trials to run now; with a stopping rule, the most there can be.
@@ -107,11 +110,15 @@ impl Campaign {
         let worker = |evaluator| Worker::new(self, evaluator, &golden, splicer.as_ref());
         let workers = evaluators.into_iter().map(worker);
         let mut workers = workers.collect::<Result<Vec<_>, _>>()?;
-        self.settle_images(&mut workers, &mut file)?;
+        let measured = self.settle_images(&mut workers, &mut file, options.stop)?;
         let file = self.claim(dir, file)?;
         observer(Event::Golden(&file));
         let mut rounds = Rounds::new(self, dir, options.shard, &file)?;
         let mut done = rounds.done();
+        if done == 0 {
+            let depth = if self.is_piloted() { Depth::Pilot(measured) } else { Depth::Light };
+            observer(Event::Plan(&self.plan_of(&mut workers, &file, options, depth)?));
+        }
         let note = RunNote::now(options.shard, rounds.most(), done);
         note.write(dir)?;
         observer(Event::Begin { todo: rounds.most().saturating_sub(done), done });
@@ -142,6 +149,28 @@ impl Campaign {
             missing if options.stop.load(Ordering::Relaxed) => End::Stopped { missing },
             missing => End::OutOfTime { missing },
         })
+    }
+
+    /// What a run would take, from a golden run and a short calibration; nothing is recorded. `model` is the one that
+    /// [`prepare`](Self::prepare) gave.
+    ///
+    /// # Errors
+    /// [`CampaignError`], as for [`run`](Self::run).
+    pub fn plan(
+        &self,
+        model: Model,
+        dir: &ResultDir,
+        options: RunOptions<'_>,
+    ) -> Result<(record::Golden, Plan), CampaignError> {
+        let before = self.recorded(dir)?;
+        let mut evaluators = self.evaluators(model)?;
+        let (golden, mut file) = self.prove(&mut evaluators[0], dir, before)?;
+        let splicer = self.splicer(&evaluators[0]);
+        let worker = |evaluator| Worker::new(self, evaluator, &golden, splicer.as_ref());
+        let mut workers = evaluators.into_iter().map(worker).collect::<Result<Vec<_>, _>>()?;
+        let measured = self.settle_images(&mut workers, &mut file, options.stop)?;
+        let plan = self.plan_of(&mut workers, &file, options, Depth::Pilot(measured))?;
+        Ok((file, plan))
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -117,6 +117,33 @@ fn later_files_and_settings_win_and_paths_follow_their_file() {
 }
 
 #[test]
+fn files_of_faults_lie_beside_the_campaign() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let source = example().with_file_name("../patterns/systolic-array-example.json");
+    std::fs::copy(source, temp.path().join("pattern.json")).expect("copied");
+    let shape = "model = 'shape'\ncounts = [1]\nshape = { file = 'pattern.json' }\n";
+    let file = |text: &str| {
+        let path = temp.path().join("faults.toml");
+        std::fs::write(&path, text).expect("written");
+        let config = read_config(&[example(), path], &[]);
+        resolved_toml(&config.expect("the file is found")).expect("TOML")
+    };
+    let wanted = format!("file = \"{}\"", temp.path().join("pattern.json").display());
+    let alone = format!("[fault]\n{shape}");
+    let part = format!("[fault]\nmodel = 'mixture'\n[[fault.parts]]\n{shape}");
+    let also = format!("[fault]\nrates = [1e-6]\n[fault.also]\ntarget = 'activations'\n{shape}");
+    for text in [alone, part, also] {
+        let resolved = file(&text);
+        assert!(resolved.contains(&wanted), "{text} gives {resolved}");
+    }
+    let chip =
+        "[fault]\ntarget = 'activations'\ncounts = [1]\n[fault.also]\nmodel = 'map'\nchip = 'chip.csv'\n";
+    let wanted = format!("chip = \"{}\"", temp.path().join("chip.csv").display());
+    let resolved = file(chip);
+    assert!(resolved.contains(&wanted), "{resolved}");
+}
+
+#[test]
 fn the_resolved_file_gives_the_same_campaign() {
     let temp = tempfile::tempdir().expect("a folder");
     let config = with(&["data.limit=10"]).expect("valid");

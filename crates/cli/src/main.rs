@@ -8,6 +8,7 @@ mod inject;
 mod inspect;
 mod merge;
 mod output;
+mod plan;
 mod progress;
 mod quantize;
 mod results;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bitquake::campaign::{Campaign, End, RunOptions, Shard, read_config};
+use bitquake::engine::Model;
 use bitquake::record::ResultDir;
 use bitquake::results::rebuild;
 
 use crate::exit::{Failure, STOPPED};
 use crate::output::Output;
+use crate::plan;
 use crate::progress::Progress;
 use crate::results::show;
 
@@ -28,7 +30,10 @@ pub(crate) struct Args {
     /// Override a key, such as run.trials=10; repeat for more
     #[arg(long, value_name = "key=value")]
     set: Vec<String>,
-    /// Print the summary as JSON
+    /// Tell what the run would take, and run no trial
+    #[arg(long)]
+    plan: bool,
+    /// Print the summary, or the plan, as JSON
     #[arg(long)]
     json: bool,
 }
@@ -41,8 +46,11 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let dir = ResultDir::at(config.output.dir.clone().unwrap_or_else(|| "results".into()));
     let (campaign, model) = Campaign::prepare(config)?;
     let stop = stop_on_signal()?;
-    let mut progress = Progress::new(output.quiet);
     let options = RunOptions { shard: args.shard, stop: &stop };
+    if args.plan {
+        return show_plan(&campaign, model, &dir, options, args.json, output);
+    }
+    let mut progress = Progress::new(output.quiet, campaign.config().run.stop.as_ref(), args.shard);
     let end = campaign.run(model, &dir, options, |event| progress.event(&event));
     progress.close();
     let end = end?;
@@ -57,6 +65,19 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
             "stopped with {missing} trials to go; run the same command again to resume"
         ))),
     }
+}
+
+/// What the run would take: data, since it was asked for.
+fn show_plan(
+    campaign: &Campaign,
+    model: Model,
+    dir: &ResultDir,
+    options: RunOptions<'_>,
+    json: bool,
+    output: &Output,
+) -> Result<(), Failure> {
+    let (_, plan) = campaign.plan(model, dir, options)?;
+    if json { output.json(&plan) } else { output.data(&plan::shown(&plan)) }
 }
 
 /// The first Ctrl-C or SIGTERM asks to stop after the running trials; the second ends at once.

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use bitquake_bits::{BitSelection, Format};
-use bitquake_fault::{ChipMap, FaultPattern, Site, SiteRange};
+use bitquake_fault::{ChipMap, FaultPattern, Site, SiteRange, SpatialPattern};
 
 use crate::folder::say;
 
@@ -19,6 +19,7 @@ const LONGEST_ARGUMENT: usize = 2000;
 pub(crate) fn check(text: &str) {
     pattern(text);
     chip(text);
+    spatial(text);
     campaigns::check(text);
     if text.len() <= LONGEST_ARGUMENT {
         text.lines().chain([text]).for_each(argument);
@@ -32,6 +33,18 @@ fn pattern(text: &str) {
             assert_eq!(FaultPattern::from_json(&pattern.to_json()).ok().as_ref(), Some(&pattern));
             assert_eq!(pattern.compose(&pattern), Ok(FaultPattern::empty()));
             assert_eq!(pattern.compose(&FaultPattern::empty()), Ok(pattern));
+        }
+    }
+}
+
+/// What a pattern does is the same whenever it is read, and does not hang on what people call it.
+fn spatial(text: &str) {
+    match SpatialPattern::from_json(text) {
+        Err(error) => say(&error),
+        Ok(pattern) => {
+            assert!(!pattern.classes().is_empty());
+            let again = SpatialPattern::from_json(text).map(|again| again.digest()).ok();
+            assert_eq!(again, Some(pattern.digest()));
         }
     }
 }
