@@ -25,8 +25,10 @@ pub fn fashion(settings: &[&str]) -> Outcome<Config> {
     configure(example, settings)
 }
 
+/// A campaign file with settings, and with those of the command line: `key=value`.
 pub fn configure(file: PathBuf, settings: &[&str]) -> Outcome<Config> {
-    let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+    let asked = std::env::args().skip(1).filter(|argument| argument.contains('='));
+    let settings: Vec<String> = settings.iter().map(ToString::to_string).chain(asked).collect();
     Ok(read_config(&[file], &settings)?)
 }
 
@@ -93,6 +95,6 @@ pub fn metric_named(name: &str) -> Outcome<&'static Metric> {
 
 /// Whether a name was given on the command line, or none at all.
 pub fn is_asked(name: &str) -> bool {
-    let mut names = std::env::args().skip(1).filter(|name| !name.starts_with('-')).peekable();
+    let mut names = std::env::args().skip(1).filter(|name| !name.starts_with('-') && !name.contains('=')).peekable();
     names.peek().is_none() || names.any(|asked| asked == name)
 }
