@@ -15,6 +15,7 @@ use bitquake_record::{Counts, Golden, METRICS, Metric, PointPlan, TrialRecord};
 use crate::campaign::Campaign;
 use crate::error::CampaignError;
 use crate::run_config::{ImagesConfig, ImagesRule, SamplingConfig};
+use crate::set_up::MOST_IMAGES;
 use crate::worker::{Job, Worker};
 
 /// Trials of the pilot have numbers from here on, so that no trial of the campaign has their faults.
@@ -32,6 +33,8 @@ const SECONDS_AT_MOST: f64 = 5.0;
 const SIZES: [u64; 2] = [64, 8];
 /// The same where trials are run together, which those with more images are not.
 const SPLICED_SIZES: [u64; 2] = [32, 8];
+/// Sizes with which trials are run alone where smaller ones are run together.
+const ALONE_SIZES: [u64; 2] = [128, 48];
 
 /// What was measured at a point.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,14 +51,25 @@ pub(crate) struct Measured {
     pub(crate) trial: f64,
     /// Seconds of an image.
     pub(crate) image: f64,
+    /// The most images for which this holds.
+    pub(crate) most: f64,
 }
 
 impl Measured {
     /// Images for each trial, a power of two, so that small differences between pilots do not matter; none for all.
     pub(crate) fn images(&self, all: u64) -> Option<u64> {
-        let ratio = (self.trial / self.image.max(1e-9)) * (self.within / self.between.max(1e-9));
-        let best = ratio.sqrt().max(1.0).log2().round().exp2();
+        let best = self.best();
         (best < all as f64 / 2.0).then_some(best as u64)
+    }
+
+    fn best(&self) -> f64 {
+        let ratio = (self.trial / self.image.max(1e-9)) * (self.within / self.between.max(1e-9));
+        ratio.sqrt().max(1.0).log2().round().exp2().min(self.most)
+    }
+
+    /// What a given precision costs with so many images a trial, but for a factor.
+    fn price(&self, images: f64) -> f64 {
+        (self.trial + images * self.image) * (self.between + self.within / images)
     }
 }
 
@@ -110,8 +124,29 @@ impl Campaign {
         stop: &AtomicBool,
     ) -> Result<Measured, CampaignError> {
         let all = self.data().len() as u64;
-        let is_spliced = self.group(point.point, Some(SPLICED_SIZES[0])) > 1;
-        let sizes = if is_spliced { SPLICED_SIZES } else { SIZES };
+        if self.group(point.point, Some(SPLICED_SIZES[0])) > 1 {
+            let together = self.measure_with(worker, point, golden, SPLICED_SIZES, stop)?;
+            if together.best() <= MOST_IMAGES as f64 {
+                return Ok(together);
+            }
+            // More images than are run together: then it must be seen what trials cost alone.
+            let alone = self.measure_with(worker, point, golden, ALONE_SIZES, stop)?;
+            let (few, many) = (together.price(MOST_IMAGES as f64), alone.price(alone.best()));
+            return Ok(if many < few { alone } else { Measured { most: MOST_IMAGES as f64, ..together } });
+        }
+        self.measure_with(worker, point, golden, SIZES, stop)
+    }
+
+    /// The same with trials of two sizes.
+    fn measure_with(
+        &self,
+        worker: &mut Worker<'_>,
+        point: &PointPlan,
+        golden: &Counts,
+        sizes: [u64; 2],
+        stop: &AtomicBool,
+    ) -> Result<Measured, CampaignError> {
+        let all = self.data().len() as u64;
         let (large, slow) = self.pilot(worker, point, sizes[0], MOST_TRIALS, stop)?;
         let (_, fast) = self.pilot(worker, point, sizes[1], TRIALS, stop)?;
         let [many, few] = sizes.map(|size| size.min(all) as f64);
@@ -195,6 +230,7 @@ fn spread(trials: &[TrialRecord], metric: &Metric, golden: &Counts, share: f64) 
         is_guess: total == 0.0,
         trial: 0.0,
         image: 0.0,
+        most: f64::INFINITY,
     }
 }
 

@@ -25,7 +25,7 @@ use crate::run_config::{ImagesConfig, ImagesRule};
 /// each holds a copy of the model.
 const MODEL_BYTES_A_THREAD: usize = 32 << 20;
 /// Trials with more images build a session of their faulty model: that is cheaper then.
-const MOST_IMAGES: u64 = 32;
+pub(crate) const MOST_IMAGES: u64 = 32;
 /// Likewise trials with more faults.
 const MOST_FAULTS: f64 = 8.0;
 /// Rows of trials that are run together.

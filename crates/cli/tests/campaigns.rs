@@ -113,7 +113,8 @@ fn faults_in_activations_have_no_model_to_replay() {
     let temp = tempfile::tempdir().expect("a folder");
     let (out, faulty) = (temp.path().join("results"), temp.path().join("faulty.onnx"));
     campaign(&out, &["--set", "fault.target=activations"]).ok();
-    let args = ["replay", &out.to_string_lossy(), "--point", "0", "--trial", "0", "-o", &faulty.to_string_lossy()];
+    let args =
+        ["replay", &out.to_string_lossy(), "--point", "0", "--trial", "0", "-o", &faulty.to_string_lossy()];
     assert!(run(&args).failed(2).contains("there is no faulty model to write"));
     assert!(!faulty.exists());
 }

@@ -9,6 +9,9 @@ use crate::error::EngineError;
 
 use bitquake_data::Dataset;
 
+/// A value and a row of it.
+pub(crate) type ValueRow = (usize, Vec<f32>);
+
 /// Of each value alive, the rows of the active images.
 pub(crate) type Buffers = BTreeMap<usize, Vec<f32>>;
 
@@ -22,7 +25,7 @@ pub(crate) struct Carried {
     /// How many of its stops lie behind.
     pub(crate) passed: usize,
     /// The values alive there; none if they are golden.
-    pub(crate) values: Option<Vec<(usize, Vec<f32>)>>,
+    pub(crate) values: Option<Vec<ValueRow>>,
 }
 
 /// A block of rows.
@@ -59,7 +62,7 @@ impl<'b> Block<'b> {
     }
 
     /// Where a row comes from a walk, and with which values of its own.
-    fn carried_to(&self, row: usize) -> Option<(usize, &'b [(usize, Vec<f32>)])> {
+    fn carried_to(&self, row: usize) -> Option<(usize, &'b [ValueRow])> {
         let carried = self.carried.get(row)?;
         Some((carried.place, carried.values.as_deref()?))
     }
