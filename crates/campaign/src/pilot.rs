@@ -123,7 +123,6 @@ impl Campaign {
         golden: &Counts,
         stop: &AtomicBool,
     ) -> Result<Measured, CampaignError> {
-        let all = self.data().len() as u64;
         if self.group(point.point, Some(SPLICED_SIZES[0])) > 1 {
             let together = self.measure_with(worker, point, golden, SPLICED_SIZES, stop)?;
             if together.best() <= MOST_IMAGES as f64 {

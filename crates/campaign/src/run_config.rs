@@ -135,7 +135,7 @@ impl Default for RunConfig {
 
 impl Default for ReuseConfig {
     fn default() -> Self {
-        Self { prefix: true, reconvergence: true, splice: true, memory_mb: 2048 }
+        Self { prefix: true, reconvergence: true, splice: true, memory_mb: 4096 }
     }
 }
 
