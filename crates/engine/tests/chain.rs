@@ -1,5 +1,7 @@
 //! Chains of links against plain evaluation of the whole model.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::path::Path;
 use std::sync::Arc;
 
