@@ -9,11 +9,11 @@ use crate::error::EngineError;
 
 use bitquake_data::Dataset;
 
-/// A value and a row of it.
-pub(crate) type ValueRow = (usize, Vec<f32>);
-
 /// Of each value alive, the rows of the active images.
 pub(crate) type Buffers = BTreeMap<usize, Vec<f32>>;
+
+/// A value of the plan, and what a row has there.
+pub(crate) type OwnValue = (usize, Vec<f32>);
 
 /// A row that was followed up to a boundary, where links go on.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Carried {
     /// How many of its stops lie behind.
     pub(crate) passed: usize,
     /// The values alive there; none if they are golden.
-    pub(crate) values: Option<Vec<ValueRow>>,
+    pub(crate) values: Option<Vec<OwnValue>>,
 }
 
 /// A block of rows.
@@ -62,7 +62,7 @@ impl<'b> Block<'b> {
     }
 
     /// Where a row comes from a walk, and with which values of its own.
-    fn carried_to(&self, row: usize) -> Option<(usize, &'b [ValueRow])> {
+    fn carried_to(&self, row: usize) -> Option<(usize, &'b [OwnValue])> {
         let carried = self.carried.get(row)?;
         Some((carried.place, carried.values.as_deref()?))
     }
