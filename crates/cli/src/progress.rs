@@ -72,7 +72,16 @@ impl Progress {
         bar.enable_steady_tick(Duration::from_millis(200));
         let asked = stop.and_then(|stop| Asked::new(stop, shard));
         let (points, expected) = (Vec::new(), Vec::new());
-        Self { quiet, bar, asked, points, expected, point: None, accuracy: Running::default(), golden: Counts::default() }
+        Self {
+            quiet,
+            bar,
+            asked,
+            points,
+            expected,
+            point: None,
+            accuracy: Running::default(),
+            golden: Counts::default(),
+        }
     }
 
     pub(crate) fn event(&mut self, event: &Event<'_>) {
