@@ -4,6 +4,8 @@
 //! golden run, what the naive protocol needs for the same interval: patterns on all images, each a full evaluation. Nothing
 //! here decides what is recorded.
 
+use std::time::Instant;
+
 use bitquake_record::{Amount, Golden, PointPlan};
 use bitquake_stats::{StatsError, faults_needed, finite_population_factor, margin_of_faults, trials_needed};
 use serde::Serialize;
@@ -25,6 +27,9 @@ const ANYTIME: f64 = 1.8;
 /// the range.
 const RANGE: f64 = 0.62;
 
+/// Evaluations of all images are timed for so many seconds at most.
+const AGAIN: f64 = 1.0;
+
 /// What a run will take. Widths and shares are fractions, times are wall seconds with the threads at hand.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
@@ -34,7 +39,7 @@ pub struct Plan {
     pub images: u64,
     /// Trials that run at a time.
     pub workers: u64,
-    /// Seconds of the golden run: one evaluation of all images.
+    /// Seconds of one evaluation of all images, by one of the workers.
     pub golden_seconds: f64,
     /// Which interval is asked for; none for a fixed number of trials.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,7 +152,10 @@ impl Campaign {
             Depth::Pilot(Some(measured)) => Some(measured),
             Depth::Pilot(None) => Some(self.measure_all(&mut workers[0], golden, options.stop)?),
         };
-        let common = self.common(workers.len(), golden, options);
+        let mut common = self.common(workers.len(), golden, options);
+        if measured.is_some() {
+            common.golden_seconds = evaluation_seconds(&mut workers[0], golden.seconds)?;
+        }
         let point = |place: usize, point: &PointPlan| {
             let measured = measured.as_ref().and_then(|measured| measured.get(place));
             let planned = self.planned(&common, golden, point, measured);
@@ -164,7 +172,7 @@ impl Campaign {
             space_bits: golden.storage.bits,
             images: common.images,
             workers: workers.len() as u64,
-            golden_seconds: golden.seconds,
+            golden_seconds: common.golden_seconds,
             confidence: common.confidence,
             metric: self.metric().name.into(),
             is_piloted: measured.is_some(),
@@ -276,12 +284,30 @@ impl Campaign {
         let half_width = width.after(trials)?;
         planned.half_width = Some(half_width);
         if half_width > 0.0 {
-            let naive = trials_needed(weight * measured.between.sqrt(), half_width, common.confidence)?;
+            let std = weight * measured.between.sqrt();
+            let naive = match common.looks {
+                true => trials_needed(std, half_width, common.confidence)?,
+                // Both are looked at once: their numbers are as their variances.
+                false => ((trials as f64 * (std / width.std).powi(2)).ceil() as u64).max(2),
+            };
             planned.naive_trials = Some(naive);
             planned.naive_seconds = Some(naive as f64 * common.golden_seconds / common.workers);
         }
         Ok(planned)
     }
+}
+
+/// Seconds of an evaluation of all images. The golden run of a campaign is the first thing that the engine does, and slower than those
+/// that follow: so a short one is run again, and the fastest counts.
+fn evaluation_seconds(worker: &mut Worker<'_>, first: f64) -> Result<f64, CampaignError> {
+    let start = Instant::now();
+    let mut fastest = first;
+    while start.elapsed().as_secs_f64() + fastest < AGAIN {
+        let begin = Instant::now();
+        worker.evaluator.golden(0)?;
+        fastest = fastest.min(begin.elapsed().as_secs_f64());
+    }
+    Ok(fastest)
 }
 
 /// What a stopping rule wants of a point.

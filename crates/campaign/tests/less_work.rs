@@ -280,3 +280,31 @@ fn shapes_hit_activations_as_a_whole() {
         assert!(trial.faults > 60 * 49, "many bits in each image: {}", trial.faults);
     }
 }
+
+#[test]
+fn a_plan_tells_what_a_run_takes_and_records_nothing() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let dir = ResultDir::at(temp.path().join("results"));
+    let stop = AtomicBool::new(false);
+    let options = RunOptions { shard: Shard::default(), stop: &stop };
+    let settings = ["fault.rates=[1e-4]", "run.images=8", "run.stop={ half_width = 0.1 }"];
+    let prepared = || Campaign::prepare(config(&settings)).expect("a campaign");
+    let (campaign, model) = prepared();
+    let (golden, plan) = campaign.plan(model, &dir, options).expect("a plan");
+    assert!(!dir.path().exists(), "nothing is written");
+    let point = &plan.points[0];
+    assert_eq!((plan.space_bits, point.images), (golden.storage.bits, 8));
+    assert!(!point.is_cut && (point.half_width.expect("a width") - 0.1).abs() < 0.01);
+    let (campaign, model) = prepared();
+    let mut told = Vec::new();
+    let mut met = None;
+    let end = campaign.run(model, &dir, options, |event| match event {
+        Event::Plan(plan) => told.push(plan.points[0].trials),
+        Event::Look(look) if look.is_met => met = Some(look.trials),
+        _ => {}
+    });
+    assert_eq!((end.expect("a run"), told.len()), (End::Finished, 1));
+    // The pilot has 32 trials at least: its standard deviation is right within a quarter or so, trials within twice that.
+    let (planned, met) = (told[0].expect("trials") as f64, met.expect("met") as f64);
+    assert!((0.4..2.5).contains(&(planned / met)), "{planned} {met}");
+}

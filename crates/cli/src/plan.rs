@@ -37,7 +37,8 @@ fn light(plan: &Plan) -> String {
     let seconds: f64 = plan.points.iter().filter_map(|point| point.seconds).sum();
     let (points, images) = (plan.points.len(), grouped(plan.images));
     let all = grouped(trials);
-    format!("{all} trials at {points} points, each on {images} images: at most about {}", duration(seconds))
+    let points = if points == 1 { "1 point".into() } else { format!("{points} points") };
+    format!("{all} trials at {points}, each on {images} images: at most about {}", duration(seconds))
 }
 
 fn full(plan: &Plan) -> String {
@@ -59,7 +60,7 @@ fn row(point: &PlannedPoint) -> Vec<String> {
     let gain = point.naive_seconds.zip(point.seconds).map(|(naive, own)| naive / own.max(1e-9));
     vec![
         label(point),
-        point.expected_faults.map_or_else(unknown, |faults| format!("{faults:.3}")),
+        point.expected_faults.map_or_else(unknown, |faults| three_digits(faults)),
         grouped(point.images),
         trials,
         point.half_width.map_or_else(unknown, percent),
@@ -98,7 +99,7 @@ fn notes(plan: &Plan) -> Vec<String> {
                 .push("importance sampling: the trials are those of uniform sampling, it needs fewer".into());
         }
         Some(SamplingConfig::Exhaustive) => {
-            notes.push("exhaustive: each bit once, nothing is estimated but what images leave open".into())
+            notes.push("exhaustive: every bit of the fault space once".into())
         }
         _ => {}
     }
