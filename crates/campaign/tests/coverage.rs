@@ -22,7 +22,8 @@ fn the_interval_at_which_a_rule_stops_covers_the_truth() {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = ResultDir::at(folder.path());
         run(&dir, settings);
-        let (records, golden) = (dir.trials().expect("records"), dir.golden().expect("a file").expect("golden"));
+        let (records, golden) =
+            (dir.trials().expect("records"), dir.golden().expect("a file").expect("golden"));
         let metric = METRICS.iter().find(|metric| metric.name == "err").expect("a metric");
         let population = Population { records: &records, golden: &golden.metrics, metric };
         let rule = StopRule { half_width: Some(half_width), ..StopRule::new(0.95, 100_000) };
