@@ -59,7 +59,7 @@ pub fn run(config: Config) -> Outcome<Ran> {
         Event::Begin { .. } => set_up = start.elapsed().as_secs_f64(),
         Event::Look(seen) => look = Some(seen),
         Event::Trial(_) => trials += 1,
-        Event::Golden(_) => {}
+        Event::Golden(_) | Event::Plan(_) => {}
     })?;
     let seconds = start.elapsed().as_secs_f64();
     let golden = dir.golden()?.ok_or("a campaign without a golden run")?;
