@@ -44,6 +44,34 @@ pub struct Config {
     /// Where the results go.
     #[serde(default)]
     pub output: OutputConfig,
+    /// What the report is told beside the results.
+    #[serde(default, skip_serializing_if = "ReportConfig::is_empty")]
+    pub report: ReportConfig,
+}
+
+/// `[report]`: what changes no result, and is no part of the campaign's identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReportConfig {
+    /// The memory's raw soft-error rate: failures in 10^9 hours of 10^6 bits. For FIT and MTBF of single upsets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raw_fit_per_mbit: Option<f64>,
+}
+
+impl ReportConfig {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn check(self) -> Result<(), String> {
+        match self.raw_fit_per_mbit {
+            Some(fit) if !(fit >= 0.0 && fit.is_finite()) => {
+                Err(format!("[report] raw_fit_per_mbit {fit} is not a number from 0 up"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// `[model]`.
@@ -179,6 +207,7 @@ impl Config {
         }
         self.check_name()?;
         check_storage(&self.storage)?;
+        self.report.check()?;
         self.fault.check()?;
         self.data.validate().map_err(|error| format!("[data] {error}"))?;
         if let Some(outcome) = self.outcome.filter(|outcome| !outcome.threshold.is_finite()) {
