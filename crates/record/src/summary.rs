@@ -396,6 +396,8 @@ fn stratified(
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use bitquake_stats::{MeanSequence, StopRule};
+
     use super::*;
     use crate::trial::tests::record;
     use crate::{CleanRecord, Counts, StorageRecord, StratumRecord};
@@ -577,12 +579,124 @@ pub(crate) mod tests {
         );
     }
 
+    /// Options of a campaign that a rule ended.
+    fn stopped(metric: &'static str, half_width: f64) -> SummaryOptions {
+        let rule = StopRule { half_width: Some(half_width), ..StopRule::new(0.99, u64::MAX) };
+        let stop = Some(StopGoal { metric, rule });
+        SummaryOptions { rule: IntervalRule::Anytime, stop, ..SummaryOptions::default() }
+    }
+
     #[test]
-    fn without_a_fixed_number_of_trials_no_t_interval() {
-        let rule = IntervalRule::Anytime;
-        let stopped = point(&[90, 80, 86], SummaryOptions { rule, ..SummaryOptions::default() });
-        let accuracy = stopped.metric("accuracy").unwrap();
-        assert!(accuracy.summary.is_some() && accuracy.interval.is_none());
+    fn with_a_stopping_rule_intervals_hold_at_every_number_of_trials() {
+        let correct: Vec<u64> = (0..300).map(|trial| 88 + trial % 3).collect();
+        let point = point(&correct, stopped("err", 0.02));
+        let of = |name: &str| point.metric(name).unwrap().interval;
+        for metric in METRICS {
+            let entry = point.metric(metric.name).unwrap();
+            let has_interval = metric.is_share && entry.summary.is_some();
+            assert_eq!(entry.interval.is_some(), has_interval, "{}", metric.name);
+            let Some(interval) = entry.interval else { continue };
+            assert!(interval.method.is_anytime_valid() && interval.confidence == 0.95, "{}", metric.name);
+            assert!(interval.contains(entry.summary.unwrap().mean), "{}", metric.name);
+        }
+        // That of the metric looked at is the sequence that the rule sees; the accuracy's is its mirror.
+        let mut sequence = MeanSequence::new(0.0, 1.0, 0.99).unwrap();
+        let err = |correct: &u64| 1.0 - *correct as f64 / 100.0;
+        correct.iter().for_each(|correct| sequence.push(err(correct)).unwrap());
+        let (wanted, looked) = (sequence.interval(0.95).unwrap(), sequence.interval(0.99).unwrap().unwrap());
+        assert_eq!(of("err"), wanted);
+        assert_eq!(of("accuracy").unwrap().lo, 1.0 - wanted.unwrap().hi);
+        assert_eq!(of("top5_accuracy").unwrap().method.name(), "empirical-bernstein");
+        let stop = point.stop.unwrap();
+        assert_eq!((stop.metric, stop.interval), ("err", looked));
+        assert!((stop.estimate - 0.11).abs() < 1e-12);
+        assert_eq!(stop.is_met, looked.half_width() <= 0.02);
+        assert!(!self::point(&correct, stopped("err", 0.001)).stop.unwrap().is_met);
+        assert_eq!(self::point(&correct, SummaryOptions::default()).stop, None);
+        let dropped = point.dropped.unwrap().interval.unwrap();
+        assert_eq!(dropped.method.name(), "beta-binomial-mixture");
+    }
+
+    #[test]
+    fn the_rule_may_look_at_either_of_two_mirrors_or_at_another_metric() {
+        let correct: Vec<u64> = (0..100).map(|trial| 85 + trial % 7).collect();
+        for metric in ["err", "accuracy", "golden_mismatch", "nonfinite", "err_union"] {
+            let point = point(&correct, stopped(metric, 0.1));
+            assert_eq!(point.stop.unwrap().metric, metric);
+            for name in [metric, "err", "accuracy", "golden_mismatch"] {
+                let interval = point.metric(name).unwrap().interval.unwrap();
+                assert_eq!(interval.method.name(), "betting", "{metric} {name}");
+            }
+        }
+        let golden = golden(&[Amount::Count(1)]);
+        let trials: Vec<TrialRecord> = (0..20).map(|trial| crate::trial::tests::full_record(0, trial, 0)).collect();
+        let golden = Golden { distance: Some(crate::DistanceRule { measure: crate::DistanceMeasure::RelL2, threshold: 1.0 }), ..golden };
+        let trials = trials.iter().map(|trial| TrialRecord { clean: None, stratum: None, ..trial.clone() });
+        let point = summarise(&golden, trials, stopped("within", 0.1)).unwrap().remove(0);
+        let of = |name: &str| point.metric(name).unwrap().interval;
+        assert!(of("within").is_some() && of("exceeded").is_some() && of("accuracy").is_none());
+        assert_eq!(point.stop.unwrap().metric, "within");
+    }
+
+    #[test]
+    fn conditioned_trials_are_judged_over_all_as_the_rule_does() {
+        let mut golden = golden(&[Amount::Rate(1e-9)]);
+        golden.points[0].weight = Some(0.1);
+        let trials: Vec<TrialRecord> = (0..50).map(|trial| record(0, trial, 80)).collect();
+        let point = summarise(&golden, &trials, stopped("err", 0.01)).unwrap().remove(0);
+        let (stop, entry) = (point.stop.unwrap(), point.metric("err").unwrap());
+        let overall = entry.overall.unwrap();
+        assert!((stop.estimate - 0.11).abs() < 1e-12 && (overall.mean - 0.11).abs() < 1e-12);
+        let ratio = overall.interval.unwrap().width() / entry.interval.unwrap().width();
+        assert!((ratio - 0.1).abs() < 1e-9 && stop.interval.contains(0.11), "{ratio}");
+    }
+
+    #[test]
+    fn single_values_of_trials_on_some_images_may_leave_the_range_of_shares_but_their_mean_cannot() {
+        let clean = CleanRecord { correct: 9, top5_correct: 10, nonfinite: 0, loss: None };
+        let trial = |trial, correct| TrialRecord { images: 10, clean: Some(clean), ..record(0, trial, correct) };
+        let mut golden = golden(&[Amount::Count(1)]);
+        golden.points[0].images = Some(10);
+        let trials: Vec<TrialRecord> = (0..5).map(|n| trial(n, 10)).collect();
+        let point = summarise(&golden, &trials, stopped("err", 0.01)).unwrap().remove(0);
+        let interval = point.metric("accuracy").unwrap().interval.unwrap();
+        assert!(interval.hi == 1.0 && interval.lo >= 0.0, "{interval:?}");
+        let summary = point.metric("accuracy").unwrap().summary.unwrap();
+        assert!((summary.mean - 1.0).abs() < 1e-12);
+        // A value that cannot be is no reason for a wrong interval.
+        let broken = TrialRecord { correct: 40, ..trial(5, 0) };
+        let trials: Vec<TrialRecord> = trials.into_iter().chain([broken]).collect();
+        let point = summarise(&golden, &trials, stopped("err", 0.01)).unwrap().remove(0);
+        assert_eq!((point.metric("err").unwrap().interval, point.stop), (None, None));
+    }
+
+    /// Two strata of equal size, the second drawn nine times in ten: means over the space, with and without a rule.
+    #[test]
+    fn weighted_trials_count_by_their_weight() {
+        let mut golden = golden(&[Amount::Count(1)]);
+        golden.points[0].sampling = Sampling::Stratified;
+        golden.strata = vec![StratumRecord { sites: 10, ..StratumRecord::default() }; 2];
+        let trial = |n: u64| {
+            let (stratum, weight, correct) = if n % 10 == 0 { (0, 5.0, 90) } else { (1, 0.5 / 0.9, 60 + n % 20) };
+            TrialRecord { stratum: Some(stratum), weight: Some(weight), ..record(0, n, correct) }
+        };
+        let trials: Vec<TrialRecord> = (0..2000).map(trial).collect();
+        let changes: f64 = trials.iter().map(|t| t.weight.unwrap() * (t.correct as f64 / 100.0 - 0.9)).sum();
+        for options in [SummaryOptions::default(), stopped("err", 0.1)] {
+            let point = summarise(&golden, &trials, options).unwrap().remove(0);
+            let accuracy = point.metric("accuracy").unwrap();
+            let mean = accuracy.summary.unwrap().mean;
+            assert!((mean - (0.9 + changes / 2000.0)).abs() < 1e-12, "{mean}");
+            let interval = accuracy.interval.unwrap();
+            assert!(interval.contains(mean) && interval.width() < 0.2, "{interval:?}");
+            let is_anytime = options.rule == IntervalRule::Anytime;
+            assert_eq!(interval.method.name(), if is_anytime { "betting" } else { "horvitz-thompson-t" });
+            assert_eq!((point.dropped, point.stop.is_some()), (None, is_anytime));
+        }
+    }
+
+    #[test]
+    fn a_search_through_every_bit_has_no_intervals() {
         let mut golden = golden(&[Amount::Count(1)]);
         golden.points[0].sampling = Sampling::Exhaustive;
         let trials = [record(0, 0, 90), record(0, 1, 10)];
