@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use bitquake_campaign::identity_difference;
 use bitquake_record::{
-    Amount, Golden, IntervalRule, METRICS, Metric, RecordError, ResultDir, Sampling, SummaryOptions, TrialRecord,
+    Amount, Golden, IntervalRule, METRICS, Metric, RecordError, ResultDir, Sampling, SummaryOptions,
+    TrialRecord,
 };
 use bitquake_stats::{
-    Estimate, Interval, MeanSequence, SignFlip, StatsError, compare_paired, mcnemar, mean_estimate, sign_flip_counts,
+    Estimate, Interval, MeanSequence, SignFlip, StatsError, compare_paired, mcnemar, mean_estimate,
+    sign_flip_counts,
 };
 use serde::Serialize;
 
@@ -108,7 +110,8 @@ struct Side {
 /// unequal probabilities, or no trials pair: the campaigns then have no amount of faults in common, or no trial of one is finished
 /// in the other.
 pub fn compare(first: &ResultDir, second: &ResultDir, metric: &str) -> Result<Comparison, Error> {
-    let invalid = |dir: &ResultDir, reason: String| RecordError::Invalid { path: dir.path().to_owned(), reason };
+    let invalid =
+        |dir: &ResultDir, reason: String| RecordError::Invalid { path: dir.path().to_owned(), reason };
     let metric = METRICS
         .iter()
         .find(|known| known.name == metric)
@@ -117,7 +120,9 @@ pub fn compare(first: &ResultDir, second: &ResultDir, metric: &str) -> Result<Co
     let mut points = Vec::new();
     for plan in &a.golden.points {
         let Some(other) = b.golden.points.iter().find(|other| other.amount == plan.amount) else { continue };
-        let (Some(mine), Some(theirs)) = (a.trials.get(&plan.point), b.trials.get(&other.point)) else { continue };
+        let (Some(mine), Some(theirs)) = (a.trials.get(&plan.point), b.trials.get(&other.point)) else {
+            continue;
+        };
         let pairs: Vec<(Kept, Kept)> =
             mine.iter().filter_map(|(number, kept)| Some((*kept, *theirs.get(number)?))).collect();
         let subsets = [plan.images.is_some(), other.images.is_some()];
@@ -201,8 +206,10 @@ fn point(
     let Some(paired) = compare_paired(&first, &second, confidence, DRAWS, 0)? else { return Ok(None) };
     let is_stopped = is_stopped(a, b);
     let difference = if is_stopped {
-        let bounds = metric.bounds(&a.golden.metrics, subsets[0]).zip(metric.bounds(&b.golden.metrics, subsets[1]));
-        let sequence = bounds.map(|bounds| sequence(bounds, &first, &second, confidence)).transpose()?.flatten();
+        let bounds =
+            metric.bounds(&a.golden.metrics, subsets[0]).zip(metric.bounds(&b.golden.metrics, subsets[1]));
+        let sequence =
+            bounds.map(|bounds| sequence(bounds, &first, &second, confidence)).transpose()?.flatten();
         Estimate { interval: sequence, ..paired.difference }
     } else {
         paired.difference
@@ -280,8 +287,10 @@ mod tests {
         let mut appender = Appender::open(&dir, 0).unwrap();
         for (point, _) in (0..).zip(amounts) {
             for (trial, wrong) in (0..).zip(wrong) {
-                let record = TrialRecord { point, trial, images: 100, correct: 100 - wrong, ..TrialRecord::default() };
-                let pattern = if trial % 2 == 0 { "00aa".into() } else { format!("{trial:04x}{}", name.len()) };
+                let record =
+                    TrialRecord { point, trial, images: 100, correct: 100 - wrong, ..TrialRecord::default() };
+                let pattern =
+                    if trial % 2 == 0 { "00aa".into() } else { format!("{trial:04x}{}", name.len()) };
                 appender.append(&TrialRecord { pattern, ..record }).unwrap();
             }
         }
@@ -335,7 +344,8 @@ mod tests {
         let a = campaign(temp.path(), "a", &[Amount::Rate(1e-5)], &[10, 12], "");
         let b = campaign(temp.path(), "b", &[Amount::Count(1)], &[10, 12], "");
         let none = campaign(temp.path(), "none", &[Amount::Rate(1e-5)], &[], "");
-        let error = |a: &ResultDir, b: &ResultDir, metric: &str| compare(a, b, metric).unwrap_err().to_string();
+        let error =
+            |a: &ResultDir, b: &ResultDir, metric: &str| compare(a, b, metric).unwrap_err().to_string();
         let told = error(&a, &b, "err");
         assert!(told.contains("here are count 1, there rate 1e-5"), "{told}");
         assert!(error(&a, &none, "err").contains("no trial with `err` pairs"));

@@ -33,22 +33,38 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     if args.json {
         return output.json(&found);
     }
-    let header =
-        ["point", "pairs", "same patterns", "first", "second", "difference", "p", "dropped only in first / second"];
+    let header = [
+        "point",
+        "pairs",
+        "same patterns",
+        "first",
+        "second",
+        "difference",
+        "p",
+        "dropped only in first / second",
+    ];
     let rows = found.points.iter().map(|point| row(&found, point));
     output.data(&format!("{}\n{}", table(&header, &[1, 2, 3, 4, 6], rows), notes(&found)))
 }
 
 fn row(found: &Comparison, point: &PointComparison) -> Vec<String> {
-    let number = |value: f64| if found.is_share { format!("{:.2} %", 100.0 * value) } else { format!("{value:.4}") };
+    let number =
+        |value: f64| if found.is_share { format!("{:.2} %", 100.0 * value) } else { format!("{value:.4}") };
     let scale = if found.is_share { 100.0 } else { 1.0 };
     // Enough digits for the interval's width.
     let half_width = point.difference.interval.map(|interval| scale * interval.half_width());
-    let digits = half_width.filter(|width| *width > 0.0).map_or(2.0, |width| (1.0 - width.log10().floor()).clamp(2.0, 8.0));
+    let digits = half_width
+        .filter(|width| *width > 0.0)
+        .map_or(2.0, |width| (1.0 - width.log10().floor()).clamp(2.0, 8.0));
     let digits = digits as usize;
     let difference = format!("{:+.digits$}", scale * point.difference.value);
-    let ends = point.difference.interval.map(|ends| format!(" [{:+.digits$}, {:+.digits$}]", scale * ends.lo, scale * ends.hi));
-    let p_value = point.test.map_or("–".into(), |test| format!("{}{}", p_text(test.p_value), if test.exact { "" } else { "~" }));
+    let ends = point
+        .difference
+        .interval
+        .map(|ends| format!(" [{:+.digits$}, {:+.digits$}]", scale * ends.lo, scale * ends.hi));
+    let p_value = point.test.map_or("–".into(), |test| {
+        format!("{}{}", p_text(test.p_value), if test.exact { "" } else { "~" })
+    });
     let dropped = point.dropped.map_or("–".into(), |dropped| {
         let p_value = dropped.p_value.map(|p_value| format!(" (p {})", p_text(p_value))).unwrap_or_default();
         format!("{} / {}{p_value}", grouped(dropped.first_only), grouped(dropped.second_only))

@@ -181,3 +181,33 @@ impl Sequence {
         Ok(interval.map(|interval| Interval { lo: cut(interval.lo), hi: cut(interval.hi), ..interval }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::Amount;
+    use crate::summary::tests::golden;
+    use crate::trial::tests::record;
+
+    /// What a trial costs at the end of a campaign with a rule.
+    #[test]
+    #[ignore = "a measurement: cargo test --release -p bitquake-record trials_a_second -- --ignored --nocapture"]
+    fn trials_a_second() {
+        let golden = golden(&[Amount::Rate(1e-5)]);
+        for (name, goal) in [("err", None), ("masked", Some("masked"))] {
+            let goal = goal.map(|metric| StopGoal { metric, rule: StopRule::new(0.95, u64::MAX) });
+            let mut sequences = Sequences::new(&golden, &golden.points[0], 0.95, goal).unwrap();
+            let trials: Vec<TrialRecord> = (0..1000)
+                .map(|n| TrialRecord { masked: Some(n % 97), sdc5: Some(n % 3), ..record(0, n, 60 + n % 37) })
+                .collect();
+            for thousands in [1, 10, 100] {
+                let start = Instant::now();
+                (0..thousands).for_each(|_| trials.iter().for_each(|trial| sequences.push(&golden, trial)));
+                let micros = start.elapsed().as_secs_f64() * 1e3 / f64::from(thousands);
+                println!("{name}, {thousands},000 trials more: {micros:.1} µs each");
+            }
+        }
+    }
+}

@@ -93,7 +93,8 @@ fn stop_cells(point: &PointSummary) -> Vec<String> {
         optional(stop.map(|stop| stop.interval.confidence)),
         optional(stop.map(|stop| stop.is_met)),
     ];
-    cells.extend(point.metrics.iter().map(|metric| optional(metric.interval.map(|interval| interval.method))));
+    cells
+        .extend(point.metrics.iter().map(|metric| optional(metric.interval.map(|interval| interval.method))));
     cells
 }
 

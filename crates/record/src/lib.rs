@@ -30,8 +30,8 @@ pub use dir::{
 pub use error::RecordError;
 pub use finished::FinishedSet;
 pub use golden::{
-    Counts, DistanceMeasure, DistanceRule, Engine, Golden, LARGEST_WEIGHT, Machine, PointPlan, Sampling, SpaceTensorRecord,
-    StorageRecord, StratumRecord,
+    Counts, DistanceMeasure, DistanceRule, Engine, Golden, LARGEST_WEIGHT, Machine, PointPlan, Sampling,
+    SpaceTensorRecord, StorageRecord, StratumRecord,
 };
 pub use json::{JsonResults, to_json};
 pub use metric::{METRICS, Metric};

@@ -303,7 +303,8 @@ mod tests {
             assert_eq!(metric.bounds(&counts(), false), Some((0.0, 1.0)), "{}", metric.name);
             let (lo, hi) = metric.bounds(&counts(), true).unwrap();
             for (clean, faulty) in [(0, 100), (100, 0), (37, 41)] {
-                let before = CleanRecord { correct: clean, top5_correct: clean, nonfinite: clean, loss: None };
+                let before =
+                    CleanRecord { correct: clean, top5_correct: clean, nonfinite: clean, loss: None };
                 let trial = TrialRecord {
                     clean: Some(before),
                     distance: None,

@@ -33,7 +33,13 @@ pub struct SummaryOptions {
 
 impl Default for SummaryOptions {
     fn default() -> Self {
-        Self { confidence: 0.95, margin: 0.01, rule: IntervalRule::FixedN, stop: None, raw_fit_per_mbit: None }
+        Self {
+            confidence: 0.95,
+            margin: 0.01,
+            rule: IntervalRule::FixedN,
+            stop: None,
+            raw_fit_per_mbit: None,
+        }
     }
 }
 
@@ -274,7 +280,9 @@ impl PointTally {
         };
         let Some(interval) = sequences.at(goal.metric, goal.rule.confidence)? else { return Ok(None) };
         let (estimate, interval) = match plan.weight.zip(metric.of_golden(&golden.metrics)) {
-            Some((weight, clean)) => (weighted(summary.mean, weight, clean), interval.weighted(weight, clean)),
+            Some((weight, clean)) => {
+                (weighted(summary.mean, weight, clean), interval.weighted(weight, clean))
+            }
             None => (summary.mean, interval),
         };
         let is_met = goal.rule.is_met(estimate, &interval);
@@ -629,8 +637,12 @@ pub(crate) mod tests {
             }
         }
         let golden = golden(&[Amount::Count(1)]);
-        let trials: Vec<TrialRecord> = (0..20).map(|trial| crate::trial::tests::full_record(0, trial, 0)).collect();
-        let golden = Golden { distance: Some(crate::DistanceRule { measure: crate::DistanceMeasure::RelL2, threshold: 1.0 }), ..golden };
+        let trials: Vec<TrialRecord> =
+            (0..20).map(|trial| crate::trial::tests::full_record(0, trial, 0)).collect();
+        let golden = Golden {
+            distance: Some(crate::DistanceRule { measure: crate::DistanceMeasure::RelL2, threshold: 1.0 }),
+            ..golden
+        };
         let trials = trials.iter().map(|trial| TrialRecord { clean: None, stratum: None, ..trial.clone() });
         let point = summarise(&golden, trials, stopped("within", 0.1)).unwrap().remove(0);
         let of = |name: &str| point.metric(name).unwrap().interval;
@@ -654,7 +666,8 @@ pub(crate) mod tests {
     #[test]
     fn single_values_of_trials_on_some_images_may_leave_the_range_of_shares_but_their_mean_cannot() {
         let clean = CleanRecord { correct: 9, top5_correct: 10, nonfinite: 0, loss: None };
-        let trial = |trial, correct| TrialRecord { images: 10, clean: Some(clean), ..record(0, trial, correct) };
+        let trial =
+            |trial, correct| TrialRecord { images: 10, clean: Some(clean), ..record(0, trial, correct) };
         let mut golden = golden(&[Amount::Count(1)]);
         golden.points[0].images = Some(10);
         let trials: Vec<TrialRecord> = (0..5).map(|n| trial(n, 10)).collect();
@@ -677,7 +690,8 @@ pub(crate) mod tests {
         golden.points[0].sampling = Sampling::Stratified;
         golden.strata = vec![StratumRecord { sites: 10, ..StratumRecord::default() }; 2];
         let trial = |n: u64| {
-            let (stratum, weight, correct) = if n % 10 == 0 { (0, 5.0, 90) } else { (1, 0.5 / 0.9, 60 + n % 20) };
+            let (stratum, weight, correct) =
+                if n % 10 == 0 { (0, 5.0, 90) } else { (1, 0.5 / 0.9, 60 + n % 20) };
             TrialRecord { stratum: Some(stratum), weight: Some(weight), ..record(0, n, correct) }
         };
         let trials: Vec<TrialRecord> = (0..2000).map(trial).collect();

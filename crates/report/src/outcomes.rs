@@ -44,14 +44,22 @@ struct Stack {
 const CLASSES: &[Layer] = &[
     Layer { name: "masked", class: "out-masked", share: |p| mean(p, "masked") },
     Layer { name: "benign", class: "out-benign", share: |p| mean(p, "benign") },
-    Layer { name: "SDC-1 alone", class: "out-sdc1", share: |p| Some(mean(p, "golden_mismatch")? - mean(p, "sdc5")?) },
+    Layer {
+        name: "SDC-1 alone",
+        class: "out-sdc1",
+        share: |p| Some(mean(p, "golden_mismatch")? - mean(p, "sdc5")?),
+    },
     Layer { name: "SDC-5", class: "out-sdc5", share: |p| Some(mean(p, "sdc5")? - mean(p, "due")?) },
     Layer { name: "no output (DUE)", class: "out-due", share: |p| mean(p, "due") },
 ];
 
 const DISTANCES: &[Layer] = &[
     Layer { name: "masked", class: "out-masked", share: |p| mean(p, "masked") },
-    Layer { name: "within the threshold", class: "out-benign", share: |p| Some(mean(p, "within")? - mean(p, "masked")?) },
+    Layer {
+        name: "within the threshold",
+        class: "out-benign",
+        share: |p| Some(mean(p, "within")? - mean(p, "masked")?),
+    },
     Layer { name: "beyond", class: "out-sdc5", share: |p| Some(mean(p, "exceeded")? - mean(p, "due")?) },
     Layer { name: "no output (DUE)", class: "out-due", share: |p| mean(p, "due") },
 ];
@@ -93,9 +101,13 @@ pub(crate) fn outcome_figures(view: &View<'_>) -> Option<OutcomeFigures> {
         layers: WORDS,
         beside: None,
     };
-    let is_told = |stack: &Stack, point: &PointSummary| stack.layers.iter().all(|layer| (layer.share)(point).is_some());
+    let is_told =
+        |stack: &Stack, point: &PointSummary| stack.layers.iter().all(|layer| (layer.share)(point).is_some());
     let any = |stack: &Stack| view.points.iter().any(|point| is_told(stack, point));
-    any(&images).then(|| OutcomeFigures { images: images.figure(view), words: any(&words).then(|| words.figure(view)) })
+    any(&images).then(|| OutcomeFigures {
+        images: images.figure(view),
+        words: any(&words).then(|| words.figure(view)),
+    })
 }
 
 impl Stack {
@@ -104,7 +116,12 @@ impl Stack {
         let y = |share: f64| FRAME.bottom - share.clamp(0.0, 1.0) * (FRAME.bottom - FRAME.top);
         for tick in [0.0, 0.2, 0.4, 0.6, 0.8, 1.0] {
             svg.line("grid", (FRAME.left, y(tick)), (FRAME.right, y(tick)));
-            svg.text("tick", (FRAME.left - 8.0, y(tick) + 4.0), Anchor::End, &format!("{} %", fixed(100.0 * tick, 0)));
+            svg.text(
+                "tick",
+                (FRAME.left - 8.0, y(tick) + 4.0),
+                Anchor::End,
+                &format!("{} %", fixed(100.0 * tick, 0)),
+            );
         }
         svg.upward_text("axis-title", (14.0, 0.5 * (FRAME.top + FRAME.bottom)), self.axis);
         let slot = (FRAME.right - FRAME.left) / view.points.len().max(1) as f64;
@@ -138,7 +155,8 @@ impl Stack {
                 svg.rect(layer.class, (left, bottom), (width, tall), Some(&hint(layer, point, share)));
             }
         }
-        if let Some((layer, share)) = self.beside.as_ref().and_then(|layer| Some((layer, (layer.share)(point)?)))
+        if let Some((layer, share)) =
+            self.beside.as_ref().and_then(|layer| Some((layer, (layer.share)(point)?)))
             && share > 0.0
         {
             let tall = height * share.min(1.0);
@@ -149,9 +167,15 @@ impl Stack {
 
     fn description(&self, view: &View<'_>) -> String {
         let told = |point: &PointSummary| {
-            let part = |layer: &Layer| Some(format!("{} {} %", layer.name, percent((layer.share)(point)?.max(0.0), 2)));
+            let part = |layer: &Layer| {
+                Some(format!("{} {} %", layer.name, percent((layer.share)(point)?.max(0.0), 2)))
+            };
             let parts: Vec<String> = self.layers.iter().chain(&self.beside).filter_map(part).collect();
-            format!("{}: {}", amount(point.amount), if parts.is_empty() { "nothing".into() } else { parts.join(", ") })
+            format!(
+                "{}: {}",
+                amount(point.amount),
+                if parts.is_empty() { "nothing".into() } else { parts.join(", ") }
+            )
         };
         let points: Vec<String> = view.points.iter().take(TOLD).map(told).collect();
         format!("{}. {}.", self.title, points.join("; "))

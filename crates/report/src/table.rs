@@ -229,10 +229,14 @@ fn notes(view: &View<'_>, left_out: &[String]) -> Vec<String> {
     }
     notes.extend(rule_notes(view));
     if view.has_subsets() {
-        notes.push("trials ran on some of the images; means are over all, single trials may leave 0 to 100 %".into());
+        notes.push(
+            "trials ran on some of the images; means are over all, single trials may leave 0 to 100 %".into(),
+        );
     }
     if view.is_weighted() {
-        notes.push("bits that matter were drawn more often; means are weighted, over the whole fault space".into());
+        notes.push(
+            "bits that matter were drawn more often; means are weighted, over the whole fault space".into(),
+        );
     }
     if view.is_protected() {
         notes.push(

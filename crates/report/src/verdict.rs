@@ -229,17 +229,23 @@ fn partial(view: &View<'_>) -> Option<String> {
 fn rule(view: &View<'_>) -> Option<String> {
     let wanted = view.rule_text()?;
     let (met, open) = view.met();
-    let places = |points: &[&PointSummary]| listed(&points.iter().map(|point| place(point.amount)).collect::<Vec<_>>());
+    let places = |points: &[&PointSummary]| {
+        listed(&points.iter().map(|point| place(point.amount)).collect::<Vec<_>>())
+    };
     let ended = match (met.as_slice(), open.as_slice()) {
         _ if view.overview.trials == 0 => String::new(),
         (_, []) => "It is met at every point.".into(),
-        ([], _) => "It is met at no point: trials or time ended first, or the campaign is not finished.".into(),
+        ([], _) => {
+            "It is met at no point: trials or time ended first, or the campaign is not finished.".into()
+        }
         (_, open) => format!(
             "It is not met at {}: trials or time ended first there, or the campaign is not finished.",
             places(open)
         ),
     };
-    Some(format!("A rule that looks at the results ends the trials: {wanted}. {ended} All intervals are such that looking does no harm."))
+    Some(format!(
+        "A rule that looks at the results ends the trials: {wanted}. {ended} All intervals are such that looking does no harm."
+    ))
 }
 
 fn degenerate(view: &View<'_>) -> Option<String> {

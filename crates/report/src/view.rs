@@ -1,8 +1,8 @@
 //! The records, arranged for showing.
 
 use bitquake_record::{
-    Amount, Golden, IntervalRule, Metric, Overview, PointSummary, Sampling, ShownTrial, StopGoal, SummaryOptions,
-    TrialRecord,
+    Amount, Golden, IntervalRule, Metric, Overview, PointSummary, Sampling, ShownTrial, StopGoal,
+    SummaryOptions, TrialRecord,
 };
 use bitquake_stats::{Interval, Summary};
 
