@@ -33,6 +33,7 @@ pub use bitquake_stats as stats;
 pub use bitquake_storage as storage;
 pub use bitquake_tensors as tensors;
 
+pub mod compare;
 pub mod diff;
 mod error;
 pub mod inject;

@@ -3,12 +3,13 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use bitquake_campaign::{Compat, Config, read_config};
+use bitquake_campaign::{Compat, Config, StopConfig, read_config};
 use bitquake_record::{
-    AtomicFile, CAMPAIGN_FILE, JsonResults, Overview, OverviewBuilder, ParquetRows, RecordError, ResultDir,
-    SummaryOptions, TrialRecord, csv, write_atomically,
+    AtomicFile, CAMPAIGN_FILE, IntervalRule, JsonResults, METRICS, Overview, OverviewBuilder, ParquetRows,
+    RecordError, ResultDir, StopGoal, SummaryOptions, TrialRecord, csv, write_atomically,
 };
 use bitquake_report::{ReportInput, html};
+use bitquake_stats::StopRule;
 
 use crate::error::Error;
 
@@ -159,8 +160,26 @@ pub fn summarised(dir: &ResultDir) -> Result<(Overview, Config), Error> {
     Ok((builder.finish()?, config))
 }
 
-fn configuration(dir: &ResultDir) -> Result<(Config, SummaryOptions), Error> {
+pub(crate) fn configuration(dir: &ResultDir) -> Result<(Config, SummaryOptions), Error> {
     let config = read_config(&[dir.path().join(CAMPAIGN_FILE)], &[])?;
-    let (confidence, margin) = (config.run.confidence, config.run.margin);
-    Ok((config, SummaryOptions { confidence, margin, ..SummaryOptions::default() }))
+    let options = summary_options(&config);
+    Ok((config, options))
+}
+
+/// How the trials of a campaign are summarised. With a stopping rule all intervals are such that looking does no harm.
+#[must_use]
+pub fn summary_options(config: &Config) -> SummaryOptions {
+    let goal = |stop: &StopConfig| {
+        let metric = METRICS.iter().find(|metric| metric.name == stop.metric)?;
+        let (half_width, relative) = (stop.half_width, stop.relative);
+        let rule = StopRule::new(config.run.stop_confidence(), stop.max_trials);
+        Some(StopGoal { metric: metric.name, rule: StopRule { half_width, relative, ..rule } })
+    };
+    SummaryOptions {
+        confidence: config.run.confidence,
+        margin: config.run.margin,
+        rule: if config.run.stop.is_some() { IntervalRule::Anytime } else { IntervalRule::FixedN },
+        stop: config.run.stop.as_ref().and_then(goal),
+        raw_fit_per_mbit: config.report.raw_fit_per_mbit,
+    }
 }

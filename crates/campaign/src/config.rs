@@ -49,6 +49,34 @@ pub struct Config {
     /// Where the results go.
     #[serde(default)]
     pub output: OutputConfig,
+    /// What the report is told beside the results.
+    #[serde(default, skip_serializing_if = "ReportConfig::is_empty")]
+    pub report: ReportConfig,
+}
+
+/// `[report]`: what changes no result, and is no part of the campaign's identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReportConfig {
+    /// The memory's raw soft-error rate: failures in 10^9 hours of 10^6 bits. For FIT and MTBF of single upsets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raw_fit_per_mbit: Option<f64>,
+}
+
+impl ReportConfig {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn check(self) -> Result<(), String> {
+        match self.raw_fit_per_mbit {
+            Some(fit) if !(fit >= 0.0 && fit.is_finite()) => {
+                Err(format!("[report] raw_fit_per_mbit {fit} is not a number from 0 up"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// `[model]`.
@@ -195,6 +223,7 @@ impl Config {
         self.check_name()?;
         check_storage(&self.storage)?;
         self.activations.quantizer()?;
+        self.report.check()?;
         self.fault.check()?;
         let data = match &self.outcome {
             Some(_) => self.data.validate_images(),

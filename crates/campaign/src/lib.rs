@@ -32,7 +32,9 @@ mod worker;
 pub use activation_codes::ActivationsConfig;
 pub use campaign::{Campaign, Trial, candidates, pattern_digest};
 pub use chip_config::{ChipConfig, OffsetConfig, RandomOffset, SyntheticConfig};
-pub use config::{Compat, Config, ModelConfig, OutcomeConfig, OutputConfig, read_config, resolved_toml};
+pub use config::{
+    Compat, Config, ModelConfig, OutcomeConfig, OutputConfig, ReportConfig, read_config, resolved_toml,
+};
 pub use error::CampaignError;
 pub use exposure::{Persistence, Target};
 pub use fault_config::{FaultConfig, LengthConfig, ProtectConfig, RegionConfig, ValueConfig};

@@ -1,6 +1,7 @@
 //! The command `bitquake`: a face of the library, without logic of its own.
 
 mod bits;
+mod compare;
 mod diff;
 mod doctor;
 mod exit;
@@ -64,6 +65,8 @@ enum Command {
     Export(results::ExportArgs),
     /// Make the tables and the report of a campaign again
     Report(results::ReportArgs),
+    /// Compare two campaigns trial by trial
+    Compare(compare::Args),
     /// Check that everything needed is there
     Doctor(doctor::Args),
     /// Print a completion script for a shell
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => results::replay(&args, &output),
         Command::Export(args) => results::export(&args, &output),
         Command::Report(args) => results::report(&args, &output),
+        Command::Compare(args) => compare::run(&args, &output),
         Command::Doctor(args) => doctor::run(&args, &output),
         Command::Completions(args) => completions(&args, &output),
     };

@@ -16,7 +16,8 @@ use crate::vulnerability::{Cell, Vulnerability};
 /// `_mean`, `_std`, `_min`, `_max`, `_ci_lo` and `_ci_hi`; `dropped` is the share of trials whose accuracy fell by more than
 /// `dropped_margin`, with the interval `dropped_ci_lo` to `dropped_ci_hi` by `dropped_ci_method`. Where trials were drawn given
 /// that they have a fault, `weight` follows, and for each metric `_overall_mean`, `_overall_ci_lo` and `_overall_ci_hi`: over all
-/// trials, those without faults included.
+/// trials, those without faults included. Where a stopping rule ended the trials, `stop_metric`, `stop_half_width`,
+/// `stop_confidence` and `stop_met` tell of it, and for each metric `_ci_method`: `ci_method` is then that of the rule's metric.
 #[must_use]
 pub fn summary(points: &[PointSummary], margin: f64) -> String {
     let mut header: Vec<String> =
@@ -38,10 +39,18 @@ pub fn summary(points: &[PointSummary], margin: f64) -> String {
             header.extend(["mean", "ci_lo", "ci_hi"].map(|part| format!("{}_overall_{part}", metric.name)));
         }
     }
+    let has_rule = points.iter().any(|point| point.stop.is_some());
+    if has_rule {
+        header.extend(["metric", "half_width", "confidence", "met"].map(|part| format!("stop_{part}")));
+        header.extend(METRICS.iter().map(|metric| format!("{}_ci_method", metric.name)));
+    }
     let summary_row = |point, margin| {
         let mut row = summary_row(point, margin);
         if is_conditioned {
             row.extend(overall_cells(point));
+        }
+        if has_rule {
+            row.extend(stop_cells(point));
         }
         row
     };
@@ -50,7 +59,8 @@ pub fn summary(points: &[PointSummary], margin: f64) -> String {
 
 fn summary_row(point: &PointSummary, margin: f64) -> Vec<String> {
     let [rate, count, fraction, voltage] = amount_cells(point.amount);
-    let first = point.metrics.iter().find_map(|metric| metric.interval);
+    let of_rule = point.stop.and_then(|stop| point.metric(stop.metric)?.interval);
+    let first = of_rule.or_else(|| point.metrics.iter().find_map(|metric| metric.interval));
     let dropped = point.dropped.and_then(|share| share.interval);
     let mut row = vec![
         point.point.to_string(),
@@ -73,6 +83,19 @@ fn summary_row(point: &PointSummary, margin: f64) -> Vec<String> {
         optional(point.worst_trial),
     ]);
     row
+}
+
+fn stop_cells(point: &PointSummary) -> Vec<String> {
+    let stop = point.stop;
+    let mut cells = vec![
+        optional(stop.map(|stop| stop.metric)),
+        optional(stop.map(|stop| stop.interval.half_width())),
+        optional(stop.map(|stop| stop.interval.confidence)),
+        optional(stop.map(|stop| stop.is_met)),
+    ];
+    cells
+        .extend(point.metrics.iter().map(|metric| optional(metric.interval.map(|interval| interval.method))));
+    cells
 }
 
 fn overall_cells(point: &PointSummary) -> Vec<String> {
@@ -216,6 +239,8 @@ pub fn vulnerability(found: &Vulnerability) -> String {
         "fit_lo",
         "fit_hi",
         "mtbf_hours",
+        "mtbf_lo",
+        "mtbf_hi",
     ];
     let parts: [(&str, &[Cell]); 6] = [
         ("whole", std::slice::from_ref(&found.whole)),
@@ -244,7 +269,8 @@ fn cell_row(part: &str, cell: &Cell) -> Vec<String> {
     ];
     let rates = [rate.sdc_rate, rate.sdc_lo, rate.sdc_hi, rate.change, rate.change_lo, rate.change_hi];
     row.extend(rates.map(optional));
-    row.extend([tensor.fit, tensor.fit_lo, tensor.fit_hi, tensor.mtbf_hours].map(optional));
+    row.extend([tensor.fit, tensor.fit_lo, tensor.fit_hi].map(optional));
+    row.extend([tensor.mtbf_hours, tensor.mtbf_lo, tensor.mtbf_hi].map(optional));
     row
 }
 

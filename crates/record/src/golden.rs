@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::trial::{Amount, share};
 
+/// Trials drawn with known probabilities count at most so much: [`TrialRecord::weight`](crate::TrialRecord::weight).
+pub const LARGEST_WEIGHT: f64 = 5.0;
+
 /// `golden.json`: the fault-free run, and everything that identifies the campaign.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Golden {

@@ -4,6 +4,7 @@
 //! `trials-<shard>.jsonl` (one [`TrialRecord`] a line). From those, and at any time, [`summarise`] makes the table of points
 //! and [`csv`] the files `summary.csv` and `trials.csv`; [`trials_to_parquet`] makes `trials.parquet`.
 
+mod anytime;
 mod column;
 pub mod csv;
 mod dir;
@@ -21,6 +22,7 @@ mod summary;
 mod trial;
 mod vulnerability;
 
+pub use anytime::{StopGoal, StopStatus};
 pub use dir::{
     Appender, AtomicFile, CAMPAIGN_FILE, GOLDEN_FILE, ResultDir, Results, lock_shard, shard_file,
     write_atomically,
@@ -28,7 +30,8 @@ pub use dir::{
 pub use error::RecordError;
 pub use finished::FinishedSet;
 pub use golden::{
-    ActivationRecord, Counts, DistanceMeasure, DistanceRule, Engine, Golden, Machine, PointPlan, Sampling,
+    ActivationRecord, Counts, DistanceMeasure, DistanceRule, Engine, Golden, LARGEST_WEIGHT, Machine,
+    PointPlan, Sampling,
     SpaceTensorRecord, StorageRecord, StratumRecord,
 };
 pub use json::{JsonResults, to_json};

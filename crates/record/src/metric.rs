@@ -31,6 +31,19 @@ impl Metric {
         Some(if all == these { faulty } else { all + (faulty - these) })
     }
 
+    /// What [`of`](Self::of) can give for a share of images, whatever the faults are; none for other metrics, which have no bounds.
+    /// `is_subset` says whether trials run on some of the images.
+    ///
+    /// A trial on some of the images gives the golden value plus a change of -1 to 1, and no change can go beyond a golden value of
+    /// 0 or 1, which all subsets share. Intervals that hold under a stopping rule rest on these bounds, so the rule and the report
+    /// must take the same.
+    #[must_use]
+    pub fn bounds(&self, golden: &Counts, is_subset: bool) -> Option<(f64, f64)> {
+        let all = self.of_golden(golden).unwrap_or(0.0);
+        let is_plain = !is_subset || all == 0.0 || all == 1.0;
+        self.is_share.then_some(if is_plain { (0.0, 1.0) } else { (all - 1.0, all + 1.0) })
+    }
+
     /// The number of a trial without faults: that of the golden run.
     #[must_use]
     pub fn of_golden(&self, golden: &Counts) -> Option<f64> {
@@ -282,6 +295,32 @@ mod tests {
         };
         let mean = pairs.map(value).sum::<f64>() / 6.0;
         assert!((mean - 0.5).abs() < 1e-15, "{mean}");
+    }
+
+    #[test]
+    fn every_value_lies_within_the_bounds() {
+        for metric in METRICS.iter().filter(|metric| metric.is_share) {
+            assert_eq!(metric.bounds(&counts(), false), Some((0.0, 1.0)), "{}", metric.name);
+            let (lo, hi) = metric.bounds(&counts(), true).unwrap();
+            for (clean, faulty) in [(0, 100), (100, 0), (37, 41)] {
+                let before =
+                    CleanRecord { correct: clean, top5_correct: clean, nonfinite: clean, loss: None };
+                let trial = TrialRecord {
+                    clean: Some(before),
+                    distance: None,
+                    top5_correct: faulty,
+                    nonfinite: faulty,
+                    err_union: 100 - faulty.min(clean),
+                    ..full_record(0, 0, faulty)
+                };
+                if let Some(value) = metric.of(&trial, &counts()) {
+                    assert!((lo..=hi).contains(&value), "{}: {value} not in {lo} to {hi}", metric.name);
+                }
+            }
+        }
+        assert_eq!(metric("accuracy").bounds(&counts(), true), Some((0.9 - 1.0, 1.9)));
+        assert_eq!(metric("golden_mismatch").bounds(&counts(), true), Some((0.0, 1.0)));
+        assert_eq!(metric("loss").bounds(&counts(), false), None);
     }
 
     #[test]

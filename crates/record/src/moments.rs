@@ -52,6 +52,11 @@ impl Moments {
         self.n
     }
 
+    /// The smallest and the largest value; none without values.
+    pub(crate) fn range(&self) -> Option<(f64, f64)> {
+        (self.n > 0).then_some((self.min, self.max))
+    }
+
     /// The mean; 0 without values.
     pub(crate) fn mean(&self) -> f64 {
         if self.n == 0 { 0.0 } else { self.mean.clamp(self.min, self.max) }

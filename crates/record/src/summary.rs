@@ -3,9 +3,13 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
-use bitquake_stats::{Estimate, Interval, Summary, check_confidence, share_estimate, t_interval, weighted};
+use bitquake_stats::{
+    Estimate, Interval, ShareSequence, Summary, WeightedMean, check_confidence, share_estimate, t_interval,
+    weighted,
+};
 use serde::Serialize;
 
+use crate::anytime::{Sequences, StopGoal, StopStatus};
 use crate::error::RecordError;
 use crate::golden::{Golden, PointPlan, Sampling};
 use crate::metric::METRICS;
@@ -21,13 +25,21 @@ pub struct SummaryOptions {
     pub margin: f64,
     /// Which intervals means have.
     pub rule: IntervalRule,
+    /// The rule that ended the trials, if one did; then `rule` must be [`IntervalRule::Anytime`].
+    pub stop: Option<StopGoal>,
     /// Failures in 10^9 hours of a megabit (10^6 bits) of the memory, if known: for FIT and MTBF of the tensors.
     pub raw_fit_per_mbit: Option<f64>,
 }
 
 impl Default for SummaryOptions {
     fn default() -> Self {
-        Self { confidence: 0.95, margin: 0.01, rule: IntervalRule::FixedN, raw_fit_per_mbit: None }
+        Self {
+            confidence: 0.95,
+            margin: 0.01,
+            rule: IntervalRule::FixedN,
+            stop: None,
+            raw_fit_per_mbit: None,
+        }
     }
 }
 
@@ -37,8 +49,10 @@ pub enum IntervalRule {
     /// The number of trials was fixed in advance: Student's t for means, Clopper-Pearson for shares of trials.
     #[default]
     FixedN,
-    /// Trials ended when the intervals were narrow enough: only intervals that hold at every number of trials are valid. Means
-    /// have none as yet, for no interval is better than one that does not hold.
+    /// Trials ended when an interval was narrow enough, so only intervals that hold at every number of trials are valid: of shares
+    /// of images the betting sequence (for the metric that the rule looks at, errors and failures) or the empirical Bernstein
+    /// sequence (for all others); of the share of dropped trials the beta-binomial mixture. Trials must come in their order.
+    /// Metrics without bounds, such as the loss, have none, for no interval is better than one that does not hold.
     Anytime,
 }
 
@@ -59,8 +73,11 @@ pub struct PointSummary {
     pub images: u64,
     /// One entry for each of [`METRICS`], in their order.
     pub metrics: Vec<MetricSummary>,
-    /// Share of trials whose accuracy fell by more than the margin, with its Clopper-Pearson interval;
-    /// none without trials, with weighted trials, and where trials ran on some of the images, which blurs their accuracies.
+    /// What the stopping rule says of these trials, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<StopStatus>,
+    /// Share of trials whose accuracy fell by more than the margin, with its Clopper-Pearson interval (with a stopping rule, its
+    /// beta-binomial mixture); none without trials, with weighted trials, and where trials ran on some of the images, which blurs their accuracies.
     pub dropped: Option<Estimate>,
     /// The trial with the lowest [`TrialRecord::score`] (the first of them).
     pub worst_trial: Option<u64>,
@@ -104,7 +121,8 @@ impl PointSummary {
 
 /// One row for each point of the campaign, in order, points without finished trials included.
 ///
-/// Trials are looked at once and not kept. Their order changes the last digits alone.
+/// Trials are looked at once and not kept. Their order changes the last digits alone; but with [`IntervalRule::Anytime`] they must
+/// be in order of their numbers.
 ///
 /// # Errors
 /// [`RecordError::Stats`] when the confidence is not in (0, 1).
@@ -128,8 +146,8 @@ pub(crate) struct Summariser {
 impl Summariser {
     pub(crate) fn new(golden: &Golden, options: SummaryOptions) -> Result<Self, RecordError> {
         check_confidence(options.confidence)?;
-        let tally = |plan: &PointPlan| (plan.point, PointTally::default());
-        Ok(Self { options, points: golden.points.iter().map(tally).collect() })
+        let tally = |plan: &PointPlan| Ok((plan.point, PointTally::new(golden, plan, options)?));
+        Ok(Self { options, points: golden.points.iter().map(tally).collect::<Result<_, RecordError>>()? })
     }
 
     /// Trials of no point of the campaign are passed over.
@@ -161,9 +179,19 @@ struct PointTally {
     worst: Option<(f64, u64)>,
     /// By stratum, none for trials over the whole fault space: the moments of each metric.
     strata: BTreeMap<Option<u32>, Vec<Moments>>,
+    /// Of each metric, the changes of trials that say with which weight they count.
+    weighted: Vec<WeightedMean>,
+    /// With a stopping rule.
+    sequences: Option<Sequences>,
 }
 
 impl PointTally {
+    fn new(golden: &Golden, plan: &PointPlan, options: SummaryOptions) -> Result<Self, RecordError> {
+        let sequences = || Sequences::new(golden, plan, options.confidence, options.stop);
+        let is_anytime = options.rule == IntervalRule::Anytime && plan.sampling != Sampling::Exhaustive;
+        Ok(Self { sequences: is_anytime.then(sequences).transpose()?, ..Self::default() })
+    }
+
     fn add(&mut self, golden: &Golden, trial: &TrialRecord, margin: f64) -> Result<(), RecordError> {
         self.trials += 1;
         self.images = self.images.max(trial.images);
@@ -182,7 +210,24 @@ impl PointTally {
                 moments.push(value)?;
             }
         }
+        if let Some(weight) = trial.weight {
+            self.weighted.resize_with(METRICS.len(), WeightedMean::new);
+            for (metric, changes) in METRICS.iter().zip(&mut self.weighted) {
+                let value = metric.of(trial, &golden.metrics).zip(metric.of_golden(&golden.metrics));
+                value.map_or(Ok(()), |(value, clean)| changes.push(value - clean, weight))?;
+            }
+        }
+        if let Some(sequences) = &mut self.sequences {
+            sequences.push(golden, trial);
+        }
         Ok(())
+    }
+
+    /// The smallest and the largest value of a metric over all strata.
+    fn extremes(&self, place: usize) -> Option<(f64, f64)> {
+        let mut all = Moments::default();
+        self.strata.values().for_each(|metrics| all.merge(&metrics[place]));
+        all.range()
     }
 
     fn summary(
@@ -192,19 +237,56 @@ impl PointTally {
         options: SummaryOptions,
     ) -> Result<PointSummary, RecordError> {
         let metrics = (0..METRICS.len()).map(|place| self.metric(place, plan, golden, options));
-        let is_blurred = self.has_subsets || plan.sampling == Sampling::Stratified;
-        let dropped =
-            if is_blurred { None } else { share_estimate(self.dropped, self.trials, options.confidence)? };
+        let metrics: Vec<MetricSummary> = metrics.collect::<Result<_, RecordError>>()?;
         Ok(PointSummary {
             point: plan.point,
             amount: plan.amount,
             weight: plan.weight,
             trials: self.trials,
             images: if self.trials == 0 { golden.metrics.images } else { self.images },
-            metrics: metrics.collect::<Result<_, RecordError>>()?,
-            dropped,
+            stop: self.stop(plan, golden, &metrics, options)?,
+            metrics,
+            dropped: self.dropped(plan, options)?,
             worst_trial: self.worst.map(|(_, trial)| trial),
         })
+    }
+
+    fn dropped(&self, plan: &PointPlan, options: SummaryOptions) -> Result<Option<Estimate>, RecordError> {
+        if self.has_subsets || plan.sampling == Sampling::Stratified {
+            return Ok(None);
+        }
+        let share = share_estimate(self.dropped, self.trials, options.confidence)?;
+        if options.rule == IntervalRule::FixedN {
+            return Ok(share);
+        }
+        let mut sequence = ShareSequence::new();
+        sequence.add(self.dropped, self.trials)?;
+        let interval = sequence.interval(options.confidence)?;
+        Ok(share.map(|share| Estimate { interval, ..share }))
+    }
+
+    /// What the stopping rule says, over all trials as it does.
+    fn stop(
+        &self,
+        plan: &PointPlan,
+        golden: &Golden,
+        metrics: &[MetricSummary],
+        options: SummaryOptions,
+    ) -> Result<Option<StopStatus>, RecordError> {
+        let Some((goal, sequences)) = options.stop.zip(self.sequences.as_ref()) else { return Ok(None) };
+        let entry = METRICS.iter().zip(metrics).find(|(metric, _)| metric.name == goal.metric);
+        let Some((metric, summary)) = entry.and_then(|(metric, entry)| Some((metric, entry.summary?))) else {
+            return Ok(None);
+        };
+        let Some(interval) = sequences.at(goal.metric, goal.rule.confidence)? else { return Ok(None) };
+        let (estimate, interval) = match plan.weight.zip(metric.of_golden(&golden.metrics)) {
+            Some((weight, clean)) => {
+                (weighted(summary.mean, weight, clean), interval.weighted(weight, clean))
+            }
+            None => (summary.mean, interval),
+        };
+        let is_met = goal.rule.is_met(estimate, &interval);
+        Ok(Some(StopStatus { metric: goal.metric, estimate, interval, is_met }))
     }
 
     fn metric(
@@ -216,17 +298,29 @@ impl PointTally {
     ) -> Result<MetricSummary, RecordError> {
         let metric = &METRICS[place];
         let moments = |stratum: Option<u32>| self.strata.get(&stratum).map(|metrics| metrics[place]);
-        let (summary, interval) = match plan.sampling {
-            Sampling::Stratified => stratified(golden, moments, options.confidence)?,
+        let (summary, interval) = match (plan.sampling, self.weighted.get(place)) {
+            (Sampling::Stratified, Some(changes)) => {
+                let clean = metric.of_golden(&golden.metrics);
+                horvitz_thompson(changes, clean, self.extremes(place), options.confidence)?
+            }
+            (Sampling::Stratified, None) => stratified(golden, moments, options.confidence)?,
             _ => {
                 let summary = moments(None).unwrap_or_default().summary()?;
                 let interval = summary.as_ref().map(|summary| t_interval(summary, options.confidence));
                 (summary, interval.transpose()?.flatten())
             }
         };
-        // Trial after trial through the whole fault space is no sample.
-        let is_sample = plan.sampling != Sampling::Exhaustive;
-        let interval = interval.filter(|_| is_sample && options.rule == IntervalRule::FixedN);
+        let interval = match options.rule {
+            // Trial after trial through the whole fault space is no sample.
+            _ if plan.sampling == Sampling::Exhaustive => None,
+            IntervalRule::FixedN => interval,
+            IntervalRule::Anytime => {
+                let of = |sequences: &Sequences| sequences.interval(place);
+                // Without a trial that has the metric there is nothing to say.
+                let sequences = self.sequences.as_ref().filter(|_| summary.is_some());
+                sequences.map(of).transpose()?.flatten()
+            }
+        };
         // A metric that some trials lack (a loss that is not finite) has no mean over all of them.
         let of_all = summary.filter(|summary| summary.n == self.trials);
         let overall = plan.weight.zip(metric.of_golden(&golden.metrics)).zip(of_all);
@@ -238,6 +332,25 @@ impl PointTally {
         });
         Ok(MetricSummary { metric: metric.name, summary, interval, overall })
     }
+}
+
+/// The mean over the fault space from trials that say with which weight they count: the golden value plus the weighted mean of the
+/// changes (Horvitz-Thompson). Trials of unequal weight have no standard deviation of their own.
+fn horvitz_thompson(
+    changes: &WeightedMean,
+    clean: Option<f64>,
+    extremes: Option<(f64, f64)>,
+    confidence: f64,
+) -> Result<(Option<Summary>, Option<Interval>), RecordError> {
+    let (Some(clean), Some((min, max)), Some(change)) =
+        (clean, extremes, changes.horvitz_thompson(confidence)?)
+    else {
+        return Ok((None, None));
+    };
+    // The sum of weights is not quite the number of trials, so that the mean may lie a little beyond.
+    let mean = clean + change.value;
+    let summary = Summary { n: change.n, mean, std: None, min, max };
+    Ok((Some(summary), change.interval.map(|interval| interval.shifted(clean))))
 }
 
 /// The mean over the fault space from trials within its strata: their means weighted by their sites (Horvitz and Thompson, "A
@@ -291,6 +404,8 @@ fn stratified(
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use bitquake_stats::{MeanSequence, StopRule};
+
     use super::*;
     use crate::trial::tests::record;
     use crate::{CleanRecord, Counts, StorageRecord, StratumRecord};
@@ -472,12 +587,130 @@ pub(crate) mod tests {
         );
     }
 
+    /// Options of a campaign that a rule ended.
+    fn stopped(metric: &'static str, half_width: f64) -> SummaryOptions {
+        let rule = StopRule { half_width: Some(half_width), ..StopRule::new(0.99, u64::MAX) };
+        let stop = Some(StopGoal { metric, rule });
+        SummaryOptions { rule: IntervalRule::Anytime, stop, ..SummaryOptions::default() }
+    }
+
     #[test]
-    fn without_a_fixed_number_of_trials_no_t_interval() {
-        let rule = IntervalRule::Anytime;
-        let stopped = point(&[90, 80, 86], SummaryOptions { rule, ..SummaryOptions::default() });
-        let accuracy = stopped.metric("accuracy").unwrap();
-        assert!(accuracy.summary.is_some() && accuracy.interval.is_none());
+    fn with_a_stopping_rule_intervals_hold_at_every_number_of_trials() {
+        let correct: Vec<u64> = (0..300).map(|trial| 88 + trial % 3).collect();
+        let point = point(&correct, stopped("err", 0.02));
+        let of = |name: &str| point.metric(name).unwrap().interval;
+        for metric in METRICS {
+            let entry = point.metric(metric.name).unwrap();
+            let has_interval = metric.is_share && entry.summary.is_some();
+            assert_eq!(entry.interval.is_some(), has_interval, "{}", metric.name);
+            let Some(interval) = entry.interval else { continue };
+            assert!(interval.method.is_anytime_valid() && interval.confidence == 0.95, "{}", metric.name);
+            assert!(interval.contains(entry.summary.unwrap().mean), "{}", metric.name);
+        }
+        // That of the metric looked at is the sequence that the rule sees; the accuracy's is its mirror.
+        let mut sequence = MeanSequence::new(0.0, 1.0, 0.99).unwrap();
+        let err = |correct: &u64| 1.0 - *correct as f64 / 100.0;
+        correct.iter().for_each(|correct| sequence.push(err(correct)).unwrap());
+        let (wanted, looked) = (sequence.interval(0.95).unwrap(), sequence.interval(0.99).unwrap().unwrap());
+        assert_eq!(of("err"), wanted);
+        assert_eq!(of("accuracy").unwrap().lo, 1.0 - wanted.unwrap().hi);
+        assert_eq!(of("top5_accuracy").unwrap().method.name(), "empirical-bernstein");
+        let stop = point.stop.unwrap();
+        assert_eq!((stop.metric, stop.interval), ("err", looked));
+        assert!((stop.estimate - 0.11).abs() < 1e-12);
+        assert_eq!(stop.is_met, looked.half_width() <= 0.02);
+        assert!(!self::point(&correct, stopped("err", 0.001)).stop.unwrap().is_met);
+        assert_eq!(self::point(&correct, SummaryOptions::default()).stop, None);
+        let dropped = point.dropped.unwrap().interval.unwrap();
+        assert_eq!(dropped.method.name(), "beta-binomial-mixture");
+    }
+
+    #[test]
+    fn the_rule_may_look_at_either_of_two_mirrors_or_at_another_metric() {
+        let correct: Vec<u64> = (0..100).map(|trial| 85 + trial % 7).collect();
+        for metric in ["err", "accuracy", "golden_mismatch", "nonfinite", "err_union"] {
+            let point = point(&correct, stopped(metric, 0.1));
+            assert_eq!(point.stop.unwrap().metric, metric);
+            for name in [metric, "err", "accuracy", "golden_mismatch"] {
+                let interval = point.metric(name).unwrap().interval.unwrap();
+                assert_eq!(interval.method.name(), "betting", "{metric} {name}");
+            }
+        }
+        let golden = golden(&[Amount::Count(1)]);
+        let trials: Vec<TrialRecord> =
+            (0..20).map(|trial| crate::trial::tests::full_record(0, trial, 0)).collect();
+        let golden = Golden {
+            distance: Some(crate::DistanceRule { measure: crate::DistanceMeasure::RelL2, threshold: 1.0 }),
+            ..golden
+        };
+        let trials = trials.iter().map(|trial| TrialRecord { clean: None, stratum: None, ..trial.clone() });
+        let point = summarise(&golden, trials, stopped("within", 0.1)).unwrap().remove(0);
+        let of = |name: &str| point.metric(name).unwrap().interval;
+        assert!(of("within").is_some() && of("exceeded").is_some() && of("accuracy").is_none());
+        assert_eq!(point.stop.unwrap().metric, "within");
+    }
+
+    #[test]
+    fn conditioned_trials_are_judged_over_all_as_the_rule_does() {
+        let mut golden = golden(&[Amount::Rate(1e-9)]);
+        golden.points[0].weight = Some(0.1);
+        let trials: Vec<TrialRecord> = (0..50).map(|trial| record(0, trial, 80)).collect();
+        let point = summarise(&golden, &trials, stopped("err", 0.01)).unwrap().remove(0);
+        let (stop, entry) = (point.stop.unwrap(), point.metric("err").unwrap());
+        let overall = entry.overall.unwrap();
+        assert!((stop.estimate - 0.11).abs() < 1e-12 && (overall.mean - 0.11).abs() < 1e-12);
+        let ratio = overall.interval.unwrap().width() / entry.interval.unwrap().width();
+        assert!((ratio - 0.1).abs() < 1e-9 && stop.interval.contains(0.11), "{ratio}");
+    }
+
+    #[test]
+    fn single_values_of_trials_on_some_images_may_leave_the_range_of_shares_but_their_mean_cannot() {
+        let clean = CleanRecord { correct: 9, top5_correct: 10, nonfinite: 0, loss: None };
+        let trial =
+            |trial, correct| TrialRecord { images: 10, clean: Some(clean), ..record(0, trial, correct) };
+        let mut golden = golden(&[Amount::Count(1)]);
+        golden.points[0].images = Some(10);
+        let trials: Vec<TrialRecord> = (0..5).map(|n| trial(n, 10)).collect();
+        let point = summarise(&golden, &trials, stopped("err", 0.01)).unwrap().remove(0);
+        let interval = point.metric("accuracy").unwrap().interval.unwrap();
+        assert!(interval.hi == 1.0 && interval.lo >= 0.0, "{interval:?}");
+        let summary = point.metric("accuracy").unwrap().summary.unwrap();
+        assert!((summary.mean - 1.0).abs() < 1e-12);
+        // A value that cannot be is no reason for a wrong interval.
+        let broken = TrialRecord { correct: 40, ..trial(5, 0) };
+        let trials: Vec<TrialRecord> = trials.into_iter().chain([broken]).collect();
+        let point = summarise(&golden, &trials, stopped("err", 0.01)).unwrap().remove(0);
+        assert_eq!((point.metric("err").unwrap().interval, point.stop), (None, None));
+    }
+
+    /// Two strata of equal size, the second drawn nine times in ten: means over the space, with and without a rule.
+    #[test]
+    fn weighted_trials_count_by_their_weight() {
+        let mut golden = golden(&[Amount::Count(1)]);
+        golden.points[0].sampling = Sampling::Stratified;
+        golden.strata = vec![StratumRecord { sites: 10, ..StratumRecord::default() }; 2];
+        let trial = |n: u64| {
+            let (stratum, weight, correct) =
+                if n % 10 == 0 { (0, 5.0, 90) } else { (1, 0.5 / 0.9, 60 + n % 20) };
+            TrialRecord { stratum: Some(stratum), weight: Some(weight), ..record(0, n, correct) }
+        };
+        let trials: Vec<TrialRecord> = (0..2000).map(trial).collect();
+        let changes: f64 = trials.iter().map(|t| t.weight.unwrap() * (t.correct as f64 / 100.0 - 0.9)).sum();
+        for options in [SummaryOptions::default(), stopped("err", 0.1)] {
+            let point = summarise(&golden, &trials, options).unwrap().remove(0);
+            let accuracy = point.metric("accuracy").unwrap();
+            let mean = accuracy.summary.unwrap().mean;
+            assert!((mean - (0.9 + changes / 2000.0)).abs() < 1e-12, "{mean}");
+            let interval = accuracy.interval.unwrap();
+            assert!(interval.contains(mean) && interval.width() < 0.2, "{interval:?}");
+            let is_anytime = options.rule == IntervalRule::Anytime;
+            assert_eq!(interval.method.name(), if is_anytime { "betting" } else { "horvitz-thompson-t" });
+            assert_eq!((point.dropped, point.stop.is_some()), (None, is_anytime));
+        }
+    }
+
+    #[test]
+    fn a_search_through_every_bit_has_no_intervals() {
         let mut golden = golden(&[Amount::Count(1)]);
         golden.points[0].sampling = Sampling::Exhaustive;
         let trials = [record(0, 0, 90), record(0, 1, 10)];

@@ -23,6 +23,7 @@ mod error;
 mod escape;
 mod figure;
 mod number;
+mod outcomes;
 mod page;
 mod plot;
 mod shares;

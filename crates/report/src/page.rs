@@ -14,6 +14,7 @@ use crate::error::ReportError;
 use crate::escape::write_escaped;
 use crate::figure::Figure;
 use crate::number::{NONE, grouped, percent, plain};
+use crate::outcomes::{OutcomeFigures, outcome_figures};
 use crate::shares::shares_plot;
 use crate::summary_tables::{MetricTable, PointRow, metric_tables, point_rows};
 use crate::tensor_flips::{TensorFlips, tensor_flips};
@@ -73,6 +74,13 @@ struct Page<'a> {
     verdict: Verdict,
     accuracy: Figure,
     shares: Figure,
+    outcomes: Option<OutcomeFigures>,
+    /// Words for the intervals of means and of dropped trials.
+    interval_kind: &'static str,
+    dropped_kind: &'static str,
+    is_anytime: bool,
+    is_weighted: bool,
+    has_subsets: bool,
     bits: BitFlips,
     tensors: TensorFlips,
     vulnerability: Option<VulnerabilitySection>,
@@ -123,6 +131,12 @@ impl<'a> Page<'a> {
             verdict: verdict(view),
             accuracy: accuracy_plot(view),
             shares: shares_plot(view),
+            outcomes: outcome_figures(view),
+            interval_kind: view.interval_kind(),
+            dropped_kind: view.dropped_kind(),
+            is_anytime: view.is_anytime(),
+            is_weighted: view.is_weighted(),
+            has_subsets: view.has_subsets(),
             bits: bit_flips(view),
             tensors: tensor_flips(view),
             vulnerability: vulnerability_section(view.overview),

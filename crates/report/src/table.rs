@@ -186,16 +186,57 @@ fn paint(text: &str, colour: &str, wanted: bool) -> String {
     if wanted { format!("{colour}{text}{RESET}") } else { text.to_owned() }
 }
 
+fn intervals_note(view: &View<'_>) -> String {
+    let (confidence, dropped) = (view.confidence(), view.dropped_kind());
+    if !view.is_anytime() {
+        return format!("[..]: {confidence} intervals over trials: t for means, {dropped} for dropped");
+    }
+    let looked = view.options.stop.map_or(String::new(), |goal| format!("{}, ", goal.metric));
+    format!(
+        "[..]: {confidence} intervals over trials, anytime-valid: betting for {looked}accuracy and SDC-1, empirical Bernstein for \
+         other shares, {dropped} for dropped"
+    )
+}
+
+/// What a stopping rule asks for, and whether it got it.
+fn rule_notes(view: &View<'_>) -> Vec<String> {
+    let Some(rule) = view.rule_text() else { return Vec::new() };
+    let mut notes = vec![format!("stopping rule: {rule}")];
+    for point in view.points {
+        let Some(stop) = point.stop else { continue };
+        let verdict = if stop.is_met { "met" } else { "not met" };
+        let (estimate, half) = (100.0 * stop.estimate, 100.0 * stop.interval.half_width());
+        notes.push(format!(
+            "  {} {}: {verdict} after {} trials, {} = {} % ± {} %",
+            point.amount.kind(),
+            point.amount,
+            grouped(point.trials),
+            stop.metric,
+            plain(estimate),
+            plain(half)
+        ));
+    }
+    notes
+}
+
 fn notes(view: &View<'_>, left_out: &[String]) -> Vec<String> {
     let mut notes = vec![
-        format!(
-            "[..]: {} intervals over trials: t for means, Clopper-Pearson for dropped",
-            view.confidence()
-        ),
+        intervals_note(view),
         format!("dropped: share of trials that lie more than {} below golden", view.margin()),
     ];
     if view.points.iter().any(is_degenerate) {
         notes.push("*: all trials equal; an interval without width is no certainty, see dropped".into());
+    }
+    notes.extend(rule_notes(view));
+    if view.has_subsets() {
+        notes.push(
+            "trials ran on some of the images; means are over all, single trials may leave 0 to 100 %".into(),
+        );
+    }
+    if view.is_weighted() {
+        notes.push(
+            "bits that matter were drawn more often; means are weighted, over the whole fault space".into(),
+        );
     }
     if view.is_protected() {
         notes.push(

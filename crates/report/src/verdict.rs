@@ -29,6 +29,7 @@ pub(crate) fn verdict(view: &View<'_>) -> Verdict {
     if view.overview.trials == 0 {
         cautions.push("No trial is recorded yet.".into());
     }
+    cautions.extend(rule(view));
     cautions.extend(degenerate(view));
     cautions.extend(conditioned(view));
     Verdict { sentences: sentences(view), figures: figures(view), cautions }
@@ -222,6 +223,29 @@ fn partial(view: &View<'_>) -> Option<String> {
             of_planned(done, planned)
         )
     })
+}
+
+/// That a rule ended the trials, and where it is not met.
+fn rule(view: &View<'_>) -> Option<String> {
+    let wanted = view.rule_text()?;
+    let (met, open) = view.met();
+    let places = |points: &[&PointSummary]| {
+        listed(&points.iter().map(|point| place(point.amount)).collect::<Vec<_>>())
+    };
+    let ended = match (met.as_slice(), open.as_slice()) {
+        _ if view.overview.trials == 0 => String::new(),
+        (_, []) => "It is met at every point.".into(),
+        ([], _) => {
+            "It is met at no point: trials or time ended first, or the campaign is not finished.".into()
+        }
+        (_, open) => format!(
+            "It is not met at {}: trials or time ended first there, or the campaign is not finished.",
+            places(open)
+        ),
+    };
+    Some(format!(
+        "A rule that looks at the results ends the trials: {wanted}. {ended} All intervals are such that looking does no harm."
+    ))
 }
 
 fn degenerate(view: &View<'_>) -> Option<String> {

@@ -1,7 +1,8 @@
 //! The records, arranged for showing.
 
 use bitquake_record::{
-    Amount, Golden, Metric, Overview, PointSummary, ShownTrial, SummaryOptions, TrialRecord,
+    Amount, Golden, IntervalRule, Metric, Overview, PointSummary, Sampling, ShownTrial, StopGoal,
+    SummaryOptions, TrialRecord,
 };
 use bitquake_stats::{Interval, Summary};
 
@@ -24,8 +25,52 @@ impl<'a> View<'a> {
             golden: &overview.golden,
             points: &overview.points,
             options: overview.options,
-            planned: planned_trials(&overview.campaign),
+            planned: planned_trials(&overview.campaign).filter(|_| overview.options.stop.is_none()),
         }
+    }
+
+    /// Whether intervals hold at every number of trials, because a rule looked at the results.
+    pub(crate) fn is_anytime(&self) -> bool {
+        self.options.rule == IntervalRule::Anytime
+    }
+
+    /// Whether trials are drawn with unequal probabilities.
+    pub(crate) fn is_weighted(&self) -> bool {
+        self.golden.points.iter().any(|plan| plan.sampling == Sampling::Stratified)
+    }
+
+    /// Whether the trials of some points run on some of the images.
+    pub(crate) fn has_subsets(&self) -> bool {
+        self.golden.points.iter().any(|plan| plan.images.is_some())
+    }
+
+    /// What kind of intervals means have, before the word.
+    pub(crate) fn interval_kind(&self) -> &'static str {
+        if self.is_anytime() { "anytime-valid" } else { "t" }
+    }
+
+    /// The same of the share of dropped trials.
+    pub(crate) fn dropped_kind(&self) -> &'static str {
+        if self.is_anytime() { "beta-binomial mixture" } else { "Clopper-Pearson" }
+    }
+
+    /// What the stopping rule asks for: `half width of err at most 0.5 % (95 % confidence)`.
+    pub(crate) fn rule_text(&self) -> Option<String> {
+        let StopGoal { metric, rule } = self.options.stop?;
+        let absolute = rule.half_width.map(|width| format!("at most {}", fine_percent(width)));
+        let relative = rule.relative.map(|width| format!("at most {} of the estimate", fine_percent(width)));
+        let wanted: Vec<String> = [absolute, relative].into_iter().flatten().collect();
+        if wanted.is_empty() {
+            return Some("the time alone".into());
+        }
+        let confidence = fine_percent(rule.confidence);
+        Some(format!("half width of {metric} {} ({confidence} confidence)", wanted.join(" and ")))
+    }
+
+    /// Points at which the rule is met, and those at which it is not.
+    pub(crate) fn met(&self) -> (Vec<&'a PointSummary>, Vec<&'a PointSummary>) {
+        let is_met = |point: &&PointSummary| point.stop.is_some_and(|stop| stop.is_met);
+        self.points.iter().partition(is_met)
     }
 
     /// Trials of a point to draw: all, or a sample of many.
@@ -200,6 +245,11 @@ pub(crate) fn point_text(point: &PointSummary, metric: &str, decimals: usize) ->
 /// A share in percent with no more decimals than it has, at most 4.
 pub(crate) fn short_percent(share: f64) -> String {
     format!("{} %", short_number(100.0 * share))
+}
+
+/// The same with up to 8 decimals, for widths.
+fn fine_percent(share: f64) -> String {
+    format!("{} %", trimmed(&fixed(100.0 * share, 8)))
 }
 
 fn short_number(value: f64) -> String {

@@ -11,7 +11,7 @@
 //! | Count, mean, standard deviation, minimum and maximum of a list? | [`Summary`] |
 //! | In which share of trials did something happen? | [`share_estimate`], [`clopper_pearson`]; approximate: [`wilson`] |
 //! | **May I look after every trial, and stop?** A mean of values in a known range | [`MeanSequence`]; wider, but six numbers: [`BernsteinSequence`] |
-//! | A share | [`ShareSequence`] |
+//! | A share | [`ShareSequence`]; a mean in [0, 1] of which only the sum is known: [`mean_mixture`] |
 //! | A mean of values drawn with unequal probabilities | [`WeightedSequence`] |
 //! | When is it enough, and when to look? | [`StopRule`], [`look_after`] |
 //! | How many faults or trials will it take? | [`faults_needed`], [`margin_of_faults`], [`trials_needed`] |
@@ -78,7 +78,7 @@ pub use moments::Moments;
 pub use paired::{Paired, SignFlip, compare_paired, mcnemar, sign_flip_counts, sign_flip_test};
 pub use running::Running;
 pub use sample_size::{faults_needed, margin_of_faults, trials_needed};
-pub use share_sequence::ShareSequence;
+pub use share_sequence::{ShareSequence, mean_mixture};
 pub use stop::{StopRule, look_after};
 pub use stratified::{StratumMean, StratumShare, stratified_mean, stratified_share, stratified_share_mover};
 pub use student::t_interval;

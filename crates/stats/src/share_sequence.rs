@@ -1,6 +1,6 @@
 //! A share that may be looked at after every trial.
 
-use crate::error::{StatsError, check_confidence, positive};
+use crate::error::{StatsError, check, check_confidence, positive};
 use crate::incomplete_beta::first_float;
 use crate::{Interval, Method};
 use serde::{Deserialize, Serialize};
@@ -104,34 +104,66 @@ impl ShareSequence {
     ///
     /// [`StatsError::Confidence`].
     pub fn interval(&self, confidence: f64) -> Result<Option<Interval>, StatsError> {
-        check_confidence(confidence)?;
-        let Some(share) = self.share() else { return Ok(None) };
-        let threshold = -(1.0 - confidence).ln();
-        let mixture = self.log_mixture();
-        let evidence = |p: f64| mixture - self.log_likelihood(p);
-        let lo = match self.successes {
-            0 => 0.0,
-            _ => first_float(share, |p| evidence(p) < threshold).next_down(),
-        };
-        let hi = match self.trials - self.successes {
-            0 => 1.0,
-            _ => first_float(1.0, |p| p > share && evidence(p) >= threshold),
-        };
-        Ok(Some(Interval { lo, hi, confidence, method: Method::BetaBinomialMixture }))
+        let hits = self.successes as f64;
+        mixture_interval(hits, (self.trials - self.successes) as f64, (self.a, self.b), confidence)
     }
+}
 
-    /// The log-probability of these trials in this order under the mixture.
-    fn log_mixture(&self) -> f64 {
-        let (hits, misses) = (self.successes as f64, (self.trials - self.successes) as f64);
-        log_beta(self.a + hits, self.b + misses) - log_beta(self.a, self.b)
+/// The beta-binomial mixture confidence sequence for the mean of values in [0, 1], of which only the sum is known: valid at every
+/// number of values at once. `None` without values.
+///
+/// It is as wide as if every value were 0 or 1, whatever their spread; [`MeanSequence`](crate::MeanSequence) makes use of a small
+/// spread. In exchange it needs a sum and a count alone, so that parts of a sample have one each, and add up. For whole sums it is
+/// the interval of [`ShareSequence::new`].
+///
+/// Why it holds: the likelihood ratio (q/p)^x ((1-q)/(1-p))^(1-x) of two coins is convex in x, so over x in [0, 1] with mean p it
+/// averages at most what it does over x in {0, 1}, which is 1. Its product over the values is then a supermartingale, and so is its
+/// mixture over q: Ville's inequality applies as for shares. The values must be independent, or have the same mean given all that
+/// came before.
+///
+/// Source of the bound by convexity: Hoeffding, J. Am. Stat. Assoc. 58 (1963), the proof of theorem 1; the rest as for
+/// [`ShareSequence`].
+///
+/// # Errors
+///
+/// [`StatsError::Confidence`]; [`StatsError::Argument`] unless `sum` is in 0 to `n`.
+///
+/// ```
+/// let interval = bitquake_stats::mean_mixture(12.5, 1000, 0.95)?.expect("there were values");
+/// assert!(interval.contains(0.0125) && interval.hi < 0.03);
+/// # Ok::<(), bitquake_stats::StatsError>(())
+/// ```
+pub fn mean_mixture(sum: f64, n: u64, confidence: f64) -> Result<Option<Interval>, StatsError> {
+    let all = n as f64;
+    // Rounding of a sum must not matter.
+    check((0.0..=all * (1.0 + 1e-9)).contains(&sum), "the sum", sum, "in 0 to the number of values")?;
+    let sum = sum.min(all);
+    mixture_interval(sum, all - sum, (0.5, 0.5), confidence)
+}
+
+/// The interval after so many successes and failures, in all or in parts, with the mixture beta(a, b).
+fn mixture_interval(
+    hits: f64,
+    misses: f64,
+    (a, b): (f64, f64),
+    confidence: f64,
+) -> Result<Option<Interval>, StatsError> {
+    check_confidence(confidence)?;
+    if hits + misses <= 0.0 {
+        return Ok(None);
     }
-
-    /// The same if the probability is `p`, in (0, 1]; with misses and p = 1 it is minus infinity.
-    fn log_likelihood(&self, p: f64) -> f64 {
-        let (hits, misses) = (self.successes as f64, (self.trials - self.successes) as f64);
+    let share = hits / (hits + misses);
+    let threshold = -(1.0 - confidence).ln();
+    // The log-probability of these trials in this order under the mixture, and if the probability is p.
+    let mixture = log_beta(a + hits, b + misses) - log_beta(a, b);
+    let evidence = |p: f64| {
+        let hit = if hits > 0.0 { hits * p.ln() } else { 0.0 };
         let miss = if misses > 0.0 { misses * (-p).ln_1p() } else { 0.0 };
-        hits * p.ln() + miss
-    }
+        mixture - (hit + miss)
+    };
+    let lo = if hits > 0.0 { first_float(share, |p| evidence(p) < threshold).next_down() } else { 0.0 };
+    let hi = if misses > 0.0 { first_float(1.0, |p| p > share && evidence(p) >= threshold) } else { 1.0 };
+    Ok(Some(Interval { lo, hi, confidence, method: Method::BetaBinomialMixture }))
 }
 
 fn log_beta(a: f64, b: f64) -> f64 {
@@ -189,6 +221,41 @@ mod tests {
             let (one, other) = (one.interval(0.95).unwrap().unwrap(), other.interval(0.95).unwrap().unwrap());
             assert!(one.contains(k as f64 / n as f64), "{k} of {n}: {one:?}");
             assert!((one.lo - (1.0 - other.hi)).abs() < 1e-9 && (one.hi - (1.0 - other.lo)).abs() < 1e-9);
+        }
+    }
+
+    /// Values that are whole, halves and mostly nothing: as with coins for whole sums, and always around the mean.
+    #[test]
+    fn sums_of_parts() {
+        for (k, n) in [(0, 7), (3, 50), (50, 50), (12, 1_000_000)] {
+            let whole = super::mean_mixture(k as f64, n, 0.95).unwrap();
+            assert_eq!(whole, after(k, n).interval(0.95).unwrap());
+        }
+        let [few, part, more] =
+            [3.0, 3.5, 4.0].map(|sum| super::mean_mixture(sum, 50, 0.95).unwrap().unwrap());
+        assert!(few.lo < part.lo && part.lo < more.lo && few.hi < part.hi && part.hi < more.hi);
+        assert_eq!(super::mean_mixture(0.0, 0, 0.95), Ok(None));
+        assert!(super::mean_mixture(-1.0, 5, 0.95).is_err() && super::mean_mixture(5.1, 5, 0.95).is_err());
+        assert!(super::mean_mixture(f64::NAN, 5, 0.95).is_err());
+    }
+
+    /// Nominal 90 % at all of 300 looks, on values that are 0 mostly and else anything; a sequence of exactly 90 % fails with
+    /// probability 1e-6.
+    #[test]
+    fn means_of_parts_are_covered_at_every_look() {
+        let mut random = SplitMix64::new(1963);
+        for often in [0.05, 0.5, 1.0] {
+            let right = (0..400).filter(|_| {
+                let mut sum = 0.0;
+                (1..=300).fold(true, |always, n| {
+                    sum += if random.unit() < often { random.unit() } else { 0.0 };
+                    let look = n % 10 == 0;
+                    let interval = || super::mean_mixture(sum, n, 0.9).unwrap().unwrap();
+                    always && (!look || interval().contains(0.5 * often))
+                })
+            });
+            let right = right.count() as u64;
+            assert!(right >= 360 || check_binomial(right, 400, 0.9, 1e-6).is_ok(), "{often}: {right}");
         }
     }
 
