@@ -23,9 +23,9 @@ use crate::worker::Worker;
 /// How much wider an interval that may be looked at after every trial is than Student's t for values that differ: what
 /// [`MeanSequence`](bitquake_stats::MeanSequence) has from some hundred values on.
 const ANYTIME: f64 = 1.8;
-/// What values that do not differ cost such an interval: with confidence `1 - a` a half width of this times `ln(2 / a) / n` of
-/// the range.
-const RANGE: f64 = 0.62;
+/// What values that do not differ cost such an interval: with confidence `1 - a` a half width of about this times `ln(2 / a) / n` of
+/// the range. Both parts together are as the root of their squares; a test compares that with the sequence itself.
+const RANGE: f64 = 0.84;
 
 /// Evaluations of all images are timed for so many seconds at most.
 const AGAIN: f64 = 1.0;
@@ -354,15 +354,16 @@ impl Width {
     fn after(&self, trials: u64) -> Result<f64, StatsError> {
         let (root, whole) = self.parts()?;
         let n = trials as f64;
-        Ok(root / n.sqrt() + whole / n)
+        Ok((root * root / n + whole * whole / (n * n)).sqrt())
     }
 
     /// Trials after which the half width is `wanted`.
     fn trials(&self, wanted: f64) -> Result<u64, StatsError> {
         let (root, whole) = self.parts()?;
-        // One over the root of n solves `whole x² + root x = wanted`; written so that `whole` may be 0.
-        let x = 2.0 * wanted / (root + (root * root + 4.0 * whole * wanted).sqrt());
-        Ok((1.0 / (x * x)).ceil().clamp(2.0, 1e18) as u64)
+        // One over n solves `whole² y² + root² y = wanted²`; written so that `whole` may be 0.
+        let (root, wanted) = (root * root, wanted * wanted);
+        let n = (root + (root * root + 4.0 * whole * whole * wanted).sqrt()) / (2.0 * wanted);
+        Ok(n.ceil().clamp(2.0, 1e18) as u64)
     }
 }
 
