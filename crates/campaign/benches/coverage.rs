@@ -34,7 +34,8 @@ fn main() -> Outcome<()> {
 fn cover(name: &str, settings: &[&str], images: u64) -> Outcome<()> {
     let ran = run(fashion(&[&["run.trials=20000", "run.images=250"], settings].concat())?)?;
     let (records, moments) = (ran.records()?, ran.moments("err")?);
-    let population = Population { records: &records, golden: &ran.golden.metrics, metric: metric_named("err")? };
+    let population =
+        Population { records: &records, golden: &ran.golden.metrics, metric: metric_named("err")? };
     let error = (moments.variance().unwrap_or_default() / records.len() as f64).sqrt();
     let truth = population.truth();
     let start = std::time::Instant::now();

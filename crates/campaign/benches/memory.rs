@@ -24,8 +24,10 @@ fn main() -> Outcome<()> {
     let options = RunOptions { shard: Shard::default(), stop: &stop };
     let number = format!("run.trials={trials}");
     for rule in [None, Some("run.stop={ half_width = 1e-9, max_trials = 200000 }")] {
-        let settings: Vec<&str> =
-            ["fault.counts=[1]", "data.limit=1000", "run.images=1", number.as_str()].into_iter().chain(rule).collect();
+        let settings: Vec<&str> = ["fault.counts=[1]", "data.limit=1000", "run.images=1", number.as_str()]
+            .into_iter()
+            .chain(rule)
+            .collect();
         let dir = ResultDir::at(folder.path().join(if rule.is_some() { "rule" } else { "number" }));
         let (campaign, model) = Campaign::prepare(fashion(&settings)?)?;
         println!("{}\ntrials | seconds | MiB", rule.unwrap_or(number.as_str()));

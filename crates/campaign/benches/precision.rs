@@ -54,7 +54,10 @@ fn main() -> Outcome<()> {
 
 fn compare(case: &Case) -> Outcome<()> {
     let naive = naive_seconds(case)?;
-    println!("images | trials | images a trial | err | half width | before | seconds | ratio (goal {})", case.goal);
+    println!(
+        "images | trials | images a trial | err | half width | before | seconds | ratio (goal {})",
+        case.goal
+    );
     for images in case.images {
         let stop = format!("run.stop={{ half_width = {HALF_WIDTH}, max_trials = 1000000 }}");
         let images = format!("run.images={images}");

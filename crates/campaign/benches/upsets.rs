@@ -44,7 +44,9 @@ fn rate(with: impl Fn(&[&str]) -> Outcome<Ran>) -> Outcome<()> {
     let std = std_of_faults(&pairs.records()?);
     let needed = trials_needed(std, HALF_WIDTH, 0.95)?;
     let seconds = needed as f64 * naive;
-    println!("naive: standard deviation {std:.4} between faults: {needed} faults of {naive:.4} s needed: {seconds:.1} s");
+    println!(
+        "naive: standard deviation {std:.4} between faults: {needed} faults of {naive:.4} s needed: {seconds:.1} s"
+    );
     println!("images | trials | SDC rate | half width | before | seconds | ratio (goal 100)");
     let tell = |images: &str, ran: &Ran| -> Outcome<()> {
         let look = ran.look.ok_or("no look")?;
@@ -80,7 +82,12 @@ fn exact(with: impl Fn(&[&str]) -> Outcome<Ran>) -> Outcome<()> {
     let trials = format!("run.trials={SAMPLE}");
     let whole = with(&[&NAIVE[..], &[trials.as_str()]].concat())?;
     let reused = with(&[trials.as_str()])?;
-    let same = whole.records()?.iter().zip(&reused.records()?).filter(|(a, b)| a.golden_mismatch == b.golden_mismatch).count();
+    let same = whole
+        .records()?
+        .iter()
+        .zip(&reused.records()?)
+        .filter(|(a, b)| a.golden_mismatch == b.golden_mismatch)
+        .count();
     compare("all images: from the start to the end", &whole, "with reuse", &reused, "goal 2.5");
     println!("{same} of {SAMPLE} upsets with the same number of SDC");
     Ok(())

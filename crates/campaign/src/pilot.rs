@@ -120,9 +120,8 @@ impl Campaign {
         let mut large = Vec::new();
         for size in sizes {
             let images = Some(size).filter(|&size| size < all);
-            let jobs: Vec<Job> = (FIRST..FIRST + trials)
-                .map(|trial| Job { point: point.point, trial, images })
-                .collect();
+            let jobs: Vec<Job> =
+                (FIRST..FIRST + trials).map(|trial| Job { point: point.point, trial, images }).collect();
             let group = if most == u64::MAX { 1 } else { self.group(point.point, images) };
             let start = Instant::now();
             let mut records = Vec::new();

@@ -95,6 +95,7 @@ pub fn metric_named(name: &str) -> Outcome<&'static Metric> {
 
 /// Whether a name was given on the command line, or none at all.
 pub fn is_asked(name: &str) -> bool {
-    let mut names = std::env::args().skip(1).filter(|name| !name.starts_with('-') && !name.contains('=')).peekable();
+    let mut names =
+        std::env::args().skip(1).filter(|name| !name.starts_with('-') && !name.contains('=')).peekable();
     names.peek().is_none() || names.any(|asked| asked == name)
 }

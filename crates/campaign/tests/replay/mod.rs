@@ -26,7 +26,12 @@ impl Population<'_> {
     }
 
     /// A campaign with `images` a trial until `rule` is met, as `Campaign::run` looks at its trials.
-    pub fn campaign(&self, images: u64, rule: &StopRule, random: &mut SplitMix64) -> Result<Ended, StatsError> {
+    pub fn campaign(
+        &self,
+        images: u64,
+        rule: &StopRule,
+        random: &mut SplitMix64,
+    ) -> Result<Ended, StatsError> {
         // The range of a trial on some of the images: the golden value and a change.
         let clean = self.metric.of_golden(self.golden).unwrap_or_default();
         let mut sequence = MeanSequence::new(clean - 1.0, clean + 1.0, rule.confidence)?;
