@@ -128,7 +128,10 @@ fn what_is_wrong_is_told() {
     let codes = "activations={ family = 'symmetric' }";
     for (settings, want) in [
         (&[codes][..], "campaign: [activations] select is missing: faults hit no activations"),
-        (&["activations={ family = 'symmetric', select = ['nothing'] }"], "campaign: [activations] select: `nothing`"),
+        (
+            &["activations={ family = 'symmetric', select = ['nothing'] }"],
+            "campaign: [activations] select: `nothing`",
+        ),
         (
             &["activations={ family = 'affine', granularity = { channel = 3 } }", HIT],
             "campaign: [activations] granularity: value `",
@@ -230,7 +233,10 @@ fn flips_do_what_a_hand_computation_says() {
             let wanted = changes.map(|steps| f64::from(steps) * 0.02);
             let mean = (wanted[0] + wanted[1]) / 2.0;
             assert!((told.mean - mean).abs() < 1e-5, "{target} {family} {site}: {told:?}");
-            assert!((told.worst - wanted[0].max(wanted[1])).abs() < 1e-5, "{target} {family} {site}: {told:?}");
+            assert!(
+                (told.worst - wanted[0].max(wanted[1])).abs() < 1e-5,
+                "{target} {family} {site}: {told:?}"
+            );
             assert_eq!((trial.faults, trial.by_bit.len()), (2, 1));
         }
     }
@@ -306,7 +312,8 @@ fn explicit_quantization_in_the_graph_gives_the_same_golden_run() {
         let values = ["c", "c'", "r", "r'"].map(String::from).to_vec();
         let request = CutRequest { links: 1, values, ..CutRequest::default() };
         let plan = Arc::new(ChainPlan::new(&model, &data, &request).expect("cut"));
-        let mut explicit = Evaluator::chained(model, plan, &data, 256, Threads::Caller).expect("an evaluator");
+        let mut explicit =
+            Evaluator::chained(model, plan, &data, 256, Threads::Caller).expect("an evaluator");
         let outputs = explicit.golden(0).expect("a run").golden.outputs;
         let mut hash = Sha256::new();
         outputs.iter().for_each(|output| hash.update(output.to_bits().to_le_bytes()));

@@ -31,8 +31,7 @@ pub use error::RecordError;
 pub use finished::FinishedSet;
 pub use golden::{
     ActivationRecord, Counts, DistanceMeasure, DistanceRule, Engine, Golden, LARGEST_WEIGHT, Machine,
-    PointPlan, Sampling,
-    SpaceTensorRecord, StorageRecord, StratumRecord,
+    PointPlan, Sampling, SpaceTensorRecord, StorageRecord, StratumRecord,
 };
 pub use json::{JsonResults, to_json};
 pub use metric::{METRICS, Metric};
