@@ -232,9 +232,9 @@ fn flips_do_what_a_hand_computation_says() {
             let told = trial.distance.expect("a distance").max_abs;
             let wanted = changes.map(|steps| f64::from(steps) * 0.02);
             let mean = (wanted[0] + wanted[1]) / 2.0;
-            assert!((told.mean - mean).abs() < 1e-5, "{target} {family} {site}: {told:?}");
+            assert!((told.mean.expect("a mean") - mean).abs() < 1e-5, "{target} {family} {site}: {told:?}");
             assert!(
-                (told.worst - wanted[0].max(wanted[1])).abs() < 1e-5,
+                (told.worst.expect("a worst image") - wanted[0].max(wanted[1])).abs() < 1e-5,
                 "{target} {family} {site}: {told:?}"
             );
             assert_eq!((trial.faults, trial.by_bit.len()), (2, 1));
