@@ -14,6 +14,7 @@ use bitquake_record::{Counts, Golden, METRICS, Metric, PointPlan, TrialRecord};
 
 use crate::campaign::Campaign;
 use crate::error::CampaignError;
+use crate::rounds::rule_error;
 use crate::run_config::{ImagesConfig, ImagesRule, SamplingConfig};
 use crate::set_up::MOST_IMAGES;
 use crate::worker::{Job, Worker};
@@ -93,8 +94,9 @@ impl Campaign {
                 // What an earlier run settled stays: its trials must be continued alike.
                 if file.points.iter().all(|point| point.images.is_none()) && !file.images_settled {
                     let measured = self.measure_all(&mut workers[0], file, stop)?;
-                    for (point, measured) in file.points.iter_mut().zip(&measured) {
-                        point.images = measured.images(all);
+                    for (place, measured) in measured.iter().enumerate() {
+                        let best = self.best_images(file, &file.points[place], measured);
+                        file.points[place].images = best.map_err(rule_error)?;
                     }
                     file.images_settled = true;
                     return Ok(Some(measured));

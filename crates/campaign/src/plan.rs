@@ -297,6 +297,48 @@ impl Campaign {
     }
 }
 
+impl Campaign {
+    /// How many images each trial of a point should take so that the interval asked for costs least; none for all. Besides the
+    /// variances, the range of the values counts: that of a trial on a subset is twice as wide, which costs trials where
+    /// patterns differ little.
+    pub(crate) fn best_images(
+        &self,
+        golden: &Golden,
+        point: &PointPlan,
+        measured: &Measured,
+    ) -> Result<Option<u64>, StatsError> {
+        let all = self.data().len() as u64;
+        let run = &self.config().run;
+        let weight = point.weight.unwrap_or(1.0);
+        let clean = self.metric().of_golden(&golden.metrics).unwrap_or(0.0);
+        let estimate = (weight * measured.mean + (1.0 - weight) * clean).abs();
+        let asked = run.stop.as_ref().and_then(|stop| {
+            let relative = stop.relative.filter(|_| !measured.is_guess && estimate > 0.0);
+            stop.half_width.into_iter().chain(relative.map(|relative| relative * estimate)).reduce(f64::min)
+        });
+        let Some(asked) = asked else { return Ok(measured.images(all)) };
+        let price = |images: u64| {
+            let subset = Some(images).filter(|&images| images < all);
+            let (lo, hi) = bounds(self.metric(), golden, &PointPlan { images: subset, ..*point });
+            let left = 1.0 - images as f64 / all as f64;
+            let width = Width {
+                std: weight * (measured.between + left * measured.within / images as f64).sqrt(),
+                range: weight * if self.strata().is_some() { LARGEST_WEIGHT } else { 1.0 } * (hi - lo),
+                confidence: run.stop_confidence(),
+                looks: true,
+            };
+            Ok(width.trials(asked)? as f64 * (measured.trial + images as f64 * measured.image))
+        };
+        // Powers of two, so that small differences between pilots do not matter.
+        let powers = (0..63).map(|power| 1_u64 << power).take_while(|&images| images < all / 2);
+        let sizes = powers.chain([all]).filter(|&images| images as f64 <= measured.most);
+        let priced: Vec<(f64, u64)> =
+            sizes.map(|images| Ok((price(images)?, images))).collect::<Result<_, StatsError>>()?;
+        let best = priced.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, images)| images);
+        Ok(best.filter(|&images| images < all))
+    }
+}
+
 /// Seconds of an evaluation of all images. The golden run of a campaign is the first thing that the engine does, and slower than those
 /// that follow: so a short one is run again, and the fastest counts.
 fn evaluation_seconds(worker: &mut Worker<'_>, first: f64) -> Result<f64, CampaignError> {

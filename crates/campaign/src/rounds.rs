@@ -255,7 +255,7 @@ fn own_count(shard: Shard, trial: u64) -> Option<u64> {
     (trial % count == index).then_some(trial / count)
 }
 
-fn rule_error(error: StatsError) -> CampaignError {
+pub(crate) fn rule_error(error: StatsError) -> CampaignError {
     CampaignError::config("campaign", format!("[run] stop: {error}"))
 }
 

@@ -212,7 +212,8 @@ impl<'c> Worker<'c> {
                 loss: clean.loss(),
             }),
             distance: (!is_classifier).then(|| distance(outcome)),
-            site: stored.as_ref().and_then(site),
+            // Faults in values do harm too, which must not be put down to the bit.
+            site: stored.as_ref().filter(|_| self.campaign.values().is_none()).and_then(site),
             stratum: job.stratum.map(|(stratum, _)| stratum),
             weight: job.stratum.map(|(_, weight)| weight),
             ..TrialRecord::default()

@@ -110,7 +110,7 @@ fn every_fault_model_hits_codes() {
     for model in [
         &["fault.model=set-value", "fault.value=saturate"][..],
         &["fault.model=random-value"],
-        &["fault.model=stuck-at-1", "fault.bits=7"],
+        &["fault.model=stuck-at-1", "fault.bits='7'"],
         &["fault.model=shape", "fault.shape=channel", "fault.effect=random-value"],
     ] {
         let (_, trials) = run(shipped(&[&[INT8, HIT, "fault.counts=[2]"], model].concat()));
@@ -224,7 +224,7 @@ fn flips_do_what_a_hand_computation_says() {
         ] {
             let rest = format!(
                 "activations = {{ {}, range = {{ fixed = 1.27 }} }}\noutcome = {{ distance = 'max_abs', threshold = 0.5 \
-                 }}\nrun = {{ trials = 1 }}\nfault = {{ target = '{target}', sites = ['{value}:{site}'] }}",
+                 }}\nrun = {{ trials = 1 }}\nfault = {{ target = '{target}', select = ['{value}'], sites = ['{value}:{site}'] }}",
                 family.replace('\n', ", ")
             );
             let (_, trials) = run(built.config(&rest));
