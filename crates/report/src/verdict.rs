@@ -72,8 +72,9 @@ fn sentences(view: &View<'_>) -> Vec<String> {
     sentences.extend(if view.is_conditioned() { overall_sentence(view) } else { reach_sentence(view) });
     if let Some((point, trial)) = view.worst_of_all() {
         sentences.push(format!(
-            "The worst single trial left {} % (trial {} at {}).",
-            percent(view.score(trial), 2),
+            "The worst single trial left {} %{} (trial {} at {}).",
+            percent(view.told_score(trial), 2),
+            trial.clean.map_or(String::new(), |_| format!(" of its {} images", grouped(trial.images))),
             grouped(trial.trial),
             place(point.amount)
         ));
@@ -202,7 +203,7 @@ fn figures(view: &View<'_>) -> Vec<KeyFigure> {
         },
         KeyFigure {
             name: "worst trial",
-            value: worst.map_or(NONE.into(), |(_, trial)| format!("{} %", percent(view.score(trial), 2))),
+            value: worst.map_or(NONE.into(), |(_, trial)| format!("{} %", percent(view.told_score(trial), 2))),
             about: worst.map_or(String::new(), |(point, trial)| {
                 format!("trial {} at {}", grouped(trial.trial), place(point.amount))
             }),
@@ -253,9 +254,10 @@ fn degenerate(view: &View<'_>) -> Option<String> {
         view.points.iter().filter(|point| is_degenerate(point)).map(|point| place(point.amount)).collect();
     (!points.is_empty()).then(|| {
         format!(
-            "At {} all trials have the same accuracy, so the t interval has no width. That is no certainty: see the interval \
+            "At {} all trials have the same {}, so the t interval has no width. That is no certainty: see the interval \
              of the share of dropped trials there.",
-            listed(&points)
+            listed(&points),
+            view.headline_name()
         )
     })
 }

@@ -31,7 +31,7 @@ pub(crate) fn worst_rows(view: &View<'_>, dir: &Path) -> Vec<WorstRow> {
         .map(|(point, trial)| WorstRow {
             amount: amount(point.amount),
             trial: grouped(trial.trial),
-            accuracy: format!("{} %", percent(view.score(trial), 2)),
+            accuracy: format!("{} %", percent(view.told_score(trial), 2)),
             faults: grouped(trial.faults),
             became_nan: grouped(trial.became_nan),
             became_inf: grouped(trial.became_inf),
