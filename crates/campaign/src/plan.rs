@@ -405,7 +405,6 @@ mod tests {
             let width = Width { std, range, confidence: 0.95, looks: true };
             let planned = width.trials(wanted).unwrap() as f64;
             let ratio = planned / taken[1] as f64;
-            println!("std {std} range {range} width {wanted}: planned {planned}, taken {taken:?}");
             assert!((0.67..1.5).contains(&ratio), "std {std}, range {range}: {planned} for {taken:?}");
         }
     }

@@ -60,7 +60,7 @@ fn row(point: &PlannedPoint) -> Vec<String> {
     let gain = point.naive_seconds.zip(point.seconds).map(|(naive, own)| naive / own.max(1e-9));
     vec![
         label(point),
-        point.expected_faults.map_or_else(unknown, |faults| three_digits(faults)),
+        point.expected_faults.map_or_else(unknown, three_digits),
         grouped(point.images),
         trials,
         point.half_width.map_or_else(unknown, percent),
@@ -143,7 +143,7 @@ fn grouped(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
