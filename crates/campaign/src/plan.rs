@@ -27,8 +27,9 @@ const ANYTIME: f64 = 1.8;
 /// the range. Both parts together are as the root of their squares; a test compares that with the sequence itself.
 const RANGE: f64 = 0.84;
 
-/// Evaluations of all images are timed for so many seconds at most.
+/// Evaluations of all images are timed again for so many seconds, or once, unless the first took long.
 const AGAIN: f64 = 1.0;
+const LONG: f64 = 10.0;
 
 /// What a run will take. Widths and shares are fractions, times are wall seconds with the threads at hand.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -302,7 +303,9 @@ impl Campaign {
 fn evaluation_seconds(worker: &mut Worker<'_>, first: f64) -> Result<f64, CampaignError> {
     let start = Instant::now();
     let mut fastest = first;
-    while start.elapsed().as_secs_f64() + fastest < AGAIN {
+    let mut least = usize::from(first < LONG);
+    while least > 0 || start.elapsed().as_secs_f64() + fastest < AGAIN {
+        least = 0;
         let begin = Instant::now();
         worker.evaluator.golden(0)?;
         fastest = fastest.min(begin.elapsed().as_secs_f64());

@@ -61,7 +61,7 @@ impl Asked {
         let ratio = look.half_width / self.width(look.estimate);
         let needed = (look.trials as f64 * ratio * ratio).max(look.trials as f64 + 1.0);
         // A ratio of no estimate is infinite, and so is one over zero.
-        if needed.is_finite() { (needed as u64).min(self.max_trials) } else { self.max_trials }
+        if needed.is_finite() { (needed.round() as u64).min(self.max_trials) } else { self.max_trials }
     }
 }
 
