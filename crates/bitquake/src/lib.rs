@@ -13,7 +13,7 @@
 //! let dir = ResultDir::at("results");
 //! let stop = AtomicBool::new(false);
 //! campaign.run(model, &dir, RunOptions { shard: Shard::default(), stop: &stop }, |_| ())?;
-//! for point in bitquake::results::rebuild(&dir)?.points {
+//! for point in bitquake::results::rebuild(&dir)?.overview.points {
 //!     println!("{}: {:?}", point.amount, point.metric("accuracy"));
 //! }
 //! # Ok::<(), bitquake::Error>(())
