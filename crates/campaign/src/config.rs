@@ -59,7 +59,6 @@ pub struct ReportConfig {
 }
 
 impl ReportConfig {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }

@@ -203,7 +203,8 @@ fn figures(view: &View<'_>) -> Vec<KeyFigure> {
         },
         KeyFigure {
             name: "worst trial",
-            value: worst.map_or(NONE.into(), |(_, trial)| format!("{} %", percent(view.told_score(trial), 2))),
+            value: worst
+                .map_or(NONE.into(), |(_, trial)| format!("{} %", percent(view.told_score(trial), 2))),
             about: worst.map_or(String::new(), |(point, trial)| {
                 format!("trial {} at {}", grouped(trial.trial), place(point.amount))
             }),

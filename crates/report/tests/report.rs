@@ -106,7 +106,7 @@ fn failures_in_time_are_told_when_the_raw_rate_is_known() {
     let overview = Overview::of(results.golden, results.campaign, results.trials, options).unwrap();
     let page = html(&ReportInput { overview: &overview, dir: Path::new("x") }).unwrap();
     assert!(page.contains("FIT (failures in 10<sup>9</sup> hours)") && page.contains("MTBF [h]"));
-    let text = bitquake_report::vulnerability_table(&overview).unwrap();
+    let text = vulnerability_table(&overview).unwrap();
     assert!(
         text.contains("at 1,000 FIT per Mbit (10^6 bits)") && text.contains("mean time between failures: "),
         "{text}"
