@@ -691,7 +691,7 @@ pub(crate) mod tests {
         golden.strata = vec![StratumRecord { sites: 10, ..StratumRecord::default() }; 2];
         let trial = |n: u64| {
             let (stratum, weight, correct) =
-                if n % 10 == 0 { (0, 5.0, 90) } else { (1, 0.5 / 0.9, 60 + n % 20) };
+                if n.is_multiple_of(10) { (0, 5.0, 90) } else { (1, 0.5 / 0.9, 60 + n % 20) };
             TrialRecord { stratum: Some(stratum), weight: Some(weight), ..record(0, n, correct) }
         };
         let trials: Vec<TrialRecord> = (0..2000).map(trial).collect();
