@@ -1,8 +1,9 @@
 //! Intervals that hold when a rule looked at the results and decided when to stop.
 //!
-//! Betting is narrow and costs 20 to 100 µs a value; empirical Bernstein is wider and costs some 20 ns. So the metric that the
-//! rule looks at, the failures and the errors (from which the accuracy follows) have the first, all other shares the second.
-//! Metrics without bounds have none.
+//! Betting is narrow and costs some 15 µs a value; empirical Bernstein is wider and costs nanoseconds. So the metric that the rule
+//! looks at, the failures and the errors (from which the accuracy follows) have the first, all other shares the second. Together
+//! that was measured as 32 µs a trial with two betting sequences (`trials_a_second`, unoptimised): ten million trials take some five
+//! minutes, where all fourteen shares would take over half an hour. Metrics without bounds have none.
 
 use bitquake_stats::{BernsteinSequence, Interval, MeanSequence, StatsError, StopRule};
 use serde::Serialize;
