@@ -1,0 +1,1 @@
+//! A loaded graph, differentiable: gradients of weights and values, Hessian products.

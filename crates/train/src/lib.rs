@@ -1,0 +1,1 @@
+//! Trains networks that stand bit errors.
