@@ -24,8 +24,8 @@ pub enum RecordError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Line of a trial file that is not a trial, and not the last one.
-    #[error("{}, line {line}: not a trial record: {reason}", path.display())]
+    /// A line of a file of records that is none, and not the last one.
+    #[error("{}, line {line}: not a record: {reason}", path.display())]
     Line {
         /// The file.
         path: PathBuf,

@@ -1,4 +1,4 @@
-//! The lines of a file of trials, one at a time.
+//! The lines of a file of records, one at a time.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -16,7 +16,7 @@ const BLOCK: u64 = 1 << 16;
 ///
 /// # Errors
 /// [`RecordError::Line`] for any other line that cannot be read; what `each` returns.
-pub(crate) fn for_each_line<T: DeserializeOwned>(
+pub fn for_each_line<T: DeserializeOwned>(
     path: &Path,
     mut each: impl FnMut(T) -> Result<(), RecordError>,
 ) -> Result<(), RecordError> {
