@@ -30,7 +30,7 @@ mod tests {
     fn directories_are_quoted_when_they_must_be() {
         let cases = [
             ("results/fashion-cnn", "results/fashion-cnn"),
-            ("/tmp/my results", "'/tmp/my results'"),
+            ("/data/my results", "'/data/my results'"),
             ("it's", r"'it'\''s'"),
             ("a;rm -rf $HOME", "'a;rm -rf $HOME'"),
             ("~x", "'~x'"),

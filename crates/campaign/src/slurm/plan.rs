@@ -63,10 +63,10 @@ pub struct Job {
 /// use std::path::Path;
 /// use bitquake_campaign::slurm::{Plan, Resources};
 ///
-/// let (program, dir) = (Path::new("/opt/bitquake"), Path::new("/home/me/it's here"));
+/// let (program, dir) = (Path::new("/opt/bitquake"), Path::new("/data/it's here"));
 /// let plan = Plan::new("upsets", program, dir, 8, &[0, 1, 2, 5], &Resources::default())?;
 /// assert!(plan.array.arguments.contains(&"--array=0-2,5".to_owned()));
-/// assert!(plan.array.script.contains(r"dir='/home/me/it'\''s here'"));
+/// assert!(plan.array.script.contains(r"dir='/data/it'\''s here'"));
 /// # Ok::<(), bitquake_campaign::slurm::SlurmError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
