@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bitquake_campaign::identity_difference;
+use bitquake_config::identity_difference;
 use bitquake_record::{
     Amount, Golden, IntervalRule, METRICS, Metric, RecordError, ResultDir, Sampling, SummaryOptions,
     TrialRecord,

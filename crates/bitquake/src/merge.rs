@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use bitquake_campaign::{RunNote, identity_difference};
+use bitquake_campaign::RunNote;
+use bitquake_config::identity_difference;
 use bitquake_record::{CAMPAIGN_FILE, Golden, RecordError, ResultDir, TrialRecord, lock_shard, shard_file};
 use serde::Serialize;
 

@@ -1,8 +1,7 @@
 //! A campaign, read and checked, before anything runs.
 
 use bitquake_bits::WordStore;
-use bitquake_config::Target;
-use bitquake_config::hex;
+use bitquake_config::{Identity, Target, hex};
 use bitquake_data::{Dataset, load, load_images};
 use bitquake_engine::{EngineError, Model};
 use bitquake_fault::{Candidate, Elements, FaultModel, FaultPattern, FaultSpace, Faults, Hits, TensorFlips};
@@ -18,7 +17,7 @@ use crate::activation_codes::{ActivationCodes, CodeChoice};
 use crate::config::Config;
 use crate::error::CampaignError;
 use crate::exposure::Exposure;
-use crate::identity::Identity;
+use crate::identity::identity;
 use crate::run_config::SamplingConfig;
 use crate::strata::Strata;
 
@@ -57,7 +56,7 @@ impl Campaign {
     /// [`CampaignError`] for a file that is bad or missing, or a selection that matches nothing.
     pub fn prepare(config: Config) -> Result<(Self, Model), CampaignError> {
         let file = TensorFile::open(&config.model.path)?;
-        let identity = Identity::new(&config, file.content_hash_parts())?;
+        let identity = identity(&config, file.content_hash_parts())?;
         let mut model = Model::new(file)?;
         let key = StreamKey { seed: config.seed, point: 0, trial: 0 };
         let memory = Memory::new(&config.storage, model.tensors(), model.image(), key)?;

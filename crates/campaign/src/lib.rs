@@ -38,7 +38,6 @@ pub use config::{
     Compat, Config, ModelConfig, OutcomeConfig, OutputConfig, ReportConfig, read_config, resolved_toml,
 };
 pub use error::CampaignError;
-pub use identity::{Identity, identity_difference};
 pub use plan::{Asked, Plan, PlannedPoint};
 pub use run::{End, Event, Look, RunOptions};
 pub use run_config::{ImagesConfig, ImagesRule, ReuseConfig, RunConfig, SamplingConfig, StopConfig};

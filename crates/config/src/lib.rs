@@ -8,15 +8,17 @@ mod chip;
 mod digest;
 mod error;
 mod fault;
+mod identity;
 mod layers;
 mod shape;
 mod storage;
 mod target;
 
 pub use chip::{ChipConfig, OffsetConfig, RandomOffset, SyntheticConfig};
-pub use digest::hex;
+pub use digest::{hash_file, hex};
 pub use error::ConfigError;
 pub use fault::{FaultConfig, LengthConfig, ProtectConfig, RegionConfig, ValueConfig};
+pub use identity::{Identity, identity_difference};
 pub use layers::{Layout, absolute_path, explain, read_layers};
 pub use shape::{EffectConfig, PatternFile, ShapeConfig, SizeConfig, ValueEffect};
 pub use storage::{check_storage, fill_storage};

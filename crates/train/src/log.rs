@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::TrainError;
 use crate::events::EventWriter;
 use crate::score::Score;
+use crate::snapshot::Progress;
 
 /// The file of lines.
 pub const LOG_FILE: &str = "training.jsonl";
@@ -59,8 +60,8 @@ pub struct EpochRecord {
     pub clean: Option<Losses>,
     /// The passes of training with faults, if there were any.
     pub perturbed: Option<Losses>,
-    /// The validation images, without faults.
-    pub validation: Losses,
+    /// The validation images, without faults; if there are any.
+    pub validation: Option<Losses>,
     /// The validation images, with faults as in training; if the method has any.
     pub validation_perturbed: Option<Losses>,
     /// The validation images, without faults, by the averaged weights; if the method averages.
@@ -103,6 +104,14 @@ impl LogLine {
         }
     }
 
+    /// Whether this is of what is done at `progress`.
+    fn is_before(&self, progress: &Progress) -> bool {
+        match self {
+            Self::Steps(record) => record.step <= progress.step,
+            Self::Epoch(record) => record.epoch < progress.epoch,
+        }
+    }
+
     fn time(&self) -> f64 {
         match self {
             Self::Steps(record) => record.time,
@@ -125,7 +134,7 @@ impl LogLine {
                 all.extend([("train/rate", record.rate), ("train/population", record.population.into())]);
             }
             Self::Epoch(record) => {
-                put("validation/loss", "validation/error", Some(&record.validation));
+                put("validation/loss", "validation/error", record.validation.as_ref());
                 let perturbed = record.validation_perturbed.as_ref();
                 put("validation/perturbed_loss", "validation/perturbed_error", perturbed);
                 let averaged = record.validation_averaged.as_ref();
@@ -151,14 +160,15 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Opens the log of a training that has finished `step` steps: lines of later ones, which will be done again, are dropped, and
+    /// Opens the log of a training that stands at `progress`: lines of what comes later, which will be done again, are dropped, and
     /// so is a torn last line. The event file is made anew from what stays.
     ///
     /// # Errors
     /// [`TrainError::Record`] and [`TrainError::Write`].
-    pub(crate) fn open(dir: &Path, step: u64) -> Result<Self, TrainError> {
+    pub(crate) fn open(dir: &Path, progress: &Progress) -> Result<Self, TrainError> {
         let path = dir.join(LOG_FILE);
-        let kept: Vec<LogLine> = read_log(dir)?.into_iter().filter(|line| line.step() <= step).collect();
+        let mut kept = read_log(dir)?;
+        kept.retain(|line| line.is_before(progress));
         let mut text = String::new();
         for line in &kept {
             text += &line_text(line)?;
@@ -229,6 +239,10 @@ mod tests {
         LogLine::Steps(StepsRecord { epoch: 0, step, rate: 0.05, clean, perturbed, population: 1, time: 1e9 })
     }
 
+    fn at(epoch: u64, step: u64) -> Progress {
+        Progress { epoch, step, ..Progress::default() }
+    }
+
     fn epoch(step: u64) -> LogLine {
         let validation = Losses { images: 100, loss: Some(1.5), error: 0.5 };
         LogLine::Epoch(EpochRecord {
@@ -237,7 +251,7 @@ mod tests {
             rate: 0.05,
             clean: None,
             perturbed: None,
-            validation,
+            validation: Some(validation),
             validation_perturbed: Some(validation),
             validation_averaged: None,
             is_best: true,
@@ -249,7 +263,7 @@ mod tests {
     #[test]
     fn lines_after_the_snapshot_are_dropped_and_torn_ones_too() {
         let dir = bitquake_testing::temp_dir();
-        let mut log = Log::open(dir.path(), 0).unwrap();
+        let mut log = Log::open(dir.path(), &at(0, 0)).unwrap();
         let all = [line(1), line(2), epoch(2), line(3)];
         all.iter().for_each(|line| log.append(line).unwrap());
         assert_eq!(read_log(dir.path()).unwrap(), all);
@@ -257,7 +271,7 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for cut in [whole.len(), whole.len() - 1, whole.len() - 20] {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            let mut log = Log::open(dir.path(), 2).unwrap();
+            let mut log = Log::open(dir.path(), &at(1, 2)).unwrap();
             log.append(&line(9)).unwrap();
             assert_eq!(read_log(dir.path()).unwrap(), [line(1), line(2), epoch(2), line(9)], "cut at {cut}");
         }
@@ -268,7 +282,7 @@ mod tests {
         let (straight, resumed) = (bitquake_testing::temp_dir(), bitquake_testing::temp_dir());
         let events = |dir: &Path| std::fs::read(dir.join("tensorboard/events.out.tfevents.0.bitquake")).unwrap();
         let append = |dir: &Path, step, lines: &[LogLine]| {
-            let mut log = Log::open(dir, step).unwrap();
+            let mut log = Log::open(dir, &at(0, step)).unwrap();
             lines.iter().for_each(|line| log.append(line).unwrap());
         };
         append(straight.path(), 0, &[line(1)]);

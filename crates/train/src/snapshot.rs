@@ -56,6 +56,10 @@ pub struct Progress {
     pub clean: Score,
     /// Passes with faults of this epoch so far.
     pub perturbed: Score,
+    /// Clean passes since the last line of the log, in this epoch.
+    pub clean_line: Score,
+    /// Passes with faults since the last line of the log, in this epoch.
+    pub perturbed_line: Score,
 }
 
 /// The epoch with the lowest error on the validation images; of those, the one with the lowest loss.
@@ -231,7 +235,7 @@ mod tests {
                 batch: 1,
                 step: 13,
                 clean: Score { images: 7, wrong: 1, loss_sum: 0.1 + 0.2 },
-                perturbed: Score::default(),
+                ..Progress::default()
             },
             optimiser_steps: 13,
             best: Some(Best { epoch: 1, score: Score { images: 5, wrong: 0, loss_sum: 1e-300 } }),
