@@ -1,1 +1,36 @@
 //! A loaded graph, differentiable: gradients of weights and values, Hessian products.
+//!
+//! [`Network`] interprets the project's ONNX graph node by node on [burn](https://burn.dev) backends: the CPU, and GPUs with the
+//! features `cuda` and `wgpu`. Burn stays inside: callers speak slices and names.
+//!
+//! - `plan` makes a graph ready: names resolved, order checked, stored tensors read.
+//! - `interpreter` runs it, generic over the backend; a backend that records ([`burn_autodiff::Autodiff`]) gives gradients, one
+//!   that records on another that records gives Hessian products.
+//! - `operators` is the table of what nodes may do ([`operators()`]).
+//! - `seam` is what a backend brings beside burn's own operations: where faster convolutions come in.
+//!
+//! NaN and infinities go through operators as IEEE 754, PyTorch and ONNX Runtime have it.
+
+mod axes;
+mod call;
+mod device;
+mod error;
+mod float;
+mod interpreter;
+mod ints;
+mod loss;
+mod network;
+mod operators;
+mod parameter;
+mod pass;
+mod plan;
+mod runner;
+mod seam;
+mod stored;
+
+pub use device::{Device, DeviceParseError};
+pub use error::GradError;
+pub use network::Network;
+pub use operators::operators;
+pub use parameter::{Parameter, ParameterRole};
+pub use pass::{BatchStatistics, Gradients, HessianMethod, HessianProduct, Mode, Objective, Pass, ValueInfo};

@@ -97,6 +97,15 @@ impl TensorFile {
         kind.map_or(open_onnx::open as fn(_, _) -> _, |(_, open)| *open)(path, bytes)
     }
 
+    /// An ONNX model that is in memory and in no file.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) of an ONNX file that is named `model.onnx` in a folder `(in memory)`, so that external data, which
+    /// bytes cannot hold, are not found.
+    pub fn from_onnx_bytes(bytes: Vec<u8>) -> Result<TensorFile, TensorsError> {
+        open_onnx::open(Path::new("(in memory)/model.onnx"), FileBytes::from(bytes))
+    }
+
     /// A file whose tensors lie in `parts`, in file order.
     pub(crate) fn assemble(
         path: &Path,

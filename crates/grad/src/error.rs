@@ -1,0 +1,129 @@
+//! What can go wrong with a differentiable network.
+
+use bitquake_graph::GraphError;
+use bitquake_tensors::TensorsError;
+
+use crate::Device;
+
+/// Why a network could not be built, run or differentiated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GradError {
+    /// The bytes are no ONNX model.
+    #[error(transparent)]
+    File(#[from] TensorsError),
+    /// The file has no graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The graph has not exactly one input to give images to, of a supported type and a known rank.
+    #[error(
+        "{problem}; networks with one f32 input of at least 2 dimensions, the first of them the batch, are supported"
+    )]
+    Input {
+        /// What is wrong.
+        problem: String,
+    },
+    /// The graph has no output.
+    #[error("the graph has no output")]
+    NoOutput,
+    /// A node's operator cannot be differentiated.
+    #[error("node `{node}`: operator {operator} is not supported; supported are {supported}")]
+    UnsupportedOperator {
+        /// The node.
+        node: String,
+        /// Its operator, with the domain if that is not the standard one.
+        operator: String,
+        /// All supported operators.
+        supported: String,
+    },
+    /// A stored tensor has elements of another type.
+    #[error(
+        "tensor `{tensor}` holds {dtype}; supported are f32, and integers of 8 to 64 bits and bool where they set something"
+    )]
+    UnsupportedDtype {
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        dtype: String,
+    },
+    /// A node uses a value that nothing before it computes.
+    #[error(
+        "node `{node}` uses value `{value}`, which no input, stored tensor or earlier node gives (a cycle, or a missing node)"
+    )]
+    MissingValue {
+        /// The node, or `graph output`.
+        node: String,
+        /// The value.
+        value: String,
+    },
+    /// Two nodes, inputs or stored tensors give the same value.
+    #[error("value `{value}` is given twice, the second time by node `{node}`")]
+    TwiceDefined {
+        /// The second node.
+        node: String,
+        /// The value.
+        value: String,
+    },
+    /// A node cannot be computed: an attribute, a shape or an input is wrong.
+    #[error("node `{node}` ({operator}): {problem}")]
+    Node {
+        /// The node.
+        node: String,
+        /// Its operator.
+        operator: String,
+        /// What is wrong, with the values.
+        problem: String,
+    },
+    /// The images do not fit.
+    #[error("{problem}")]
+    Images {
+        /// What is wrong, with the numbers.
+        problem: String,
+    },
+    /// The objective does not fit the first output.
+    #[error("{problem}")]
+    Objective {
+        /// What is wrong, with the numbers.
+        problem: String,
+    },
+    /// There is no parameter of this index.
+    #[error("parameter {index} is wanted; there are {count}")]
+    NoParameter {
+        /// The index.
+        index: usize,
+        /// How many parameters there are.
+        count: usize,
+    },
+    /// A parameter has another number of elements.
+    #[error("parameter `{parameter}` has {expected} elements, {found} are given")]
+    ParameterLength {
+        /// The parameter.
+        parameter: String,
+        /// Its elements.
+        expected: usize,
+        /// The elements given.
+        found: usize,
+    },
+    /// There is no float value of this name.
+    #[error("no node computes a float value `{value}`")]
+    NoValue {
+        /// The name.
+        value: String,
+    },
+    /// The device is not there.
+    #[error("device {device}: {problem}")]
+    Device {
+        /// The device.
+        device: Device,
+        /// Why, and what to do.
+        problem: String,
+    },
+    /// The backend gave up where every check had passed.
+    #[error("the backend failed{}: {message}", .node.as_ref().map(|node| format!(" at node `{node}`")).unwrap_or_default())]
+    Backend {
+        /// The node that ran, if one did.
+        node: Option<String>,
+        /// The backend's message.
+        message: String,
+    },
+}

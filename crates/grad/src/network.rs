@@ -1,0 +1,292 @@
+//! The public face: a graph on a device.
+
+use bitquake_tensors::TensorFile;
+
+use crate::interpreter::guarded;
+use crate::pass::{Gradients, HessianProduct, Mode, Pass, ValueInfo};
+use crate::plan::Plan;
+use crate::runner::{Engine, Images, Runner};
+use crate::{Device, GradError, Parameter};
+
+/// An ONNX graph with its parameters on a device, differentiable.
+///
+/// The graph is interpreted as the file has it: nothing is fused or folded. On the CPU equal calls give equal bits, on any
+/// number of threads.
+///
+/// ```
+/// use bitquake_grad::{Device, Mode, Network, Objective, Pass};
+/// use bitquake_graph::build::{BuildDim, ElemType, ModelBuilder, TensorSpec};
+///
+/// // y = x w, with x = (1, 2) and w = (0.5, -1)
+/// let mut model = ModelBuilder::new("linear");
+/// model.graph().input("x", ElemType::F32, &[BuildDim::Named("batch"), BuildDim::Fixed(2)]);
+/// model.graph().initializer(TensorSpec::f32("w", &[2, 1], &[0.5, -1.0]));
+/// model.graph().node("MatMul", &["x", "w"], &["y"], &[]);
+/// model.graph().output("y", ElemType::F32, &[BuildDim::Named("batch"), BuildDim::Fixed(1)]);
+///
+/// let network = Network::from_onnx(&model.finish(), Device::Cpu)?;
+/// assert_eq!(network.parameters()[0].name, "w");
+/// assert_eq!(network.forward(&[1.0, 2.0], 1, Mode::Evaluate)?, [-1.5]);
+///
+/// let pass = Pass {
+///     images: &[1.0, 2.0],
+///     batch: 1,
+///     objective: Objective::Cotangent(&[1.0]),
+///     mode: Mode::Evaluate,
+///     parameters: &[0],
+///     values: &["x"],
+/// };
+/// let gradients = network.gradients(&pass)?;
+/// assert_eq!(gradients.parameters, [[1.0, 2.0]]);
+/// assert_eq!(gradients.values, [[0.5, -1.0]]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Network {
+    plan: Plan,
+    /// Host copies of the parameters.
+    values: Vec<Vec<f32>>,
+    engine: Box<dyn Engine>,
+    device: Device,
+}
+
+impl Network {
+    /// A network from the bytes of an ONNX file.
+    ///
+    /// # Errors
+    /// As [`from_file`](Self::from_file), and if the bytes are no ONNX model.
+    pub fn from_onnx(bytes: &[u8], device: Device) -> Result<Network, GradError> {
+        Network::from_file(&TensorFile::from_onnx_bytes(bytes.to_vec())?, device)
+    }
+
+    /// A network from an opened ONNX file, with external data.
+    ///
+    /// # Errors
+    /// [`GradError`] if the file is no ONNX model, has not one f32 input or has no output; if a node's operator is not one of
+    /// [`operators`](crate::operators()), or nodes are in a wrong order; if a stored tensor that is used has another type; if
+    /// the device is not there.
+    pub fn from_file(file: &TensorFile, device: Device) -> Result<Network, GradError> {
+        let (plan, values) = Plan::new(file)?;
+        let engine = guarded(|| engine(&plan, &values, device))?;
+        Ok(Network { plan, values, engine, device })
+    }
+
+    /// Where the network is computed.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// The float initializers and the float values of `Constant` nodes that the graph uses, in file order.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.plan.parameters
+    }
+
+    /// The current values of a parameter, row-major.
+    ///
+    /// # Panics
+    /// If `index` is not below the number of [`parameters`](Self::parameters).
+    pub fn parameter(&self, index: usize) -> &[f32] {
+        &self.values[index]
+    }
+
+    /// Gives a parameter other values.
+    ///
+    /// # Errors
+    /// [`GradError::NoParameter`], [`GradError::ParameterLength`].
+    pub fn set_parameter(&mut self, index: usize, values: &[f32]) -> Result<(), GradError> {
+        self.check_parameter(index)?;
+        let parameter = &self.plan.parameters[index];
+        let (expected, found) = (parameter.elements(), values.len());
+        if found != expected {
+            return Err(GradError::ParameterLength { parameter: parameter.name.clone(), expected, found });
+        }
+        self.values[index].copy_from_slice(values);
+        self.engine.set(index, values, &parameter.shape);
+        Ok(())
+    }
+
+    /// The sizes of the input, the batch first; `None` where the file leaves them open, as it does for the batch.
+    pub fn input_shape(&self) -> &[Option<usize>] {
+        &self.plan.dims
+    }
+
+    /// The values that nodes compute, in the order of the nodes.
+    pub fn values(&self) -> Vec<ValueInfo> {
+        let of_step = |step: &crate::plan::Step| {
+            let op_type = step.op_type.clone();
+            let outputs: Vec<usize> = step.outputs.iter().flatten().copied().collect();
+            outputs.into_iter().map(move |value| (value, op_type.clone()))
+        };
+        let values = self.plan.steps.iter().flat_map(of_step);
+        values.map(|(value, op_type)| ValueInfo { name: self.plan.names[value].clone(), op_type }).collect()
+    }
+
+    /// The first output for `batch` images, row-major.
+    ///
+    /// # Errors
+    /// [`GradError::Images`] if the images do not fit, [`GradError::Node`] if a node cannot be computed for them,
+    /// [`GradError::Backend`] if the device fails.
+    pub fn forward(&self, images: &[f32], batch: usize, mode: Mode) -> Result<Vec<f32>, GradError> {
+        let images = self.images(images, batch)?;
+        guarded(|| self.engine.forward(&self.plan, &images, mode))
+    }
+
+    /// A forward and a backward pass.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); [`GradError::Objective`] if labels, targets or cotangents do not fit the output;
+    /// [`GradError::NoParameter`], [`GradError::NoValue`].
+    pub fn gradients(&self, pass: &Pass<'_>) -> Result<Gradients, GradError> {
+        let images = self.images(pass.images, pass.batch)?;
+        self.check_pass(pass)?;
+        guarded(|| self.engine.gradients(&self.plan, &images, pass))
+    }
+
+    /// The product of the Hessian of the objective, with respect to the parameters of the pass taken together, with a direction.
+    /// `direction` has one list for each parameter of the pass, as long as the parameter; the values of the pass are passed over.
+    ///
+    /// # Errors
+    /// As [`gradients`](Self::gradients); [`GradError::ParameterLength`] if a direction has another length.
+    pub fn hessian_product(
+        &self,
+        pass: &Pass<'_>,
+        direction: &[Vec<f32>],
+    ) -> Result<HessianProduct, GradError> {
+        let images = self.images(pass.images, pass.batch)?;
+        self.check_pass(pass)?;
+        self.check_direction(pass, direction)?;
+        let pass = Pass { values: &[], ..*pass };
+        guarded(|| self.engine.hessian_product(&self.plan, &images, &pass, direction))
+    }
+
+    /// The first value that is NaN or infinite somewhere, in the order of the graph: the input, then outputs of nodes; `None` if
+    /// there is none.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn first_nonfinite(
+        &self,
+        images: &[f32],
+        batch: usize,
+        mode: Mode,
+    ) -> Result<Option<String>, GradError> {
+        let images = self.images(images, batch)?;
+        let found = guarded(|| self.engine.first_nonfinite(&self.plan, &images, mode))?;
+        Ok(found.map(|value| self.plan.names[value].clone()))
+    }
+
+    /// Images with their shape, if they fit the input.
+    fn images<'a>(&self, values: &'a [f32], batch: usize) -> Result<Images<'a>, GradError> {
+        let wrong = |problem: String| Err(GradError::Images { problem });
+        let dims = &self.plan.dims;
+        if let Some(fixed) = dims[0].filter(|&fixed| fixed != batch) {
+            return wrong(format!("the graph takes batches of {fixed} images alone, not of {batch}"));
+        }
+        let Some(sizes) = dims[1..].iter().copied().collect::<Option<Vec<usize>>>() else {
+            return wrong(format!(
+                "the input has open sizes {dims:?}; export the network with all but the batch fixed"
+            ));
+        };
+        let shape = [&[batch][..], &sizes].concat();
+        let needed = shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size));
+        if batch == 0 || needed != Some(values.len()) {
+            return wrong(format!("{} values for images of shape {shape:?}", values.len()));
+        }
+        Ok(Images { values, shape })
+    }
+
+    fn check_parameter(&self, index: usize) -> Result<(), GradError> {
+        let count = self.plan.parameters.len();
+        if index < count { Ok(()) } else { Err(GradError::NoParameter { index, count }) }
+    }
+
+    fn check_pass(&self, pass: &Pass<'_>) -> Result<(), GradError> {
+        pass.parameters.iter().try_for_each(|&index| self.check_parameter(index))?;
+        let missing = pass.values.iter().find(|name| self.plan.value(name).is_none());
+        missing.map_or(Ok(()), |name| Err(GradError::NoValue { value: (*name).to_owned() }))
+    }
+
+    fn check_direction(&self, pass: &Pass<'_>, direction: &[Vec<f32>]) -> Result<(), GradError> {
+        if direction.len() != pass.parameters.len() {
+            let (given, wanted) = (direction.len(), pass.parameters.len());
+            return Err(GradError::Objective {
+                problem: format!("{given} directions for {wanted} parameters"),
+            });
+        }
+        for (&index, direction) in pass.parameters.iter().zip(direction) {
+            let parameter = &self.plan.parameters[index];
+            let (expected, found) = (parameter.elements(), direction.len());
+            if expected != found {
+                return Err(GradError::ParameterLength {
+                    parameter: parameter.name.clone(),
+                    expected,
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut out = f.debug_struct("Network");
+        out.field("device", &self.device).field("parameters", &self.plan.parameters);
+        out.finish_non_exhaustive()
+    }
+}
+
+/// The parameters on a device.
+fn engine(plan: &Plan, values: &[Vec<f32>], device: Device) -> Result<Box<dyn Engine>, GradError> {
+    match device {
+        Device::Cpu => Ok(Box::new(Runner::<burn_flex::Flex>::new(plan, values, burn_flex::FlexDevice))),
+        Device::Cuda(index) => cuda(plan, values, index),
+        Device::Wgpu(index) => wgpu(plan, values, index),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(plan: &Plan, values: &[Vec<f32>], index: usize) -> Result<Box<dyn Engine>, GradError> {
+    use burn_cuda::{Cuda, CudaDevice};
+    on_gpu(Device::Cuda(index), || Runner::<Cuda>::new(plan, values, CudaDevice::new(index)))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_: &Plan, _: &[Vec<f32>], index: usize) -> Result<Box<dyn Engine>, GradError> {
+    Err(not_built(Device::Cuda(index), "cuda"))
+}
+
+#[cfg(feature = "wgpu")]
+fn wgpu(plan: &Plan, values: &[Vec<f32>], index: usize) -> Result<Box<dyn Engine>, GradError> {
+    use burn_wgpu::{Wgpu, WgpuDevice};
+    let device = if index == 0 { WgpuDevice::DefaultDevice } else { WgpuDevice::DiscreteGpu(index) };
+    on_gpu(Device::Wgpu(index), || Runner::<Wgpu>::new(plan, values, device))
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn wgpu(_: &Plan, _: &[Vec<f32>], index: usize) -> Result<Box<dyn Engine>, GradError> {
+    Err(not_built(Device::Wgpu(index), "wgpu"))
+}
+
+#[cfg(not(all(feature = "cuda", feature = "wgpu")))]
+fn not_built(device: Device, feature: &str) -> GradError {
+    let problem = format!(
+        "this executable is built without it; build it with `cargo build --release --features {feature}`, or use the device cpu"
+    );
+    GradError::Device { device, problem }
+}
+
+/// Puts the parameters on a GPU; the drivers panic where there is none.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+fn on_gpu<B: crate::seam::Kernels>(
+    device: Device,
+    make: impl FnOnce() -> Runner<B>,
+) -> Result<Box<dyn Engine>, GradError> {
+    match guarded(|| make().probed()) {
+        Ok(runner) => Ok(Box::new(runner)),
+        Err(GradError::Backend { message, .. }) => {
+            let problem = format!("not found, or its driver fails ({message}); use the device cpu");
+            Err(GradError::Device { device, problem })
+        }
+        Err(other) => Err(other),
+    }
+}

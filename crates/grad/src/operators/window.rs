@@ -1,0 +1,119 @@
+//! The windows of convolutions and pools: from attributes to sizes, checked.
+
+use burn_backend::Backend;
+
+use crate::call::Call;
+use crate::float::Float;
+use crate::seam::Window;
+
+/// The most that a kernel, stride, dilation or padding may be: beyond this, sizes could overflow.
+const MOST: i64 = 1 << 20;
+
+/// An image of 1 spatial axis as one of 2, by an axis of size 1 before the last; more than 2 are refused.
+pub(super) fn as_image<B: Backend>(x: Float<B>, what: &str) -> Result<Float<B>, String> {
+    let shape = x.shape();
+    match shape.len() {
+        3 => Ok(x.reshape(&[shape[0], shape[1], 1, shape[2]])),
+        4 => Ok(x),
+        rank => Err(format!("{what} has {} spatial axes; 1 and 2 are supported", rank.saturating_sub(2))),
+    }
+}
+
+/// The window that a node's attributes tell, for an image of rank 4 that had `spatial` spatial axes. `kernel` has one size an
+/// axis.
+pub(super) fn window<B: Backend>(
+    call: &Call<'_, B>,
+    image: [usize; 2],
+    kernel: &[usize],
+    groups: usize,
+) -> Result<Window, String> {
+    let spatial = kernel.len();
+    let stride = sizes(call, "strides", spatial, 1)?;
+    let dilation = sizes(call, "dilations", spatial, 1)?;
+    let is_ceil = call.attributes().int("ceil_mode", 0)? != 0;
+    let kernel = two(kernel, 1);
+    let reach = [0, 1].map(|axis| dilation[axis] * (kernel[axis] - 1) + 1);
+    let mut padding = padding(call, spatial, image, reach, stride)?;
+    let mut output = [0; 2];
+    for axis in 0..2 {
+        let (begin, end) = padding[axis];
+        let padded = image[axis] + begin + end;
+        let Some(room) = padded.checked_sub(reach[axis]) else {
+            return Err(format!(
+                "the kernel reaches over {} of {padded} rows or columns (padding included)",
+                reach[axis]
+            ));
+        };
+        output[axis] = room / stride[axis] + 1;
+        // A window that starts within the image or the padding before it may reach beyond the end.
+        if is_ceil && room % stride[axis] != 0 && output[axis] * stride[axis] < image[axis] + begin {
+            output[axis] += 1;
+            padding[axis].1 += stride[axis] - room % stride[axis];
+        }
+    }
+    Ok(Window { image, kernel, output, stride, dilation, padding, groups })
+}
+
+/// A list attribute of positive sizes, one an axis, as two.
+fn sizes<B: Backend>(
+    call: &Call<'_, B>,
+    name: &str,
+    spatial: usize,
+    default: usize,
+) -> Result<[usize; 2], String> {
+    let Some(values) = call.attributes().ints(name)? else { return Ok([default; 2]) };
+    positive(name, values, spatial, 1).map(|sizes| two(&sizes, default))
+}
+
+/// The sizes of a kernel.
+pub(super) fn kernel<B: Backend>(call: &Call<'_, B>, spatial: usize) -> Result<Vec<usize>, String> {
+    let values = call.attributes().ints("kernel_shape")?.ok_or("attribute `kernel_shape` is missing")?;
+    positive("kernel_shape", values, spatial, 1)
+}
+
+fn positive(name: &str, values: &[i64], count: usize, least: i64) -> Result<Vec<usize>, String> {
+    if values.len() != count {
+        return Err(format!("attribute `{name}` {values:?} has {} numbers, not {count}", values.len()));
+    }
+    match values.iter().find(|&&value| value < least || value > MOST) {
+        Some(value) => Err(format!("attribute `{name}` has {value}; {least} to {MOST} are supported")),
+        None => Ok(values.iter().map(|&value| value as usize).collect()),
+    }
+}
+
+/// Sizes of 1 or 2 axes as those of 2.
+fn two(sizes: &[usize], default: usize) -> [usize; 2] {
+    match sizes {
+        [only] => [default, *only],
+        [rows, columns] => [*rows, *columns],
+        _ => [default; 2],
+    }
+}
+
+fn padding<B: Backend>(
+    call: &Call<'_, B>,
+    spatial: usize,
+    image: [usize; 2],
+    reach: [usize; 2],
+    stride: [usize; 2],
+) -> Result<[(usize, usize); 2], String> {
+    let auto = call.attributes().text("auto_pad", "NOTSET")?;
+    let is_upper = match auto.as_str() {
+        "NOTSET" | "" => {
+            let Some(pads) = call.attributes().ints("pads")? else { return Ok([(0, 0); 2]) };
+            let pads = positive("pads", pads, 2 * spatial, 0)?;
+            let (begin, end) = (two(&pads[..spatial], 0), two(&pads[spatial..], 0));
+            return Ok([0, 1].map(|axis| (begin[axis], end[axis])));
+        }
+        "VALID" => return Ok([(0, 0); 2]),
+        "SAME_UPPER" => true,
+        "SAME_LOWER" => false,
+        other => return Err(format!("attribute `auto_pad` is {other}")),
+    };
+    Ok([0, 1].map(|axis| {
+        let steps = image[axis].div_ceil(stride[axis]).max(1);
+        let needed = ((steps - 1) * stride[axis] + reach[axis]).saturating_sub(image[axis]);
+        let (less, more) = (needed / 2, needed - needed / 2);
+        if is_upper { (less, more) } else { (more, less) }
+    }))
+}

@@ -1,0 +1,248 @@
+//! A graph made ready to be interpreted: names resolved, order checked, stored tensors read.
+
+mod attributes;
+mod names;
+
+use std::collections::{BTreeMap, HashMap};
+
+use bitquake_bits::Format;
+use bitquake_graph::Graph;
+use bitquake_tensors::onnx::{Dim, Node};
+use bitquake_tensors::{Dtype, Role, TensorFile};
+
+pub(crate) use attributes::Attributes;
+use names::Names;
+
+use crate::GradError;
+use crate::ints::Ints;
+use crate::operators;
+use crate::parameter::{Parameter, ParameterRole};
+use crate::stored::{self, Stored};
+
+/// A graph, ready to run. Values are numbered; `names` tells what they are called.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// In an order in which they can run.
+    pub(crate) steps: Vec<Step>,
+    /// Of each value, its name.
+    pub(crate) names: Vec<String>,
+    /// The value that takes the images.
+    pub(crate) input: usize,
+    /// Its sizes, where the file says them.
+    pub(crate) dims: Vec<Option<usize>>,
+    /// The first output.
+    pub(crate) output: usize,
+    /// What cross-entropy is taken of: the first output, or what a softmax at the end is applied to.
+    pub(crate) logits: usize,
+    /// Float tensors, in file order.
+    pub(crate) parameters: Vec<Parameter>,
+    /// Of each parameter, its value's number.
+    pub(crate) parameter_values: Vec<usize>,
+    /// Stored whole numbers: value and content.
+    pub(crate) constants: Vec<(usize, Ints)>,
+    /// The version of the operator set.
+    pub(crate) opset: i64,
+}
+
+/// A node, ready to run.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// The node's name, or its first output's.
+    pub(crate) node: String,
+    pub(crate) op_type: String,
+    /// The row of the table of operators.
+    pub(crate) row: usize,
+    pub(crate) inputs: Vec<Option<usize>>,
+    pub(crate) outputs: Vec<Option<usize>>,
+    pub(crate) attributes: Attributes,
+    /// Values that nothing uses after this step.
+    pub(crate) done: Vec<usize>,
+}
+
+impl Plan {
+    /// Makes a plan, and the values of its parameters.
+    pub(crate) fn new(file: &TensorFile) -> Result<(Plan, Vec<Vec<f32>>), GradError> {
+        let graph = Graph::from_file(file)?;
+        let mut names = Names::default();
+        let mut builder =
+            Builder { file, graph, constants: Vec::new(), parameters: Vec::new(), tensors: BTreeMap::new() };
+        let (input, dims) = builder.input(&mut names)?;
+        builder.stored(&mut names)?;
+        let mut steps = Vec::new();
+        for node in graph.nodes() {
+            if !(node.is_standard() && node.op_type == "Constant") {
+                steps.push(builder.step(node, &mut names)?);
+            }
+        }
+        let first = graph.outputs().first().ok_or(GradError::NoOutput)?;
+        let output = names.find(&first.name).ok_or_else(|| missing("graph output", &first.name))?;
+        let opset = graph.opset().unwrap_or(1);
+        let logits = logits(&steps, output, opset);
+        free_after_last_use(&mut steps, names.count(), &[output, logits]);
+        let Builder { constants, parameters, .. } = builder;
+        let (parameter_values, parameters): (Vec<usize>, Vec<(Parameter, Vec<f32>)>) =
+            parameters.into_iter().map(|(value, parameter, values)| (value, (parameter, values))).unzip();
+        let (parameters, values) = parameters.into_iter().unzip();
+        let names = names.into_names();
+        let plan = Plan {
+            steps,
+            names,
+            input,
+            dims,
+            output,
+            logits,
+            parameters,
+            parameter_values,
+            constants,
+            opset,
+        };
+        Ok((plan, values))
+    }
+
+    /// The number of the value of a name.
+    pub(crate) fn value(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|known| known == name)
+    }
+}
+
+struct Builder<'f> {
+    file: &'f TensorFile,
+    graph: Graph<'f>,
+    constants: Vec<(usize, Ints)>,
+    parameters: Vec<(usize, Parameter, Vec<f32>)>,
+    /// Of the file's tensors, the ones that have become values.
+    tensors: BTreeMap<String, usize>,
+}
+
+impl Builder<'_> {
+    /// The input that takes the images, with its dimensions.
+    fn input(&self, names: &mut Names) -> Result<(usize, Vec<Option<usize>>), GradError> {
+        let problem = |problem: String| GradError::Input { problem };
+        let inputs = self.graph.inputs();
+        let [input] = inputs.as_slice() else {
+            let found: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+            return Err(problem(format!("the graph has {} inputs ({})", found.len(), found.join(", "))));
+        };
+        if input.elem_type != Some(Dtype::Known(Format::F32)) {
+            let found = input.elem_type.as_ref().map_or("no tensor".to_owned(), ToString::to_string);
+            return Err(problem(format!("input `{}` takes {found}", input.name)));
+        }
+        let dims = input.shape.as_ref().filter(|dims| dims.len() >= 2);
+        let Some(dims) = dims else {
+            return Err(problem(format!("input `{}` has no shape with a batch", input.name)));
+        };
+        let size = |dim: &Dim| if let Dim::Fixed(size) = dim { usize::try_from(*size).ok() } else { None };
+        let dims = dims.iter().map(size).collect();
+        Ok((names.define(&input.name, "graph input")?, dims))
+    }
+
+    /// The stored tensors of the main graph: initializers, and values of `Constant` nodes.
+    fn stored(&mut self, names: &mut Names) -> Result<(), GradError> {
+        let main = self.graph.main();
+        let mut order: Vec<(usize, &str, &str)> = Vec::new();
+        let places: HashMap<&str, usize> =
+            self.file.tensors().iter().enumerate().map(|(place, info)| (info.name.as_str(), place)).collect();
+        for stored in main.initializers.iter().chain(&main.constants) {
+            let place = places.get(stored.tensor.as_str()).copied().unwrap_or(usize::MAX);
+            order.push((place, &stored.name, &stored.tensor));
+        }
+        order.sort_unstable();
+        for (_, name, tensor) in order {
+            if !self.is_used(name) {
+                continue;
+            }
+            let value = names.define(name, "stored tensor")?;
+            self.tensors.insert(tensor.to_owned(), value);
+            match stored::read(self.file, tensor)? {
+                Stored::Ints(ints) => self.constants.push((value, ints)),
+                Stored::Floats(values, shape) => {
+                    let role = self.role(name, tensor);
+                    self.parameters.push((value, Parameter { name: tensor.to_owned(), shape, role }, values));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a node of the main graph, or the graph's output, takes the value.
+    fn is_used(&self, name: &str) -> bool {
+        let main = self.graph.main();
+        main.nodes.iter().any(|node| node.inputs.iter().any(|input| input == name))
+            || main.outputs.iter().any(|output| output.name == name)
+    }
+
+    fn role(&self, name: &str, tensor: &str) -> ParameterRole {
+        let takers =
+            || self.graph.nodes().iter().filter(|node| node.inputs.iter().any(|input| input == name));
+        let scales = |node: &Node| {
+            let is_quantizer = matches!(node.op_type.as_str(), "QuantizeLinear" | "DequantizeLinear");
+            is_quantizer && node.inputs.iter().enumerate().all(|(place, input)| input != name || place == 1)
+        };
+        if takers().next().is_some() && takers().all(scales) {
+            return ParameterRole::Setting;
+        }
+        match self.file.tensor(tensor).map(|info| info.role) {
+            Some(Role::Statistic) => ParameterRole::Statistic,
+            Some(Role::Attribute) => ParameterRole::Setting,
+            _ => ParameterRole::Weight,
+        }
+    }
+
+    fn step(&self, node: &Node, names: &mut Names) -> Result<Step, GradError> {
+        let named = if node.name.is_empty() { node.outputs.first() } else { Some(&node.name) };
+        let named = named.cloned().unwrap_or_else(|| node.op_type.clone());
+        let row = operators::find(&node.domain, &node.op_type).ok_or_else(|| {
+            let operator = qualified(node);
+            GradError::UnsupportedOperator {
+                node: named.clone(),
+                operator,
+                supported: operators::supported(),
+            }
+        })?;
+        let find = |input: &String| match input.as_str() {
+            "" => Ok(None),
+            input => names.find(input).map(Some).ok_or_else(|| missing(&named, input)),
+        };
+        let inputs = node.inputs.iter().map(find).collect::<Result<_, _>>()?;
+        let attributes = Attributes::new(self.file, node)?;
+        let define = |output: &String| {
+            if output.is_empty() { Ok(None) } else { names.define(output, &named).map(Some) }
+        };
+        let outputs = node.outputs.iter().map(define).collect::<Result<_, _>>()?;
+        let op_type = qualified(node);
+        Ok(Step { node: named, op_type, row, inputs, outputs, attributes, done: Vec::new() })
+    }
+}
+
+fn missing(node: &str, value: &str) -> GradError {
+    GradError::MissingValue { node: node.to_owned(), value: value.to_owned() }
+}
+
+fn qualified(node: &Node) -> String {
+    if node.is_standard() { node.op_type.clone() } else { format!("{}.{}", node.domain, node.op_type) }
+}
+
+/// What the last step is applied to, if that is a softmax over the last axis of a matrix.
+fn logits(steps: &[Step], output: usize, opset: i64) -> usize {
+    let last = steps.iter().find(|step| step.outputs.contains(&Some(output)));
+    let Some(step) = last.filter(|step| step.op_type == "Softmax") else { return output };
+    let default = if opset < 13 { 1 } else { -1 };
+    let axis = step.attributes.int("axis", default);
+    match (axis, step.inputs.first()) {
+        (Ok(1 | -1), Some(Some(logits))) => *logits,
+        _ => output,
+    }
+}
+
+/// Tells each step which values it is the last to use.
+fn free_after_last_use(steps: &mut [Step], values: usize, kept: &[usize]) {
+    let mut is_used = vec![false; values];
+    kept.iter().for_each(|&value| is_used[value] = true);
+    for step in steps.iter_mut().rev() {
+        for &value in step.inputs.iter().chain(&step.outputs).flatten() {
+            if !std::mem::replace(&mut is_used[value], true) {
+                step.done.push(value);
+            }
+        }
+    }
+}

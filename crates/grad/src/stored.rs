@@ -1,0 +1,44 @@
+//! What a model file stores: floats as f32, all else as whole numbers on the host.
+
+use bitquake_bits::{Format, WordStore};
+use bitquake_tensors::{Dtype, TensorFile};
+
+use crate::GradError;
+use crate::ints::Ints;
+
+/// A tensor read from the file.
+#[derive(Clone, Debug)]
+pub(crate) enum Stored {
+    /// f32 values, with their shape.
+    Floats(Vec<f32>, Vec<usize>),
+    /// Integers or truth values.
+    Ints(Ints),
+}
+
+/// Reads the tensor that the file calls `name`.
+pub(crate) fn read(file: &TensorFile, name: &str) -> Result<Stored, GradError> {
+    let unsupported = |dtype: String| GradError::UnsupportedDtype { tensor: name.to_owned(), dtype };
+    let info = file.tensor(name).ok_or_else(|| unsupported("nothing".to_owned()))?;
+    let shape: Vec<usize> = info.shape.iter().map(|&size| size as usize).collect();
+    let words = file.words(name);
+    let Some(words) = words.filter(|_| !info.dtype.to_string().is_empty()) else {
+        return Err(unsupported(info.dtype.to_string()));
+    };
+    match &info.dtype {
+        Dtype::Known(format) if *format == Format::F32 => {
+            Ok(Stored::Floats(words.iter().map(|word| f32::from_bits(word as u32)).collect(), shape))
+        }
+        Dtype::Known(format) if is_integer(*format) => {
+            // Exact: 64-bit numbers are taken from the word, all others fit a float's significand.
+            let value =
+                |word: u64| if format.width() == 64 { word as i64 } else { format.decode(word) as i64 };
+            Ok(Stored::Ints(Ints { shape, values: words.iter().map(value).collect() }))
+        }
+        other => Err(unsupported(other.to_string())),
+    }
+}
+
+fn is_integer(format: Format) -> bool {
+    [Format::I64, Format::I32, Format::U32, Format::I16, Format::U16, Format::I8, Format::U8]
+        .contains(&format)
+}
