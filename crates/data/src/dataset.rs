@@ -56,6 +56,14 @@ impl Dataset {
         self.image_len
     }
 
+    /// The number of channels: C of `[C, H, W]`, and 1 for every other shape.
+    pub fn channels(&self) -> usize {
+        match *self.image_shape.as_slice() {
+            [channels, _, _] => channels,
+            _ => 1,
+        }
+    }
+
     /// The values of the images in `range`, one after another.
     ///
     /// # Panics

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::augment::AugmentError;
+use crate::batches::BatchError;
 use crate::config::{DataFormat, supported_names};
+use crate::split::{PartName, SplitError};
 
 /// A file, or a member of an archive. Shown as `data.npz` or `data.npz[images]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -272,12 +275,59 @@ pub enum DataError {
         /// The number of labels.
         labels: usize,
     },
+    /// Parts that cannot be made.
+    #[error(transparent)]
+    Split(#[from] SplitError),
+    /// Batches that cannot be made.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// Augmentation that cannot be done.
+    #[error(transparent)]
+    Augment(#[from] AugmentError),
+    /// Parts whose images do not fit one network.
+    #[error("the images for {part} have shape {shape:?}, but those for training {training:?}")]
+    PartShape {
+        /// The part.
+        part: PartName,
+        /// The shape of its images.
+        shape: Vec<usize>,
+        /// The shape of the images for training.
+        training: Vec<usize>,
+    },
+    /// A part without images.
+    #[error("no images are selected")]
+    NoRows,
+    /// A row that does not exist.
+    #[error("image {row} is selected, but there are {rows}")]
+    RowOutOfBounds {
+        /// The row, from 0.
+        row: usize,
+        /// The number of rows.
+        rows: usize,
+    },
+    /// A value that has no mean.
+    #[error("image {row} has the value {value}, which has no mean")]
+    NotFinite {
+        /// The image.
+        row: usize,
+        /// The value: NaN or an infinity.
+        value: f32,
+    },
+    /// A channel that no factor spreads.
+    #[error("channel {channel} is {value} in every pixel, so it cannot be whitened")]
+    ConstantChannel {
+        /// The channel.
+        channel: usize,
+        /// Its only value.
+        value: f64,
+    },
 }
 
 impl DataError {
     /// Whether the configuration is at fault (exit code 2), and not a file (exit code 3).
     pub fn is_configuration(&self) -> bool {
-        matches!(self, DataError::Config(_))
+        use DataError::{Augment, Batch, Config, Split};
+        matches!(self, Config(_) | Split(_) | Batch(_) | Augment(_))
     }
 }
 

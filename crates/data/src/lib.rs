@@ -29,10 +29,14 @@
 //! ```
 
 mod array;
+mod augment;
+mod batch;
+mod batches;
 mod config;
 mod dataset;
 mod element;
 mod error;
+mod feed;
 mod idx;
 mod images;
 mod labels;
@@ -40,11 +44,22 @@ mod load;
 mod npy;
 mod npz;
 mod open;
+mod parts;
 mod preprocess;
+mod shuffle;
+mod split;
+mod statistics;
 
+pub use augment::{AugmentError, Augmentation, Fill, FillName, Policy, Step};
+pub use batch::Batch;
+pub use batches::{BatchError, Batches, LastBatch};
 pub use config::{DataConfig, DataFormat, source_files};
 pub use dataset::Dataset;
 pub use error::{ConfigError, DataError, Place};
+pub use feed::{Epoch, Feed};
 pub use idx::write_idx;
-pub use load::{load, load_images};
-pub use preprocess::{Layout, Preprocess};
+pub use load::{load, load_images, load_scaled};
+pub use parts::{Part, Parts};
+pub use preprocess::{Layout, Normalization, Preprocess};
+pub use split::{Amount, Held, PartName, Split, SplitConfig, SplitError};
+pub use statistics::ChannelStatistics;

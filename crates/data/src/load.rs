@@ -38,6 +38,19 @@ pub fn load(config: &DataConfig, base: &Path) -> Result<Dataset, DataError> {
     Dataset::new(images.values, images.image_shape, labels)
 }
 
+/// The same without the mean and the deviation of `preprocess`, which
+/// [`Preprocess::normalization`](crate::Preprocess::normalization) gives for later: augmentation comes before them.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_scaled(config: &DataConfig, base: &Path) -> Result<Dataset, DataError> {
+    config.validate()?;
+    let preprocess = config.preprocess.scale_alone();
+    let data = load(&DataConfig { preprocess, ..config.clone() }, base)?;
+    config.preprocess.normalization(data.channels())?;
+    Ok(data)
+}
+
 /// Loads and preprocesses the images alone, for models that are judged without labels: all labels are 0. What the configuration
 /// says of labels is not looked at.
 ///

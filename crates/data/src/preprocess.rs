@@ -57,6 +57,23 @@ impl Preprocess {
         Ok(())
     }
 
+    /// The same without the mean and the deviation: what training loads, because augmentation comes before those.
+    #[must_use]
+    pub fn scale_alone(&self) -> Preprocess {
+        Preprocess { mean: Vec::new(), std: Vec::new(), ..self.clone() }
+    }
+
+    /// What is left to do after [`scale_alone`](Self::scale_alone), for images of `channels` channels.
+    ///
+    /// # Errors
+    /// [`ConfigError`], if a value is wrong, or if there are neither one nor as many as channels.
+    pub fn normalization(&self, channels: usize) -> Result<Normalization, ConfigError> {
+        let operations = self.per_channel(channels)?;
+        let (mean, std) =
+            (0..channels).map(|channel| operations.of(channel)).map(|of| (of.mean, of.std)).unzip();
+        Ok(Normalization { mean, std })
+    }
+
     /// The operations of each channel, of which `channels` are declared. Nothing is kept for each: there may be none of them.
     pub(crate) fn per_channel(&self, channels: usize) -> Result<PerChannel<'_>, ConfigError> {
         self.validate()?;
@@ -101,5 +118,51 @@ pub(crate) struct Normalize {
 impl Normalize {
     pub(crate) fn apply(self, value: f32) -> f32 {
         (value / self.scale - self.mean) / self.std
+    }
+}
+
+/// `(x - mean) / std` for each channel, in `f32`, each of the two operations rounded once: the second half of [`Preprocess`],
+/// to the bit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Normalization {
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+impl Normalization {
+    /// From a mean and a deviation for each channel.
+    ///
+    /// # Errors
+    /// [`ConfigError`], if a value is not finite, a deviation is not above 0, or there are not as many of both.
+    pub fn new(mean: Vec<f32>, std: Vec<f32>) -> Result<Normalization, ConfigError> {
+        let channels = mean.len();
+        if std.len() != channels {
+            return Err(ConfigError::ChannelCount { key: "preprocess.std", found: std.len(), channels });
+        }
+        Preprocess { mean, std, ..Preprocess::default() }.normalization(channels)
+    }
+
+    /// The mean of each channel.
+    pub fn mean(&self) -> &[f32] {
+        &self.mean
+    }
+
+    /// The deviation of each channel, above 0.
+    pub fn std(&self) -> &[f32] {
+        &self.std
+    }
+
+    /// Changes images in place, one after another in NCHW order, each of `image_len` values.
+    ///
+    /// # Panics
+    /// If `image_len` is no multiple of the number of channels, or 0.
+    pub fn apply(&self, images: &mut [f32], image_len: usize) {
+        assert!(image_len > 0 && image_len.is_multiple_of(self.mean.len()), "{image_len} values in an image");
+        let pixels = image_len / self.mean.len();
+        for image in images.chunks_mut(image_len) {
+            for ((plane, &mean), &std) in image.chunks_mut(pixels).zip(&self.mean).zip(&self.std) {
+                plane.iter_mut().for_each(|value| *value = (*value - mean) / std);
+            }
+        }
     }
 }
