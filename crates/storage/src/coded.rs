@@ -33,8 +33,7 @@ impl Coded {
         stream: &Stream,
     ) -> Result<Self, QuantError> {
         let native = words.format();
-        // f32, f16 and bf16 are all exact in f32; a NaN is the quantizer's to refuse.
-        let values: Vec<f32> = words.iter().map(|word| native.decode(word) as f32).collect();
+        let values = floats(words);
         let grid = quantizer.fit(&values, shape)?;
         let mut uniforms = stream.words(0);
         let uniform = |_| (uniforms.u64() >> 11) as f64 * 2.0_f64.powi(-53);
@@ -62,6 +61,32 @@ impl Coded {
             let words = Words::packed(stored.part.format, &stored.bytes);
             (stored.part.kind.name(), first(words, stored.part.words.len() as u64))
         })
+    }
+
+    /// What the codes stand for, element by element.
+    ///
+    /// # Errors
+    /// None in practice: the codes are the grid's own.
+    pub fn levels(&self) -> Result<Vec<f32>, QuantError> {
+        self.grid.dequantize(&self.words)
+    }
+
+    /// The same under flips of the codes and of their parts, by the part's name. Every word is decoded once, from what the
+    /// memory then holds; where many words are hit that is cheaper than decoding those alone.
+    pub(crate) fn levels_under(
+        &self,
+        codes: &[u64],
+        parts: &BTreeMap<&str, &TensorFlips>,
+    ) -> Result<Vec<f32>, QuantError> {
+        let mut words = self.words.clone();
+        for &address in codes {
+            // The words are packed: a bit address is a place in the bytes. The pattern was checked against them.
+            words[(address / 8) as usize] ^= 1 << (address % 8);
+        }
+        if parts.is_empty() {
+            return self.grid.dequantize(&words);
+        }
+        self.faulted_grid(parts)?.0.dequantize(&words)
     }
 
     /// The code whose level is nearest to 0, in the first unit; `None` for codes too wide to try them all.
@@ -147,6 +172,16 @@ impl Coded {
             *masks.entry(address / width).or_insert(0) |= 1 << (address % width);
         }
         masks
+    }
+}
+
+/// The values of float words. All formats that quantizers take are exact in f32; a NaN is the quantizer's to refuse.
+pub(crate) fn floats(words: &Words<'_>) -> Vec<f32> {
+    let format = words.format();
+    let len = words.elements() as usize;
+    match words.packed_bytes().filter(|_| format == Format::F32) {
+        Some(bytes) => bytes.as_chunks().0[..len].iter().map(|word| f32::from_le_bytes(*word)).collect(),
+        None => words.iter().map(|word| format.decode(word) as f32).collect(),
     }
 }
 

@@ -13,6 +13,7 @@
 mod coded;
 mod error;
 mod memory;
+mod plan;
 mod protect;
 mod spec;
 mod view;
@@ -20,6 +21,7 @@ mod view;
 pub use coded::Coded;
 pub use error::StorageError;
 pub use memory::Memory;
+pub use plan::StoragePlan;
 pub use protect::{GuardRule, ProtectRule};
 pub use spec::{Override, StorageSpec};
 pub use view::View;

@@ -7,12 +7,13 @@ use bitquake_fault::protect::ResolvedPattern;
 use bitquake_fault::{
     Candidate, FaultPattern, FaultSpace, Name, PatternError, ProtectedBits, Selector, SpaceError, TensorFlips,
 };
-use bitquake_quant::{Quantizer, QuantizerSpec};
+use bitquake_quant::Quantizer;
 use bitquake_sample::StreamKey;
-use bitquake_tensors::{Dtype, Role, TensorInfo};
+use bitquake_tensors::TensorInfo;
 
-use crate::coded::Coded;
+use crate::coded::{Coded, floats};
 use crate::error::StorageError;
+use crate::plan::{Planned, StoragePlan};
 use crate::protect::Shield;
 use crate::spec::StorageSpec;
 use crate::view::View;
@@ -56,28 +57,39 @@ impl Memory {
         native: &impl WordStore,
         key: StreamKey,
     ) -> Result<Self, StorageError> {
-        let mut memory = Self { coded: HashMap::new(), entries: Vec::new(), shield: Shield::default() };
-        let specs = specs(spec, tensors)?;
-        for (tensor, of_tensor) in tensors.iter().zip(specs) {
-            match of_tensor {
-                Some((place, spec)) if !spec.is_native() => {
-                    let quantizer =
-                        Quantizer::from_spec(&spec).map_err(|source| StorageError::Spec { place, source })?;
-                    memory.add_coded(tensor, &quantizer, native, key)?;
-                }
-                _ => memory.add_native(tensor, !spec.base.is_native() && tensor.role == Role::Statistic),
-            }
-        }
-        let zero = |tensor: &str| memory.coded.get(tensor).and_then(Coded::zero_word);
-        let shield = Shield::new(spec, &memory.entries, &memory.view(native), zero)?;
-        memory.entries = memory.entries.into_iter().flat_map(|entry| with_checks(entry, &shield)).collect();
-        Ok(Self { shield, ..memory })
+        StoragePlan::new(spec, tensors)?.store(native, key)
     }
 
-    fn add_native(&mut self, tensor: &TensorInfo, is_elsewhere: bool) {
+    pub(crate) fn of_plan(
+        plan: &StoragePlan,
+        native: &impl WordStore,
+        key: StreamKey,
+    ) -> Result<Self, StorageError> {
+        let mut memory = Self { coded: HashMap::new(), entries: Vec::new(), shield: Shield::default() };
+        for Planned { info, quantizer, by_name_only } in &plan.tensors {
+            match quantizer {
+                Some(quantizer) => memory.add_coded(info, quantizer, native, key)?,
+                None => memory.add_native(info, *by_name_only),
+            }
+        }
+        if !plan.protect.is_empty() || !plan.guard.is_empty() {
+            memory.protect_words(plan, native)?;
+        }
+        Ok(memory)
+    }
+
+    fn protect_words(&mut self, plan: &StoragePlan, native: &impl WordStore) -> Result<(), StorageError> {
+        let zero = |tensor: &str| self.coded.get(tensor).and_then(Coded::zero_word);
+        let shield = Shield::new(plan, &self.entries, &self.view(native), zero)?;
+        let entries = std::mem::take(&mut self.entries);
+        self.entries = entries.into_iter().flat_map(|entry| with_checks(entry, &shield)).collect();
+        self.shield = shield;
+        Ok(())
+    }
+
+    fn add_native(&mut self, tensor: &TensorInfo, by_name_only: bool) {
         if let Some(format) = tensor.dtype.format() {
             let (name, elements) = (tensor.name.clone(), tensor.elements());
-            let by_name_only = is_elsewhere || !tensor.role.is_reached_by_globs();
             self.entries.push(Entry { name, format, elements, by_name_only, checks: None });
         }
     }
@@ -218,6 +230,51 @@ impl Memory {
         pattern: &FaultPattern,
         native: &impl WordStore,
     ) -> Result<FaultPattern, StorageError> {
+        let (by_tensor, mut flips) = self.hits(pattern, native)?;
+        for (tensor, hits) in by_tensor {
+            let coded = &self.coded[tensor];
+            let target = native.words(tensor).ok_or_else(|| no_tensor(tensor))?;
+            let addresses = coded
+                .translate(hits.codes(), &hits.parts, &target)
+                .map_err(|source| StorageError::Quantize { tensor: tensor.to_owned(), source })?;
+            let (format, elements) = (target.format(), target.elements());
+            flips.push(TensorFlips { tensor: tensor.to_owned(), format, elements, addresses });
+        }
+        Ok(FaultPattern::new(flips)?)
+    }
+
+    /// What the network sees of the tensors that a pattern over the memory hits, without protections: their names and all their
+    /// values, decoded once from the faulted words. The same floats as [`translate`](Self::translate) leads to, as float32; made
+    /// for training, where many words of a tensor are hit and `native` holds the weights that were stored.
+    ///
+    /// # Errors
+    /// [`StorageError`] if the pattern was made for another memory, or `native` is another model.
+    pub fn levels_under(
+        &self,
+        pattern: &FaultPattern,
+        native: &impl WordStore,
+    ) -> Result<Vec<(String, Vec<f32>)>, StorageError> {
+        let (by_tensor, others) = self.hits(pattern, native)?;
+        let mut all = Vec::with_capacity(by_tensor.len() + others.len());
+        for (tensor, hits) in by_tensor {
+            let levels = self.coded[tensor].levels_under(hits.codes(), &hits.parts);
+            let levels =
+                levels.map_err(|source| StorageError::Quantize { tensor: tensor.to_owned(), source })?;
+            all.push((tensor.to_owned(), levels));
+        }
+        for flips in others {
+            let words = native.words(&flips.tensor).ok_or_else(|| no_tensor(&flips.tensor))?;
+            all.push((flips.tensor.clone(), floats_under(&words, &flips)));
+        }
+        Ok(all)
+    }
+
+    /// The flips of coded tensors, and those of tensors that the file's words hold.
+    fn hits<'p>(
+        &self,
+        pattern: &'p FaultPattern,
+        native: &impl WordStore,
+    ) -> Result<(BTreeMap<&'p str, Hits<'p>>, Vec<TensorFlips>), StorageError> {
         pattern.check_fits(&self.view(native))?;
         let mut flips = Vec::new();
         let mut by_tensor: BTreeMap<&str, Hits<'_>> = BTreeMap::new();
@@ -231,18 +288,7 @@ impl Memory {
                 }
             }
         }
-        for (tensor, hits) in by_tensor {
-            let coded = &self.coded[tensor];
-            let target =
-                native.words(tensor).ok_or_else(|| PatternError::NoTensor { tensor: tensor.to_owned() })?;
-            let codes = hits.codes.map_or(&[][..], |hit| &hit.addresses);
-            let addresses = coded
-                .translate(codes, &hits.parts, &target)
-                .map_err(|source| StorageError::Quantize { tensor: tensor.to_owned(), source })?;
-            let (format, elements) = (target.format(), target.elements());
-            flips.push(TensorFlips { tensor: tensor.to_owned(), format, elements, addresses });
-        }
-        Ok(FaultPattern::new(flips)?)
+        Ok((by_tensor, flips))
     }
 
     /// The coded tensor of a name, and the part if it names one; `None` for native words.
@@ -287,47 +333,32 @@ struct Hits<'a> {
     parts: BTreeMap<&'a str, &'a TensorFlips>,
 }
 
-fn sorted(coded: &HashMap<String, Coded>) -> BTreeMap<&str, &Coded> {
-    coded.iter().map(|(name, coded)| (name.as_str(), coded)).collect()
+impl Hits<'_> {
+    fn codes(&self) -> &[u64] {
+        self.codes.map_or(&[], |hit| &hit.addresses)
+    }
 }
 
-/// Of each tensor, the fields that apply to it and where they come from; none where nothing asks for codes.
-fn specs(
-    spec: &StorageSpec,
-    tensors: &[TensorInfo],
-) -> Result<Vec<Option<(String, QuantizerSpec)>>, StorageError> {
-    let of_base = |tensor: &TensorInfo| {
-        let is_float = tensor.dtype.format().is_some_and(Format::is_float);
-        (is_float && tensor.role == Role::Weight).then(|| ("[storage]".to_owned(), spec.base.clone()))
-    };
-    let mut all: Vec<_> = tensors.iter().map(of_base).collect();
-    let known: Vec<&TensorInfo> =
-        tensors.iter().filter(|tensor| matches!(tensor.dtype, Dtype::Known(_))).collect();
-    let names: Vec<Name<'_>> = known
-        .iter()
-        .map(|tensor| Name { text: &tensor.name, by_name_only: !tensor.role.is_reached_by_globs() })
-        .collect();
-    for (place, over) in spec.overrides.iter().enumerate() {
-        let chosen = Selector::new(&over.select)?.matches(&names)?;
-        let chosen: HashSet<&str> = known
-            .iter()
-            .zip(chosen)
-            .filter(|(_, chosen)| *chosen)
-            .map(|(tensor, _)| tensor.name.as_str())
-            .collect();
-        for (_, slot) in
-            tensors.iter().zip(&mut all).filter(|(tensor, _)| chosen.contains(tensor.name.as_str()))
-        {
-            let below = slot.as_ref().map_or(&spec.base, |(_, spec)| spec);
-            *slot = Some((format!("[[storage.override]] {}", place + 1), below.overridden_by(&over.spec)));
-        }
+/// The values of float words under flips.
+fn floats_under(words: &Words<'_>, flips: &TensorFlips) -> Vec<f32> {
+    let mut values = floats(words);
+    let width = u64::from(words.format().width());
+    for same in flips.addresses.chunk_by(|a, b| a / width == b / width) {
+        let (element, mask) = (same[0] / width, same.iter().fold(0, |mask, bit| mask | 1 << (bit % width)));
+        let Some(word) = words.get(element) else { continue };
+        values[element as usize] = match words.format() {
+            // Not through float64, so that the payload of a NaN stays.
+            Format::F32 => f32::from_bits((word ^ mask) as u32),
+            format => format.decode(word ^ mask) as f32,
+        };
     }
-    for (tensor, slot) in tensors.iter().zip(&all) {
-        let takes = matches!(tensor.dtype.format(), Some(Format::F32 | Format::F16 | Format::BF16));
-        if slot.as_ref().is_some_and(|(_, spec)| !spec.is_native()) && !takes {
-            let (tensor, dtype) = (tensor.name.clone(), tensor.dtype.to_string());
-            return Err(StorageError::NotFloat { tensor, dtype });
-        }
-    }
-    Ok(all)
+    values
+}
+
+fn no_tensor(tensor: &str) -> StorageError {
+    PatternError::NoTensor { tensor: tensor.to_owned() }.into()
+}
+
+fn sorted(coded: &HashMap<String, Coded>) -> BTreeMap<&str, &Coded> {
+    coded.iter().map(|(name, coded)| (name.as_str(), coded)).collect()
 }

@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 
 use crate::error::StorageError;
 use crate::memory::Entry;
-use crate::spec::{StorageSpec, rest, take};
+use crate::plan::StoragePlan;
+use crate::spec::{rest, take};
 
 /// One `[[storage.protect]]`: the fields of a protection, and the tensors that have it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -64,13 +65,13 @@ impl Shield {
     /// Protects the tensors that the rules select; the last rule that selects a tensor holds. `zero` gives the word of a
     /// tensor that stands for 0, where its format does not.
     pub(crate) fn new(
-        spec: &StorageSpec,
+        plan: &StoragePlan,
         entries: &[Entry],
         words: &impl WordStore,
         zero: impl Fn(&str) -> Option<u64>,
     ) -> Result<Self, StorageError> {
         let mut shield = Self::default();
-        for (place, rule) in spec.protect.iter().enumerate() {
+        for (place, rule) in plan.protect.iter().enumerate() {
             let wrong = |tensor: &str, source| place_of("protect", place, tensor, source);
             for entry in chosen(&rule.select, entries).map_err(|source| selector("protect", place, source))? {
                 let space = rule
@@ -81,7 +82,7 @@ impl Shield {
                 shield.protections.protect(&entry.name, space);
             }
         }
-        for (place, rule) in spec.guard.iter().enumerate() {
+        for (place, rule) in plan.guard.iter().enumerate() {
             for entry in chosen(&rule.select, entries).map_err(|source| selector("guard", place, source))? {
                 let guard = guard(rule, entry, words, place)?;
                 let guard = zero(&entry.name).map_or(guard, |word| guard.with_zero(word));

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use bitquake_bits::{BitSelection, Format, WordStore, Words, WordsMut};
 use bitquake_fault::{FaultModel, FaultPattern, FaultSpace, Hits, ProtectedBits, TensorFlips};
+use bitquake_quant::Quantizer;
 use bitquake_sample::{Rate, StreamKey};
-use bitquake_storage::{Memory, StorageError, StorageSpec};
+use bitquake_storage::{Memory, StorageError, StoragePlan, StorageSpec};
 use bitquake_tensors::{Dtype, Origin, Place, Role, StorageForm, TensorInfo};
 use proptest::prelude::*;
 
@@ -363,4 +364,71 @@ fn check_bits_follow_their_tensor() {
     let all = space(&memory, &["conv.weight"]);
     let spared = memory.spare(&all, &ProtectedBits::Bits(BitSelection::Exponent)).unwrap();
     assert_eq!(spared.bits(), all.bits() - 24 * 8);
+}
+
+/// A plan stores what a memory of the same specification stores, and goes on doing so when values and ranges change.
+#[test]
+fn a_plan_stores_the_same_as_a_memory() {
+    let spec = |text: &str| toml::from_str::<StorageSpec>(text).unwrap();
+    let mut model = model();
+    let text = "family = \"wcat\"\nbits = 4\n[[protect]]\nkind = \"parity\"\ndata_bits = 8";
+    let mut plan = StoragePlan::new(&spec(text), &model.tensors[..2]).unwrap();
+    let codes = |memory: &Memory| memory.coded("conv.weight").unwrap().words().iter().collect::<Vec<u64>>();
+    let of_spec =
+        |text: &str, model: &Model| Memory::new(&spec(text), &model.tensors[..2], model, KEY).unwrap();
+    let first = plan.store(&model, KEY).unwrap();
+    assert_eq!(codes(&first), codes(&of_spec(text, &model)));
+    assert!(first.check_bits() > 0);
+
+    model.words_mut("conv.weight").unwrap().set(3, 2.5_f32.to_bits().into()).unwrap();
+    let wider = plan.store(&model, KEY).unwrap();
+    assert_eq!(codes(&wider), codes(&of_spec(text, &model)));
+    assert_ne!(codes(&wider), codes(&first));
+
+    let fixed = spec("family = \"wcat\"\nbits = 4\nrange = { alpha = 0.25 }");
+    plan.set_quantizer(0, Quantizer::from_spec(&fixed.base).unwrap());
+    assert_eq!(codes(&plan.store(&model, KEY).unwrap())[3], 7);
+    assert!(plan.quantizer(0).is_some() && plan.quantizer(2).is_none());
+}
+
+/// Levels under a pattern are what the network's floats become when the pattern is translated and applied: two ways to one
+/// result, with flips of codes, of parts, of native words and of check bits.
+#[test]
+fn levels_under_a_pattern_are_those_of_its_translation() {
+    for spec in [
+        "family = \"asymmetric\"\nbits = 3\nsigned = false",
+        "family = \"wcat\"\nbits = 8\ngranularity = { channel = 0 }",
+        "family = \"symmetric\"\nbits = 12\n[[protect]]\nkind = \"parity\"\ndata_bits = 8",
+        "[[override]]\nselect = [\"conv.bias\"]\nfamily = \"affine\"\nbits = 5",
+    ] {
+        let (memory, model) = stored(spec);
+        let select: Vec<&str> = if spec.contains("protect") { vec!["*"] } else { vec!["*", "*@*"] };
+        let space = space(&memory, &select);
+        for trial in 0..30 {
+            let key = StreamKey { trial, ..KEY };
+            let rate = Hits::Rate(Rate::new(0.05).unwrap());
+            let pattern = FaultModel::BitFlip(rate).draw(&space, &key).unwrap().into_flips().unwrap();
+            let mut faulted = model.clone();
+            memory.translate(&pattern, &model).unwrap().apply(&mut faulted).unwrap();
+            for (tensor, levels) in memory.levels_under(&pattern, &model).unwrap() {
+                let words = faulted.words(&tensor).unwrap();
+                let format = words.format();
+                // What the network has in float16 is rounded to it.
+                let seen = |level: f32| {
+                    if format == Format::F32 {
+                        level.to_bits().into()
+                    } else {
+                        format.nearest(level.into()).unwrap()
+                    }
+                };
+                if format.is_float() {
+                    assert_eq!(
+                        levels.into_iter().map(seen).collect::<Vec<u64>>(),
+                        words.iter().collect::<Vec<u64>>(),
+                        "{spec} {tensor}"
+                    );
+                }
+            }
+        }
+    }
 }
