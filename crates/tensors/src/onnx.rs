@@ -36,6 +36,11 @@ pub(crate) use dtype::opaque_size;
 pub(crate) use parse::{Found, Parsed, Problem, parse};
 pub(crate) use tensor::{Data, ExternalRecord, Rewrite};
 
+/// The entry (key, value) of `TensorProto.metadata_props` (ONNX IR version 10) that makes a stored tensor a setting, whatever
+/// takes it: [`Role::Attribute`](crate::Role::Attribute). Operators alone do not tell the constants of input whitening from
+/// trained weights.
+pub const SETTING_MARK: (&str, &str) = ("bitquake.role", "setting");
+
 /// Graphs nested deeper than this are refused.
 pub const MAX_GRAPH_DEPTH: usize = 32;
 

@@ -3,7 +3,7 @@
 mod common;
 
 use bitquake_bits::WordStore;
-use bitquake_tensors::onnx::{AttributeValue, Dim, MAX_GRAPH_DEPTH};
+use bitquake_tensors::onnx::{AttributeValue, Dim, MAX_GRAPH_DEPTH, SETTING_MARK};
 use bitquake_tensors::wire::Writer;
 use bitquake_tensors::{Dtype, Place, Role, TensorFile, TensorsError};
 use common::*;
@@ -276,4 +276,28 @@ fn the_thin_graph_says_what_the_file_says() {
     assert_eq!(node.attribute("mode"), Some(&AttributeValue::String("same".into())));
     assert_eq!(node.attribute("alpha"), Some(&AttributeValue::Other));
     assert_eq!(node.attribute("none"), None);
+}
+
+#[test]
+fn a_marked_tensor_is_a_setting() {
+    let marked = |name: &str, (key, value): (&str, &str)| {
+        let mut entry = Writer::new();
+        entry.bytes(1, key.as_bytes()).bytes(2, value.as_bytes());
+        let mut tensor = floats(name, &[0.5]);
+        tensor.message(16, &entry);
+        tensor
+    };
+    let tensors = [
+        marked("mean", SETTING_MARK),
+        marked("other_value", (SETTING_MARK.0, "weight")),
+        marked("other_key", ("author", SETTING_MARK.1)),
+        floats("plain", &[0.5]),
+    ];
+    let names = ["mean", "other_value", "other_key", "plain"];
+    let nodes: Vec<Writer> = names.iter().map(|name| node("Sub", name, &["x", name], &["y"], &[])).collect();
+    let bytes = model(&graph(&nodes, &tensors));
+    let file = open(&bytes).unwrap();
+    let roles = names.map(|name| role(&file, name));
+    assert_eq!(roles, [Role::Attribute, Role::Weight, Role::Weight, Role::Weight]);
+    assert_eq!(saved(&file), bytes, "the mark stays");
 }

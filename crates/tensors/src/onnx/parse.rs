@@ -59,7 +59,8 @@ pub(crate) struct Found {
     pub(crate) data: Data,
     /// The message that holds the data, in [`Parsed::nesting`].
     pub(crate) message: usize,
-    /// A setting by its place alone, whatever takes it: the indices of a sparse tensor.
+    /// A setting whatever takes it: by its place, as the indices of a sparse tensor, or because it says so
+    /// ([`SETTING_MARK`](super::SETTING_MARK)).
     pub(crate) is_setting: bool,
 }
 
@@ -270,7 +271,7 @@ impl<'a> Walk<'a> {
         name: &str,
     ) -> Result<StoredTensor, Problem> {
         let name = self.names.unique(name, place.body.start)?;
-        let TensorRecord { dtype, shape, data, .. } = record;
+        let TensorRecord { dtype, shape, data, is_setting, .. } = record;
         let message = self.nesting.enter(place, parent);
         self.tensors.push(Found {
             name: name.clone(),
@@ -279,7 +280,7 @@ impl<'a> Walk<'a> {
             shape,
             data,
             message,
-            is_setting: false,
+            is_setting,
         });
         Ok(StoredTensor { name: local, tensor: name })
     }

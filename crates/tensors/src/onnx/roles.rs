@@ -2,6 +2,7 @@
 //!
 //! A tensor can be a parameter or a setting (a shape, an axis, a bound) and the file does not say which. The rule:
 //!
+//! - What carries [`SETTING_MARK`](super::SETTING_MARK) is a setting.
 //! - Dtypes that are no number format are settings, and so are 64-bit integers.
 //! - Floats are weights, unless everything that takes them takes them as a setting (column `floats`).
 //! - Floats that are taken as a statistic and as nothing else (`statistics`) are statistics.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Problem;
+use super::{Problem, SETTING_MARK};
 use super::dtype::{dtype, typed_field};
 use crate::Dtype;
 use crate::wire::{Element, Field, Fields, Numbers, Payload};
@@ -15,6 +15,8 @@ pub(crate) struct TensorRecord {
     pub(crate) dtype: Dtype,
     pub(crate) shape: Vec<u64>,
     pub(crate) data: Data,
+    /// It carries [`SETTING_MARK`].
+    pub(crate) is_setting: bool,
 }
 
 /// Where the data of a tensor stand.
@@ -69,6 +71,7 @@ struct Scan {
     external: ExternalRecord,
     is_external: bool,
     is_segmented: bool,
+    is_setting: bool,
 }
 
 /// The non-empty typed data fields seen: `float_data`, `int32_data` and their like.
@@ -91,13 +94,13 @@ pub(super) fn read_tensor(bytes: &[u8], body: Range<usize>) -> Result<TensorReco
     let dims = Numbers { message: body.clone(), number: 1, element: Element::Varint };
     let dims: Vec<i64> = dims.all(bytes).map(|dim| Ok(dim?.0 as i64)).collect::<Result<_, Problem>>()?;
     let dtype = dtype(scan.code);
-    let name = std::mem::take(&mut scan.name);
+    let (name, is_setting) = (std::mem::take(&mut scan.name), scan.is_setting);
     let data = match dims.iter().find(|dim| **dim < 0) {
         Some(dim) => Data::Bad(format!("dimension {dim} is negative")),
         None => scan.into_data(&dtype, body),
     };
     let shape = dims.into_iter().map(|dim| u64::try_from(dim).unwrap_or(0)).collect();
-    Ok(TensorRecord { name, dtype, shape, data })
+    Ok(TensorRecord { name, dtype, shape, data, is_setting })
 }
 
 impl Scan {
@@ -110,6 +113,7 @@ impl Scan {
             4..=7 | 10 | 11 => self.typed.take(field),
             13 => self.external.take(bytes, field.message()?.body)?,
             14 => self.is_external = field.varint()? == 1,
+            16 => self.is_setting |= entry(bytes, field.message()?.body)? == SETTING_MARK,
             _ => {}
         }
         Ok(())
@@ -164,15 +168,7 @@ impl Typed {
 impl ExternalRecord {
     /// Reads one key and value; keys other than these three (such as `checksum`) are passed over.
     fn take(&mut self, bytes: &[u8], body: Range<usize>) -> Result<(), Problem> {
-        let (mut key, mut value) = ("", "");
-        for field in Fields::new(bytes, body) {
-            let field = field?;
-            match field.number {
-                1 => key = field.text(bytes)?,
-                2 => value = field.text(bytes)?,
-                _ => {}
-            }
-        }
+        let (key, value) = entry(bytes, body)?;
         match key {
             "location" => self.location = Some(value.to_owned()),
             "offset" => self.offset = Some(value.to_owned()),
@@ -181,4 +177,18 @@ impl ExternalRecord {
         }
         Ok(())
     }
+}
+
+/// The key and the value of a `StringStringEntryProto`.
+fn entry(bytes: &[u8], body: Range<usize>) -> Result<(&str, &str), Problem> {
+    let (mut key, mut value) = ("", "");
+    for field in Fields::new(bytes, body) {
+        let field = field?;
+        match field.number {
+            1 => key = field.text(bytes)?,
+            2 => value = field.text(bytes)?,
+            _ => {}
+        }
+    }
+    Ok((key, value))
 }
