@@ -2,13 +2,13 @@
 
 mod data;
 mod identity;
+mod model;
 
 use std::path::{Path, PathBuf};
 
-use bitquake_config::{ConfigError, Layout, absolute_path, read_layers};
+use bitquake_config::{ConfigError, FaultConfig, Layout, absolute_path, read_layers};
 use bitquake_data::{LastBatch, Step};
 use bitquake_grad::Device;
-use bitquake_graph::architecture::Architecture;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
@@ -18,6 +18,7 @@ use crate::schedule::ScheduleConfig;
 
 pub use data::RecipeData;
 pub(crate) use identity::identity;
+pub use model::{ModelFile, RecipeModel};
 
 /// A recipe, every default filled in.
 ///
@@ -30,7 +31,7 @@ pub(crate) use identity::identity;
 ///     schema = 1
 ///     name = "tiny"
 ///     [model]
-///     architecture = { name = "mlp", hidden = [16], input = [1, 28, 28] }
+///     architecture = "lenet5"
 ///     [data]
 ///     format = "npz"
 ///     images = "train.npz"
@@ -70,21 +71,12 @@ pub struct Recipe {
     /// What makes the network robust: quantization, clipping, faults.
     #[serde(default)]
     pub method: MethodConfig,
+    /// The faults of `[method.bit_errors]`, where they are not flips at a rate: as in a campaign, with one amount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultConfig>,
     /// Where everything goes.
     #[serde(default)]
     pub output: RecipeOutput,
-}
-
-/// `[model]`: one of the two.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RecipeModel {
-    /// A built-in architecture, with weights drawn from the seed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub architecture: Option<Architecture>,
-    /// An ONNX file, trained on from the weights that it has; relative to the recipe.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<PathBuf>,
 }
 
 /// `[train]`.
@@ -175,7 +167,7 @@ const LAYOUT: Layout<'static> = Layout {
         "data.split.test.labels",
         "output.dir",
     ],
-    faults: &["method.fault"],
+    faults: &["fault"],
 };
 
 /// Reads recipes, later ones on top of earlier ones, then `key=value` settings on top of all; checks everything that can be checked
@@ -209,16 +201,38 @@ impl Recipe {
             return Err(format!("schema {} is not known, this version reads schema {SCHEMA}", self.schema));
         }
         check_name(&self.name)?;
-        match (&self.model.architecture, &self.model.path) {
-            (Some(_), None) | (None, Some(_)) => {}
-            (Some(_), Some(_)) => return Err("[model] takes architecture or path, not both".into()),
-            (None, None) => return Err("[model] needs architecture, or the path of an ONNX file".into()),
-        }
         self.data.check()?;
         self.optimiser.check().map_err(|reason| format!("[optimiser] {reason}"))?;
         self.schedule.check().map_err(|reason| format!("[schedule] {reason}"))?;
-        self.method.check().map_err(|error| format!("[method] {error}"))?;
+        if let Some((place, problem)) = self.method.problem() {
+            return Err(format!("[method] {place}: {problem}"));
+        }
+        self.check_fault()?;
         self.train.check().map_err(|reason| format!("[train] {reason}"))
+    }
+
+    /// That `[fault]` is one amount of faults in stored weights, and goes with `[method.bit_errors]` that has none of its own.
+    fn check_fault(&self) -> Result<(), String> {
+        let Some(fault) = &self.fault else { return Ok(()) };
+        if fault.select.is_some() || fault.bits.is_some() || fault.protect.is_some() {
+            return Err("[fault] select and bits stand in [method.bit_errors]".into());
+        }
+        fault.check()?;
+        let errors = self.method.bit_errors.as_ref();
+        if errors.is_none_or(|errors| errors.rate.is_some() || errors.attack.is_some()) {
+            return Err("[fault] needs [method.bit_errors] without rate and attack".into());
+        }
+        Ok(())
+    }
+
+    /// The method, with the faults of `[fault]`.
+    pub(crate) fn method_with_faults(&self) -> Result<MethodConfig, TrainError> {
+        let mut method = self.method.clone();
+        if let (Some(fault), Some(errors)) = (&self.fault, &mut method.bit_errors) {
+            let model = fault.only_model().map_err(|reason| TrainError::recipe("[fault]", reason))?;
+            errors.model = Some(model);
+        }
+        Ok(method)
     }
 
     fn fill_defaults(&mut self) {

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bitquake_config::Identity;
-use bitquake_data::Batch;
+use bitquake_data::{Batch, Feed, Parts};
 use bitquake_grad::Network;
 use bitquake_record::write_atomically;
+use bitquake_tensors::TensorFile;
 
 use crate::error::TrainError;
-use crate::export::{self, Exported};
+use crate::export::{self, Exported, Which};
 use crate::folder::FolderLock;
 use crate::learner::{Learner, StepFailure};
 use crate::log::{EpochRecord, Log, LogLine, Losses, StepsRecord, now};
@@ -30,7 +31,7 @@ pub struct Training {
     recipe: Recipe,
     identity: Identity,
     /// The ONNX file that the training starts from.
-    model: Vec<u8>,
+    model: TensorFile,
     learner: Learner,
     sets: Sets,
     time: Timeline,
@@ -136,12 +137,15 @@ impl Training {
     /// [`TrainError`]: a file that is bad or missing, an operator that is not supported, a device that is not there, labels that
     /// the network has no class for, an empty split.
     pub fn prepare(recipe: Recipe) -> Result<Self, TrainError> {
-        let model = export::starting_model(&recipe)?;
-        let identity = Identity::new(identity(&recipe, &model)?);
-        let network = Network::from_onnx(&model, recipe.train.device.0)?;
+        let (data, seed) = (&recipe.data, recipe.seed);
+        let parts = Parts::load(&data.files, &data.split, seed, Path::new(""))
+            .map_err(TrainError::data("[data]"))?;
+        let model = recipe.model.starting_model(parts.training.data(), seed)?;
+        let identity = identity(&recipe, &model)?;
+        let network = Network::from_file(&model, recipe.train.device.0)?;
         let learner = Learner::new(&recipe, network)?;
-        let sets = Sets::load(&recipe, learner.input_shape(), learner.classes().into())?;
-        let steps_per_epoch = sets.batches(&recipe, 0)?.len() as u64;
+        let sets = Sets::new(parts, &recipe, learner.input_shape(), learner.classes().into())?;
+        let steps_per_epoch = sets.training.batches() as u64;
         let train = &recipe.train;
         let time = Timeline { first_epoch: train.first_epoch, epochs: train.epochs, steps_per_epoch };
         let dir = recipe.output.dir.clone().unwrap_or_else(|| "trained".into());
@@ -201,10 +205,15 @@ impl Training {
         Ok(snapshot.header)
     }
 
+    /// Training images in an epoch.
+    fn images(&self) -> u64 {
+        self.sets.training.epoch(0).batches().rows() as u64
+    }
+
     fn begin(&self, progress: &Progress) -> Begin {
         Begin {
             weights: self.learner.trained(),
-            images: self.sets.len() as u64,
+            images: self.images(),
             steps: self.time.steps(),
             done: progress.step,
             epoch: progress.epoch,
@@ -219,10 +228,9 @@ impl Training {
             self.learner.begin_epoch(epoch, self.time.epochs);
         }
         (run.begun, run.images) = (Instant::now(), 0);
-        let batches = self.sets.batches(&self.recipe, epoch)?;
-        let mut batch = Batch::new();
-        while let Some(rows) = batches.get(run.header.progress.batch as usize) {
-            self.sets.fill(&mut batch, rows, self.recipe.seed, epoch);
+        let (batches, mut batch) = (self.sets.training.clone(), Batch::new());
+        let batches = batches.epoch(epoch);
+        while batches.fill(run.header.progress.batch as usize, &mut batch) {
             self.step(run, &batch)?;
             observer(Event::Step(run.step_event()));
             if run.stop.load(Ordering::Relaxed) {
@@ -290,9 +298,8 @@ impl Training {
     /// The scores of an epoch; the best epoch so far is noted in the header.
     fn judge_epoch(&mut self, run: &mut Run<'_>, seconds: Duration) -> Result<EpochRecord, TrainError> {
         let Progress { epoch, step, clean, perturbed, .. } = run.header.progress;
-        let size = self.recipe.train.batch;
         let evaluation = match &self.sets.validation {
-            Some(part) => Some(self.learner.evaluate(part, size, epoch)?),
+            Some(feed) => Some(self.learner.evaluate(feed, epoch)?),
             None => None,
         };
         if let Some(loss) = evaluation.map(|found| found.clean.loss()).filter(|loss| !loss.is_finite()) {
@@ -321,16 +328,15 @@ impl Training {
     /// Writes the models and judges them on the test images.
     fn finish(&mut self, header: &Header) -> Result<Summary, TrainError> {
         let last = self.time.epochs - 1;
-        let mut models = vec![self.write_model("last", last)?];
-        let averaged = self.learner.averaged_weights().is_some();
-        if averaged {
-            models.push(self.write_model("averaged", last)?);
+        let mut models = vec![self.write_model("last", last, Which::Trained)?];
+        if self.learner.has_average() {
+            models.push(self.write_model("averaged", last, Which::Averaged)?);
         }
         if let Some(best) = &header.best {
             if let Some(snapshot) = Snapshot::read(&self.dir.join(BEST_SNAPSHOT))? {
                 self.learner.restore(&snapshot)?;
             }
-            models.push(self.write_model("best", best.epoch)?);
+            models.push(self.write_model("best", best.epoch, Which::Trained)?);
         }
         let campaign = export::write_campaign(&self.recipe, &self.dir, &self.learner.fault_select())?;
         Ok(Summary { models, campaign })
@@ -340,11 +346,13 @@ impl Training {
     fn write_model(&mut self, name: &'static str, epoch: u64) -> Result<TrainedModel, TrainError> {
         let is_averaged = name == "averaged";
         let files = export::write(&self.model, &mut self.learner, &self.dir, name)?;
-        let size = self.recipe.train.batch;
-        let mut score = |part| -> Result<Option<Score>, TrainError> {
-            let Some(part) = part else { return Ok(None) };
-            let found = self.learner.evaluate(part, size, epoch)?;
-            Ok(if is_averaged { found.averaged } else { Some(found.clean) })
+        let mut score = |feed: Option<&Feed>| -> Result<Option<Score>, TrainError> {
+            let Some(feed) = feed else { return Ok(None) };
+            let found = self.learner.evaluate(feed, epoch)?;
+            Ok(match which {
+                Which::Trained => Some(found.clean),
+                Which::Averaged => found.averaged,
+            })
         };
         let validation = score(self.sets.validation.as_ref())?;
         let test = score(self.sets.test.as_ref())?;

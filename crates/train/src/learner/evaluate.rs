@@ -1,12 +1,12 @@
 //! Scores of a learner on images that it does not learn from.
 
+use bitquake_data::{Batch, Feed};
 use bitquake_grad::{Mode, Network, Objective, Pass};
 
 use super::{Examples, Learner, load};
 use crate::error::TrainError;
-use crate::method::{Levels, Weights};
+use crate::method::Levels;
 use crate::score::Score;
-use crate::sets::Part;
 
 /// The scores of a learner on some images.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,44 +20,44 @@ pub(crate) struct Evaluation {
 }
 
 impl Learner {
-    /// All images of a part, in batches of `size`: what the memory holds, read without faults, with the faults of `epoch`, and as
+    /// All images of a feed: what the memory holds, read without faults, with the faults of `epoch`, and as
     /// the averaged weights have it; batch normalization by its running statistics.
     pub(crate) fn evaluate(
         &mut self,
-        part: &Part,
-        size: usize,
+        feed: &Feed,
         epoch: u64,
     ) -> Result<Evaluation, TrainError> {
         self.load_statistics()?;
         self.method.project(&mut self.weights);
         let stored = self.method.store(&self.weights)?;
-        let clean = self.score(stored.levels(), part, size)?;
+        let clean = self.score(stored.levels(), feed)?;
         let perturbed = match self.method.validation_faults(&stored, &self.weights, epoch, 0)? {
-            Some(levels) => Some(self.score(&levels, part, size)?),
+            Some(levels) => Some(self.score(&levels, feed)?),
             None => None,
         };
-        Ok(Evaluation { clean, perturbed, averaged: self.averaged(part, size)? })
+        Ok(Evaluation { clean, perturbed, averaged: self.averaged(feed)? })
     }
 
-    fn averaged(&mut self, part: &Part, size: usize) -> Result<Option<Score>, TrainError> {
+    fn averaged(&mut self, feed: &Feed) -> Result<Option<Score>, TrainError> {
         let Some(weights) = self.method.averaged().cloned() else { return Ok(None) };
         let stored = self.method.store(&weights)?;
-        self.score(stored.levels(), part, size).map(Some)
+        self.score(stored.levels(), feed).map(Some)
     }
 
-    /// The averaged weights, if the method averages.
-    pub(crate) fn averaged_weights(&self) -> Option<&Weights> {
-        self.method.averaged()
+    /// Whether the method averages the weights.
+    pub(crate) fn has_average(&self) -> bool {
+        self.method.averaged().is_some()
     }
 
-    fn score(&mut self, levels: &Levels, part: &Part, size: usize) -> Result<Score, TrainError> {
+    fn score(&mut self, levels: &Levels, feed: &Feed) -> Result<Score, TrainError> {
         load(&mut self.network, &self.places, levels)?;
         let mut score = Score::default();
-        part.for_each_batch(size, |batch| {
+        let (batches, mut batch) = (feed.epoch(0), Batch::new());
+        for number in 0..feed.batches() {
+            batches.fill(number, &mut batch);
             let examples = Examples { images: batch.images(), labels: batch.labels() };
             score.add(judge(&self.network, examples)?);
-            Ok(())
-        })?;
+        }
         Ok(score)
     }
 

@@ -4,6 +4,7 @@ use bitquake_storage::StorageSpec;
 
 use super::Learner;
 use crate::error::TrainError;
+use crate::export::Which;
 use crate::method::{MethodState, Stored, Weights};
 use crate::snapshot::{Header, Snapshot, SnapshotTensor};
 
@@ -44,10 +45,13 @@ impl Learner {
         Ok(self.method.restore(&state)?)
     }
 
-    /// The master weights after the last projection.
-    pub(crate) fn projected(&mut self) -> &Weights {
+    /// The master weights after the last projection, or their average.
+    pub(crate) fn weights(&mut self, which: Which) -> &Weights {
         self.method.project(&mut self.weights);
-        &self.weights
+        match which {
+            Which::Trained => &self.weights,
+            Which::Averaged => self.method.averaged().unwrap_or(&self.weights),
+        }
     }
 
     /// What the memory holds of some weights.

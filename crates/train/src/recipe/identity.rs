@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bitquake_config::{hash_file, hex};
-use bitquake_data::{DataConfig, Held, source_files};
+use bitquake_config::{Identity, hash_file, hex};
+use bitquake_data::{DataConfig, DataError, Held, source_files};
 use bitquake_grad::Device;
 use bitquake_sample::STREAM_VERSION;
+use bitquake_tensors::TensorFile;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -18,10 +19,12 @@ const STEPS_VERSION: u32 = 1;
 
 /// Everything that decides the weights and which of them are best, by key, and nothing else: no names, folders or number of
 /// log lines. `model` is the model that the training starts from.
-pub(crate) fn identity(recipe: &Recipe, model: &[u8]) -> Result<BTreeMap<String, String>, TrainError> {
+pub(crate) fn identity(recipe: &Recipe, model: &TensorFile) -> Result<Identity, TrainError> {
     let mut parts = BTreeMap::new();
     let mut put = |key: &str, value: String| drop(parts.insert(key.to_owned(), value));
-    put("model", hex(&Sha256::digest(model)));
+    for (location, bytes) in model.content_hash_parts() {
+        put(format!("model {location}").trim_end(), hex(&Sha256::digest(bytes)));
+    }
     put("seed", recipe.seed.to_string());
     put("streams", STREAM_VERSION.to_string());
     put("steps", STEPS_VERSION.to_string());
@@ -41,6 +44,10 @@ pub(crate) fn identity(recipe: &Recipe, model: &[u8]) -> Result<BTreeMap<String,
     ] {
         table.iter().for_each(|(key, value)| put(&format!("{section} {key}"), value.to_string()));
     }
+    if let Some(fault) = &recipe.fault {
+        let fault = fault.with_digests().map_err(|reason| TrainError::recipe("[fault]", reason))?;
+        table(&fault)?.iter().for_each(|(key, value)| put(&format!("fault {key}"), value.to_string()));
+    }
     put_files(&mut put, "data", &recipe.data.files)?;
     let split = &recipe.data.split;
     for (part, held) in [("validation", &split.validation), ("test", &split.test)] {
@@ -53,7 +60,7 @@ pub(crate) fn identity(recipe: &Recipe, model: &[u8]) -> Result<BTreeMap<String,
             Some(Held::Files(_)) | None => {}
         }
     }
-    Ok(parts)
+    Ok(Identity::new(parts))
 }
 
 /// What rounds sums alike: the kind of device, not which one of its kind.
@@ -68,12 +75,17 @@ fn backend(device: Device) -> &'static str {
 /// A data set: digests of its files, and what is made of them.
 fn put_files(put: &mut impl FnMut(&str, String), place: &str, data: &DataConfig) -> Result<(), TrainError> {
     for (number, file) in source_files(data, Path::new("")).iter().enumerate() {
-        put(&format!("{place} file {number}"), hash_file(file)?);
+        put(&format!("{place} file {number}"), digest(file)?);
     }
     let mut fields = table(data)?;
     ["images", "labels"].iter().for_each(|path| drop(fields.remove(*path)));
     fields.iter().for_each(|(key, value)| put(&format!("{place} {key}"), value.to_string()));
     Ok(())
+}
+
+fn digest(path: &Path) -> Result<String, TrainError> {
+    let open = |source| DataError::Open { file: path.to_owned(), source };
+    hash_file(path).map_err(|error| TrainError::data("[data]")(open(error)))
 }
 
 fn table(section: &impl Serialize) -> Result<serde_json::Map<String, serde_json::Value>, TrainError> {
