@@ -40,7 +40,7 @@ pub enum TrainError {
         source: DataError,
     },
     /// The method.
-    #[error("[method]: {0}")]
+    #[error(transparent)]
     Method(#[from] MethodError),
     /// The loss is no number any more.
     #[error(

@@ -189,6 +189,23 @@ impl Learner {
         Ok(halves)
     }
 
+    /// The levels with the worst bit errors that the method's search finds.
+    fn attacked(
+        &mut self,
+        stored: &Stored,
+        examples: Examples<'_>,
+        step: u64,
+        k: u32,
+    ) -> Result<Levels, TrainError> {
+        let Self { network, method, weights, places, smoothing, .. } = self;
+        let mut slopes = |levels: &Levels| {
+            load(network, places, levels)?;
+            let (half, _) = pass(network, places, examples, *smoothing)?;
+            Ok((half.loss, half.gradients))
+        };
+        Ok(method.attack(stored, weights, step, k, &mut slopes)?)
+    }
+
     /// A forward and a backward pass with these levels as weights.
     fn pass(&mut self, levels: &Levels, examples: Examples<'_>) -> Result<(Half, Score), TrainError> {
         load(&mut self.network, &self.places, levels)?;

@@ -343,9 +343,13 @@ impl Training {
     }
 
     /// Writes the learner's model, or that of its averaged weights, and judges it.
-    fn write_model(&mut self, name: &'static str, epoch: u64) -> Result<TrainedModel, TrainError> {
-        let is_averaged = name == "averaged";
-        let files = export::write(&self.model, &mut self.learner, &self.dir, name)?;
+    fn write_model(
+        &mut self,
+        name: &'static str,
+        epoch: u64,
+        which: Which,
+    ) -> Result<TrainedModel, TrainError> {
+        let files = export::write(&self.model, &mut self.learner, which, &self.dir, name)?;
         let mut score = |feed: Option<&Feed>| -> Result<Option<Score>, TrainError> {
             let Some(feed) = feed else { return Ok(None) };
             let found = self.learner.evaluate(feed, epoch)?;

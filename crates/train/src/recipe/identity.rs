@@ -68,7 +68,7 @@ fn backend(device: Device) -> &'static str {
     match device {
         Device::Cpu => "cpu",
         Device::Cuda(_) => "cuda",
-        Device::Wgpu => "wgpu",
+        Device::Wgpu(_) => "wgpu",
     }
 }
 
