@@ -1,5 +1,7 @@
 //! Networks by name: published counts, pinned bytes, roles, names, and what is refused.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod published;
 
 use bitquake_bits::WordStore;
@@ -12,7 +14,6 @@ use bitquake_testing::assert_cases;
 use published::{CIFAR, MNIST, published, with_channels};
 use sha2::{Digest, Sha256};
 
-#[expect(clippy::unwrap_used, reason = "a helper of tests")]
 fn open(bytes: &[u8]) -> TensorFile {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.onnx");
@@ -20,12 +21,10 @@ fn open(bytes: &[u8]) -> TensorFile {
     TensorFile::open(&path).unwrap()
 }
 
-#[expect(clippy::unwrap_used, reason = "a helper of tests")]
 fn parsed(options: &str) -> Architecture {
     toml::from_str(options).unwrap()
 }
 
-#[expect(clippy::unwrap_used, reason = "a helper of tests")]
 fn values(file: &TensorFile, name: &str) -> Vec<f32> {
     let bytes = file.words(name).unwrap().bytes().to_vec();
     bytes.chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap())).collect()
