@@ -1,14 +1,18 @@
 //! Writing small ONNX models, for tests and benches.
 //!
-//! What is written: IR version 8, operator set 17, one main graph; nodes with attributes and subgraphs; initializers
+//! What is written: IR version 8 (10 with marked settings), operator set 17, one main graph; nodes with attributes and subgraphs; initializers
 //! in the storage forms that files have. Nothing is checked: a wrong graph makes a wrong file, which tests want too.
 
+use bitquake_tensors::onnx::SETTING_MARK;
 use bitquake_tensors::wire::Writer;
 
 pub use crate::resnet::resnet20;
 
 /// The version of the file format that is written.
 pub const IR_VERSION: u64 = 8;
+
+/// The first version of the file format that has room for the mark of [`TensorSpec::setting`].
+const IR_VERSION_OF_MARKS: u64 = 10;
 
 /// The version of the standard operator set that is written.
 pub const OPSET: u64 = 17;
@@ -99,6 +103,16 @@ impl TensorSpec {
         let mut tensor = TensorSpec::new(name, elem_type, shape);
         tensor.message.packed_varints(5, values.iter().map(|&value| i64::from(value) as u64));
         tensor
+    }
+
+    /// The same tensor, marked as a setting: whatever takes it, no campaign or quantizer takes it for a weight
+    /// ([`SETTING_MARK`]).
+    #[must_use]
+    pub fn setting(mut self) -> TensorSpec {
+        let mut entry = Writer::new();
+        entry.bytes(1, SETTING_MARK.0.as_bytes()).bytes(2, SETTING_MARK.1.as_bytes());
+        self.message.message(16, &entry);
+        self
     }
 
     /// Words in another file, `length` bytes from `offset`.
@@ -284,12 +298,18 @@ pub(crate) fn value_info(name: &str, elem_type: u64, dims: &[BuildDim<'_>]) -> W
 #[derive(Clone, Debug)]
 pub struct ModelBuilder {
     graph: GraphBuilder,
+    ir_version: u64,
 }
 
 impl ModelBuilder {
     /// A model with an empty graph.
     pub fn new(graph_name: &str) -> ModelBuilder {
-        ModelBuilder { graph: GraphBuilder::new(graph_name) }
+        ModelBuilder { graph: GraphBuilder::new(graph_name), ir_version: IR_VERSION }
+    }
+
+    /// A model in the first version of the file format that has room for marked settings ([`TensorSpec::setting`]).
+    pub fn with_settings(graph_name: &str) -> ModelBuilder {
+        ModelBuilder { ir_version: IR_VERSION_OF_MARKS, ..ModelBuilder::new(graph_name) }
     }
 
     /// The main graph.
@@ -302,7 +322,10 @@ impl ModelBuilder {
         let mut opset = Writer::new();
         opset.bytes(1, b"").varint(2, OPSET);
         let mut out = Writer::new();
-        out.varint(1, IR_VERSION).bytes(2, b"bitquake").message(7, &self.graph.message()).message(8, &opset);
+        out.varint(1, self.ir_version)
+            .bytes(2, b"bitquake")
+            .message(7, &self.graph.message())
+            .message(8, &opset);
         out.into_bytes()
     }
 }

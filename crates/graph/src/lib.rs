@@ -1,9 +1,11 @@
 //! An ONNX graph: look at it, build one, cut one.
 //!
 //! [`Graph`] is a thin view of the graph in a [`TensorFile`](bitquake_tensors::TensorFile): inputs, outputs, nodes,
-//! and what they tell about the model. [`build`] writes small ONNX models for tests and benches, and [`resnet`] a
-//! whole network with it. [`cut`] makes of a model a chain of smaller ones.
+//! and what they tell about the model. [`architecture`] makes the networks that are trained, by name and options.
+//! [`build`] writes ONNX models node by node, and [`resnet`] one fixed network with it, for tests and benches.
+//! [`cut`] makes of a model a chain of smaller ones.
 
+pub mod architecture;
 pub mod build;
 pub mod cut;
 mod folded;

@@ -273,15 +273,7 @@ impl<'a> Walk<'a> {
         let name = self.names.unique(name, place.body.start)?;
         let TensorRecord { dtype, shape, data, is_setting, .. } = record;
         let message = self.nesting.enter(place, parent);
-        self.tensors.push(Found {
-            name: name.clone(),
-            place: kind,
-            dtype,
-            shape,
-            data,
-            message,
-            is_setting,
-        });
+        self.tensors.push(Found { name: name.clone(), place: kind, dtype, shape, data, message, is_setting });
         Ok(StoredTensor { name: local, tensor: name })
     }
 

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Problem, SETTING_MARK};
 use super::dtype::{dtype, typed_field};
+use super::{Problem, SETTING_MARK};
 use crate::Dtype;
 use crate::wire::{Element, Field, Fields, Numbers, Payload};
 
