@@ -112,20 +112,17 @@ pub(super) fn clip<B: Kernels>(call: Call<'_, B>) -> Results<B> {
     };
     let (low, high) = (bound(1, "min")?, bound(2, "max")?);
     let shape = x.shape();
-    let clipped = |x: Float<B>, bound: Option<Float<B>>, is_beyond: Compare<B>| {
-        let Some(bound) = bound else { return x };
-        let bound = bound.expand(&shape);
+    let clipped = |x: Float<B>, bound: Option<Float<B>>, default: f32, is_beyond: Compare<B>| {
+        // The specification has the largest finite numbers where a bound is left out.
+        let bound = bound.unwrap_or_else(|| Float::full(default, &[], call.device)).expand(&shape);
         let beyond = is_beyond(x.primitive().clone(), bound.primitive().clone(), bools);
         x.map(|x| B::float_mask_where(x, beyond, bound.into_primitive()))
     };
-    one(clipped(clipped(x, low, B::float_lower), high, B::float_greater))
+    one(clipped(clipped(x, low, f32::MIN, B::float_lower), high, f32::MAX, B::float_greater))
 }
 
-type Compare<B> = fn(
-    FloatTensor<B>,
-    FloatTensor<B>,
-    burn_backend::BoolDType,
-) -> burn_backend::tensor::BoolTensor<B>;
+type Compare<B> =
+    fn(FloatTensor<B>, FloatTensor<B>, burn_backend::BoolDType) -> burn_backend::tensor::BoolTensor<B>;
 
 /// Hendrycks and Gimpel, "Gaussian Error Linear Units" (2016): `x * Phi(x)`, exact or with the tanh of their section 2.
 pub(super) fn gelu<B: Kernels>(call: Call<'_, B>) -> Results<B> {

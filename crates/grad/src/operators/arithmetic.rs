@@ -73,7 +73,11 @@ fn fold<B: Kernels>(
 
 fn extremes<B: Kernels>(
     call: Call<'_, B>,
-    is_beyond: fn(FloatTensor<B>, FloatTensor<B>, burn_backend::BoolDType) -> burn_backend::tensor::BoolTensor<B>,
+    is_beyond: fn(
+        FloatTensor<B>,
+        FloatTensor<B>,
+        burn_backend::BoolDType,
+    ) -> burn_backend::tensor::BoolTensor<B>,
     of_numbers: fn(i64, i64) -> i64,
 ) -> Results<B> {
     if let Value::Ints(first) = call.value(0)? {
@@ -211,7 +215,8 @@ pub(super) fn choose<B: Kernels>(call: Call<'_, B>) -> Results<B> {
     if let (Value::Ints(a), Value::Ints(b)) = (call.value(1)?, call.value(2)?) {
         let shape = broadcast(&condition.shape, &broadcast(&a.shape, &b.shape)?)?;
         let repeat = |ints: &Ints| ints.pick(shape.clone(), places(&shape, &spread(&ints.shape, &shape)));
-        let [condition, a, b] = [&condition, &a, &b].map(|ints| repeat(ints).map_or(Vec::new(), |ints| ints.values));
+        let [condition, a, b] =
+            [&condition, &a, &b].map(|ints| repeat(ints).map_or(Vec::new(), |ints| ints.values));
         let pairs = condition.iter().zip(a.iter().zip(&b));
         let values = pairs.map(|(&is_set, (&a, &b))| if is_set != 0 { a } else { b }).collect();
         return one_ints(Ints { shape, values });

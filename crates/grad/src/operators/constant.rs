@@ -11,12 +11,15 @@ type Results<B> = Result<Vec<Value<B>>, String>;
 
 pub(super) fn constant_of_shape<B: Kernels>(call: Call<'_, B>) -> Results<B> {
     let sizes = call.ints(0)?;
-    let shape = sizes.values.iter().map(|&size| usize::try_from(size).map_err(|_| format!("a size of {size}")));
+    let shape =
+        sizes.values.iter().map(|&size| usize::try_from(size).map_err(|_| format!("a size of {size}")));
     let shape = shape.collect::<Result<Vec<usize>, _>>()?;
     let count = count(&shape)?;
     match call.attributes().tensor("value") {
         None => one(Float::full(0.0, &shape, call.device)),
-        Some(Stored::Floats(values, _)) if values.len() == 1 => one(Float::full(values[0], &shape, call.device)),
+        Some(Stored::Floats(values, _)) if values.len() == 1 => {
+            one(Float::full(values[0], &shape, call.device))
+        }
         Some(Stored::Ints(ints)) if ints.values.len() == 1 => {
             one_ints(Ints { shape, values: vec![ints.values[0]; count] })
         }

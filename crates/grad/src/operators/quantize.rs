@@ -41,7 +41,11 @@ pub(super) fn dequantize<B: Kernels>(call: Call<'_, B>) -> Results<B> {
 }
 
 /// A scale or zero point, of one element or one for each place of the node's axis, in a shape that broadcasts.
-fn per_channel<B: Kernels>(call: &Call<'_, B>, values: Float<B>, shape: &[usize]) -> Result<Float<B>, String> {
+fn per_channel<B: Kernels>(
+    call: &Call<'_, B>,
+    values: Float<B>,
+    shape: &[usize],
+) -> Result<Float<B>, String> {
     if call.attributes().int("block_size", 0)? != 0 {
         return Err("has blocks; one scale, or one for each place of an axis, are supported".to_owned());
     }

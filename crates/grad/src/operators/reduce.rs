@@ -68,7 +68,8 @@ fn reduce<B: Kernels>(
     }
     let wanted = if wanted.is_empty() { (0..shape.len()).collect() } else { axes(&wanted, shape.len())? };
     let result = (0..shape.len()).filter(|axis| keeps || !wanted.contains(axis));
-    let result: Vec<usize> = result.map(|axis| if wanted.contains(&axis) { 1 } else { shape[axis] }).collect();
+    let result: Vec<usize> =
+        result.map(|axis| if wanted.contains(&axis) { 1 } else { shape[axis] }).collect();
     if shape.contains(&0) {
         return Err(format!("data of shape {shape:?} are empty"));
     }
@@ -87,7 +88,8 @@ fn fold(ints: &Ints, axes: &[usize], operation: fn(i64, i64) -> Option<i64>) -> 
     let kept: Vec<usize> =
         (0..ints.shape.len()).map(|axis| if axes.contains(&axis) { 1 } else { ints.shape[axis] }).collect();
     let own = strides(&kept);
-    let steps: Vec<usize> = (0..kept.len()).map(|axis| if axes.contains(&axis) { 0 } else { own[axis] }).collect();
+    let steps: Vec<usize> =
+        (0..kept.len()).map(|axis| if axes.contains(&axis) { 0 } else { own[axis] }).collect();
     let mut results: Vec<Option<i64>> = vec![None; kept.iter().product()];
     for (&value, place) in ints.values.iter().zip(places(&ints.shape, &steps)) {
         let result = results[place].map_or(Some(value), |before| operation(before, value));

@@ -114,14 +114,16 @@ pub(super) fn transpose<B: Kernels>(call: Call<'_, B>) -> Results<B> {
         Value::Float(float) => one(float.permute(&order)),
         Value::Ints(ints) => {
             let own = strides(&from);
-            let (shape, steps): (Vec<usize>, Vec<usize>) = order.iter().map(|&axis| (from[axis], own[axis])).unzip();
+            let (shape, steps): (Vec<usize>, Vec<usize>) =
+                order.iter().map(|&axis| (from[axis], own[axis])).unzip();
             one_ints(picked(&ints, &shape, &steps)?)
         }
     }
 }
 
 fn picked(ints: &Ints, shape: &[usize], steps: &[usize]) -> Result<Ints, String> {
-    ints.pick(shape.to_vec(), places(shape, steps)).ok_or_else(|| format!("{:?} has no such part", ints.shape))
+    ints.pick(shape.to_vec(), places(shape, steps))
+        .ok_or_else(|| format!("{:?} has no such part", ints.shape))
 }
 
 pub(super) fn expand<B: Kernels>(call: Call<'_, B>) -> Results<B> {
@@ -185,7 +187,8 @@ pub(super) fn split<B: Kernels>(call: Call<'_, B>) -> Results<B> {
             (0..parts).map(|part| one.min(size.saturating_sub(part * one))).collect::<Vec<_>>()
         }
     };
-    if sizes.iter().try_fold(0_usize, |sum, &size| sum.checked_add(size)) != Some(size) || sizes.contains(&0) {
+    if sizes.iter().try_fold(0_usize, |sum, &size| sum.checked_add(size)) != Some(size) || sizes.contains(&0)
+    {
         return Err(format!("axis {along} of {shape:?} cannot be split into {sizes:?}"));
     }
     let mut start = 0;
@@ -234,7 +237,9 @@ pub(super) fn slice<B: Kernels>(call: Call<'_, B>) -> Results<B> {
         let along = axis(wanted, shape.len())?;
         let (start, count) = range(start, end, step, shape[along])?;
         if count == 0 {
-            return Err(format!("the part {start}..{end} of axis {along} of {shape:?} is empty; parts with elements are supported"));
+            return Err(format!(
+                "the part {start}..{end} of axis {along} of {shape:?} is empty; parts with elements are supported"
+            ));
         }
         if (start, count, step) != (0, shape[along], 1) {
             value = cut(value, along, start, count, step, call.device)?;
@@ -296,7 +301,8 @@ fn select<B: Kernels>(
             result[along] = wanted.len();
             let size = shape[along];
             let rows = (0..outer).flat_map(|row| wanted.iter().map(move |&index| row * size + index));
-            let found = ints.pick(result, rows.flat_map(|row| (0..inner).map(move |place| row * inner + place)));
+            let found =
+                ints.pick(result, rows.flat_map(|row| (0..inner).map(move |place| row * inner + place)));
             Ok(Value::Ints(found.ok_or("an index is outside")?))
         }
     }
@@ -328,9 +334,13 @@ pub(super) fn pad<B: Kernels>(call: Call<'_, B>) -> Results<B> {
         let source = |at: i64| match mode.as_str() {
             "constant" => Ok((0..size).contains(&at).then_some(at)),
             "edge" => Ok(Some(at.clamp(0, size - 1))),
-            "reflect" if at > -size && at < 2 * size - 1 => {
-                Ok(Some(if at < 0 { -at } else if at >= size { 2 * size - 2 - at } else { at }))
-            }
+            "reflect" if at > -size && at < 2 * size - 1 => Ok(Some(if at < 0 {
+                -at
+            } else if at >= size {
+                2 * size - 2 - at
+            } else {
+                at
+            })),
             "reflect" => Err(format!("reflected pads {before} and {after} of {size} reach too far")),
             other => Err(format!("attribute `mode` is {other}; constant, edge and reflect are supported")),
         };

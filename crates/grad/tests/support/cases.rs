@@ -18,6 +18,8 @@ pub struct Case {
     pub build: fn(&mut Nodes<'_>),
     /// Whether NaN and infinities in `x` are tried.
     pub nonfinite: bool,
+    /// Whether ONNX Runtime passes over a NaN here, where PyTorch and this crate do not.
+    pub runtime_drops_nan: bool,
     /// Whether the gradient is that of the value, so that differences show it.
     pub exact_gradient: bool,
 }
@@ -58,12 +60,24 @@ impl Nodes<'_> {
         self
     }
 
-    pub fn node(&mut self, op: &str, inputs: &[&str], output: &str, attributes: &[(&str, AttrValue)]) -> &mut Self {
+    pub fn node(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        output: &str,
+        attributes: &[(&str, AttrValue)],
+    ) -> &mut Self {
         self.graph.node(op, inputs, &[output], attributes);
         self
     }
 
-    pub fn nodes(&mut self, op: &str, inputs: &[&str], outputs: &[&str], attributes: &[(&str, AttrValue)]) -> &mut Self {
+    pub fn nodes(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        attributes: &[(&str, AttrValue)],
+    ) -> &mut Self {
         self.graph.node(op, inputs, outputs, attributes);
         self
     }
@@ -129,7 +143,17 @@ fn text(value: &str) -> AttrValue {
 const IMAGE: &[usize] = &[2, 4, 6, 5];
 
 const fn case(name: &'static str, shape: &'static [usize], rank: usize, build: fn(&mut Nodes<'_>)) -> Case {
-    Case { name, shape, opset: 17, rank, input: |value| value, build, nonfinite: true, exact_gradient: true }
+    Case {
+        name,
+        shape,
+        opset: 17,
+        rank,
+        input: |value| value,
+        build,
+        nonfinite: true,
+        runtime_drops_nan: false,
+        exact_gradient: true,
+    }
 }
 
 const fn at(opset: u8, case: Case) -> Case {
@@ -143,6 +167,10 @@ const fn positive(case: Case) -> Case {
 
 const fn finite(case: Case) -> Case {
     Case { nonfinite: false, ..case }
+}
+
+const fn maximum(case: Case) -> Case {
+    Case { runtime_drops_nan: true, ..case }
 }
 
 const fn straight_through(case: Case) -> Case {
@@ -165,8 +193,12 @@ pub const CASES: &[Case] = &[
     }),
     case("Conv stride dilation uneven", &[2, 3, 9, 8], 4, |g| {
         g.weight("w", &[2, 3, 3, 2]);
-        let attributes =
-            [("pads", ints(&[2, 0, 1, 3])), ("strides", ints(&[2, 3])), ("dilations", ints(&[2, 1])), ("kernel_shape", ints(&[3, 2]))];
+        let attributes = [
+            ("pads", ints(&[2, 0, 1, 3])),
+            ("strides", ints(&[2, 3])),
+            ("dilations", ints(&[2, 1])),
+            ("kernel_shape", ints(&[3, 2])),
+        ];
         g.node("Conv", &["x", "w"], "y", &attributes);
     }),
     case("Conv stride rest", &[2, 2, 7, 8], 4, |g| {
@@ -179,7 +211,12 @@ pub const CASES: &[Case] = &[
     }),
     case("Conv depthwise", IMAGE, 4, |g| {
         g.weight("w", &[4, 1, 3, 3]);
-        g.node("Conv", &["x", "w"], "y", &[("group", int(4)), ("pads", ints(&[1, 1, 1, 1])), ("strides", ints(&[2, 2]))]);
+        g.node(
+            "Conv",
+            &["x", "w"],
+            "y",
+            &[("group", int(4)), ("pads", ints(&[1, 1, 1, 1])), ("strides", ints(&[2, 2]))],
+        );
     }),
     case("Conv 1x1", IMAGE, 4, |g| {
         g.weight("w", &[3, 4, 1, 1]);
@@ -199,7 +236,12 @@ pub const CASES: &[Case] = &[
     }),
     case("Gemm", &[3, 4], 2, |g| {
         g.weight("w", &[5, 4]).weight("b", &[5]);
-        g.node("Gemm", &["x", "w", "b"], "y", &[("transB", int(1)), ("alpha", float(0.5)), ("beta", float(2.0))]);
+        g.node(
+            "Gemm",
+            &["x", "w", "b"],
+            "y",
+            &[("transB", int(1)), ("alpha", float(0.5)), ("beta", float(2.0))],
+        );
     }),
     case("Gemm transposed", &[3, 4], 2, |g| {
         g.weight("w", &[3, 2]).weight("b", &[4, 1]);
@@ -267,7 +309,12 @@ pub const CASES: &[Case] = &[
         g.node("Cast", &["m"], "y", &[("to", int(1))]);
     }),
     case("Greater", &[2, 5], 2, |g| {
-        g.weight("w", &[5]).node("Greater", &["x", "w"], "m", &[]).node("Cast", &["m"], "y", &[("to", int(1))]);
+        g.weight("w", &[5]).node("Greater", &["x", "w"], "m", &[]).node(
+            "Cast",
+            &["m"],
+            "y",
+            &[("to", int(1))],
+        );
     }),
     case("Less", &[2, 5], 2, |g| {
         g.weight("w", &[5]).node("Less", &["x", "w"], "m", &[]).node("Cast", &["m"], "y", &[("to", int(1))]);
@@ -297,38 +344,66 @@ pub const CASES: &[Case] = &[
         g.node("HardSigmoid", &["x"], "y", &[("alpha", float(0.4)), ("beta", float(0.3))]);
     }),
     case("HardSwish", &[2, 9], 2, |g| {
-        g.floats("three", &[], &[3.0]).node("Mul", &["x", "three"], "t", &[]).node("HardSwish", &["t"], "y", &[]);
+        g.floats("three", &[], &[2.9]).node("Mul", &["x", "three"], "t", &[]).node(
+            "HardSwish",
+            &["t"],
+            "y",
+            &[],
+        );
     }),
     case("Clip", &[2, 9], 2, |g| {
-        g.floats("low", &[], &[-0.4]).floats("high", &[], &[0.7]).node("Clip", &["x", "low", "high"], "y", &[]);
+        g.floats("low", &[], &[-0.4]).floats("high", &[], &[0.7]).node(
+            "Clip",
+            &["x", "low", "high"],
+            "y",
+            &[],
+        );
     }),
     case("Clip from below", &[2, 9], 2, |g| {
         g.floats("low", &[], &[0.1]).node("Clip", &["x", "low"], "y", &[]);
     }),
-    at(6, case("Clip by attributes", &[2, 9], 2, |g| {
-        g.node("Clip", &["x"], "y", &[("min", float(-0.5)), ("max", float(0.5))]);
-    })),
-    at(20, case("Gelu", &[2, 9], 2, |g| {
-        g.node("Gelu", &["x"], "y", &[]);
-    })),
-    at(20, case("Gelu tanh", &[2, 9], 2, |g| {
-        g.node("Gelu", &["x"], "y", &[("approximate", text("tanh"))]);
-    })),
+    at(
+        6,
+        case("Clip by attributes", &[2, 9], 2, |g| {
+            g.node("Clip", &["x"], "y", &[("min", float(-0.5)), ("max", float(0.5))]);
+        }),
+    ),
+    at(
+        20,
+        case("Gelu", &[2, 9], 2, |g| {
+            g.node("Gelu", &["x"], "y", &[]);
+        }),
+    ),
+    at(
+        20,
+        case("Gelu tanh", &[2, 9], 2, |g| {
+            g.node("Gelu", &["x"], "y", &[("approximate", text("tanh"))]);
+        }),
+    ),
     case("Softmax", &[2, 3, 4], 3, |g| {
         g.node("Softmax", &["x"], "y", &[("axis", int(1))]);
     }),
-    at(11, case("Softmax old", &[2, 3, 4], 3, |g| {
-        g.node("Softmax", &["x"], "y", &[]);
-    })),
+    at(
+        11,
+        case("Softmax old", &[2, 3, 4], 3, |g| {
+            g.node("Softmax", &["x"], "y", &[]);
+        }),
+    ),
     case("LogSoftmax", &[2, 3, 4], 3, |g| {
         g.node("LogSoftmax", &["x"], "y", &[]);
     }),
     case("BatchNormalization", &[3, 4, 2, 3], 4, |g| {
-        g.weight("s", &[4]).weight("b", &[4]).weight("m", &[4]).weight_with("v", &[4], |value| value.abs() + 0.3);
+        g.weight("s", &[4])
+            .weight("b", &[4])
+            .weight("m", &[4])
+            .weight_with("v", &[4], |value| value.abs() + 0.3);
         g.node("BatchNormalization", &["x", "s", "b", "m", "v"], "y", &[("epsilon", float(1e-3))]);
     }),
     case("BatchNormalization with a computed scale", &[5, 4], 2, |g| {
-        g.weight("a", &[4]).weight("b", &[4]).weight("m", &[4]).weight_with("v", &[4], |value| value.abs() + 0.3);
+        g.weight("a", &[4])
+            .weight("b", &[4])
+            .weight("m", &[4])
+            .weight_with("v", &[4], |value| value.abs() + 0.3);
         g.floats("one", &[], &[1.0]).node("Add", &["a", "one"], "s", &[]);
         g.node("BatchNormalization", &["x", "s", "b", "m", "v"], "y", &[]);
     }),
@@ -336,70 +411,121 @@ pub const CASES: &[Case] = &[
         g.weight("s", &[5]).weight("b", &[5]).node("LayerNormalization", &["x", "s", "b"], "y", &[]);
     }),
     case("LayerNormalization two axes", &[2, 3, 5], 3, |g| {
-        g.weight("s", &[3, 5]).node("LayerNormalization", &["x", "s"], "y", &[("axis", int(1)), ("epsilon", float(0.1))]);
+        g.weight("s", &[3, 5]).node(
+            "LayerNormalization",
+            &["x", "s"],
+            "y",
+            &[("axis", int(1)), ("epsilon", float(0.1))],
+        );
     }),
-    at(21, case("GroupNormalization", &[2, 4, 3, 2], 4, |g| {
-        g.weight("s", &[4]).weight("b", &[4]);
-        g.node("GroupNormalization", &["x", "s", "b"], "y", &[("num_groups", int(2))]);
-    })),
-    at(18, case("GroupNormalization by group", &[2, 4, 3, 2], 4, |g| {
-        g.weight("s", &[2]).weight("b", &[2]);
-        g.node("GroupNormalization", &["x", "s", "b"], "y", &[("num_groups", int(2))]);
-    })),
+    at(
+        21,
+        case("GroupNormalization", &[2, 4, 3, 2], 4, |g| {
+            g.weight("s", &[4]).weight("b", &[4]);
+            g.node("GroupNormalization", &["x", "s", "b"], "y", &[("num_groups", int(2))]);
+        }),
+    ),
+    at(
+        18,
+        case("GroupNormalization by group", &[2, 4, 3, 2], 4, |g| {
+            g.weight("s", &[2]).weight("b", &[2]);
+            g.node("GroupNormalization", &["x", "s", "b"], "y", &[("num_groups", int(2))]);
+        }),
+    ),
     case("InstanceNormalization", &[2, 3, 4, 2], 4, |g| {
         g.weight("s", &[3]).weight("b", &[3]).node("InstanceNormalization", &["x", "s", "b"], "y", &[]);
     }),
-    case("MaxPool", IMAGE, 4, |g| {
+    maximum(case("MaxPool", IMAGE, 4, |g| {
         g.node("MaxPool", &["x"], "y", &[("kernel_shape", ints(&[2, 2])), ("strides", ints(&[2, 2]))]);
-    }),
-    case("MaxPool uneven", &[1, 2, 7, 6], 4, |g| {
-        let attributes = [("kernel_shape", ints(&[3, 2])), ("strides", ints(&[2, 1])), ("pads", ints(&[1, 0, 0, 1])), ("dilations", ints(&[2, 1]))];
-        g.node("MaxPool", &["x"], "y", &attributes);
-    }),
-    case("MaxPool ceil", &[1, 2, 6, 6], 4, |g| {
-        g.node("MaxPool", &["x"], "y", &[("kernel_shape", ints(&[3, 3])), ("strides", ints(&[2, 2])), ("ceil_mode", int(1))]);
-    }),
-    case("MaxPool one axis", &[2, 2, 7], 3, |g| {
-        g.node("MaxPool", &["x"], "y", &[("kernel_shape", ints(&[3])), ("strides", ints(&[2]))]);
-    }),
-    case("AveragePool", IMAGE, 4, |g| {
-        g.node("AveragePool", &["x"], "y", &[("kernel_shape", ints(&[2, 3])), ("strides", ints(&[2, 1])), ("pads", ints(&[1, 1, 0, 1]))]);
-    }),
-    case("AveragePool counting padding", IMAGE, 4, |g| {
-        g.node("AveragePool", &["x"], "y", &[("kernel_shape", ints(&[3, 3])), ("pads", ints(&[1, 1, 1, 1])), ("count_include_pad", int(1))]);
-    }),
-    at(19, case("AveragePool ceil", &[1, 2, 6, 6], 4, |g| {
-        g.node("AveragePool", &["x"], "y", &[("kernel_shape", ints(&[3, 3])), ("strides", ints(&[2, 2])), ("ceil_mode", int(1))]);
     })),
-    at(19, case("AveragePool ceil counting padding", &[1, 2, 6, 6], 4, |g| {
+    maximum(case("MaxPool uneven", &[1, 2, 7, 6], 4, |g| {
+        let attributes = [
+            ("kernel_shape", ints(&[3, 2])),
+            ("strides", ints(&[2, 1])),
+            ("pads", ints(&[0, 0, 1, 1])),
+            ("dilations", ints(&[2, 1])),
+        ];
+        g.node("MaxPool", &["x"], "y", &attributes);
+    })),
+    maximum(case("MaxPool ceil", &[1, 2, 6, 6], 4, |g| {
+        g.node(
+            "MaxPool",
+            &["x"],
+            "y",
+            &[("kernel_shape", ints(&[3, 3])), ("strides", ints(&[2, 2])), ("ceil_mode", int(1))],
+        );
+    })),
+    maximum(case("MaxPool one axis", &[2, 2, 7], 3, |g| {
+        g.node("MaxPool", &["x"], "y", &[("kernel_shape", ints(&[3])), ("strides", ints(&[2]))]);
+    })),
+    case("AveragePool", IMAGE, 4, |g| {
         g.node(
             "AveragePool",
             &["x"],
             "y",
-            &[("kernel_shape", ints(&[3, 3])), ("strides", ints(&[2, 2])), ("ceil_mode", int(1)), ("pads", ints(&[1, 1, 1, 1])), ("count_include_pad", int(1))],
+            &[("kernel_shape", ints(&[2, 3])), ("strides", ints(&[2, 1])), ("pads", ints(&[1, 1, 0, 1]))],
         );
-    })),
+    }),
+    case("AveragePool counting padding", IMAGE, 4, |g| {
+        g.node(
+            "AveragePool",
+            &["x"],
+            "y",
+            &[("kernel_shape", ints(&[3, 3])), ("pads", ints(&[1, 1, 1, 1])), ("count_include_pad", int(1))],
+        );
+    }),
+    at(
+        19,
+        case("AveragePool ceil", &[1, 2, 6, 6], 4, |g| {
+            g.node(
+                "AveragePool",
+                &["x"],
+                "y",
+                &[("kernel_shape", ints(&[3, 3])), ("strides", ints(&[2, 2])), ("ceil_mode", int(1))],
+            );
+        }),
+    ),
+    at(
+        19,
+        case("AveragePool ceil counting padding", &[1, 2, 6, 6], 4, |g| {
+            g.node(
+                "AveragePool",
+                &["x"],
+                "y",
+                &[
+                    ("kernel_shape", ints(&[3, 3])),
+                    ("strides", ints(&[2, 2])),
+                    ("ceil_mode", int(1)),
+                    ("pads", ints(&[1, 1, 1, 1])),
+                    ("count_include_pad", int(1)),
+                ],
+            );
+        }),
+    ),
     case("GlobalAveragePool", IMAGE, 4, |g| {
         g.node("GlobalAveragePool", &["x"], "y", &[]);
     }),
-    case("GlobalMaxPool", IMAGE, 4, |g| {
+    maximum(case("GlobalMaxPool", IMAGE, 4, |g| {
         g.node("GlobalMaxPool", &["x"], "y", &[]);
-    }),
+    })),
     case("ReduceMean", &[2, 3, 4], 2, |g| {
         g.node("ReduceMean", &["x"], "y", &[("axes", ints(&[-1])), ("keepdims", int(0))]);
     }),
-    at(18, case("ReduceMean input", &[2, 3, 4], 3, |g| {
-        g.ints("axes", &[0, 2]).node("ReduceMean", &["x", "axes"], "y", &[]);
-    })),
+    at(
+        18,
+        case("ReduceMean input", &[2, 3, 4], 3, |g| {
+            g.ints("axes", &[0, 2]).node("ReduceMean", &["x", "axes"], "y", &[]);
+        }),
+    ),
     case("ReduceSum", &[2, 3, 4], 0, |g| {
         g.node("ReduceSum", &["x"], "y", &[("keepdims", int(0))]);
     }),
-    case("ReduceMax", &[2, 3, 4], 2, |g| {
+    maximum(case("ReduceMax", &[2, 3, 4], 2, |g| {
         g.node("ReduceMax", &["x"], "y", &[("axes", ints(&[1])), ("keepdims", int(0))]);
-    }),
-    case("ReduceMin", &[2, 3, 4], 3, |g| {
+    })),
+    maximum(case("ReduceMin", &[2, 3, 4], 3, |g| {
         g.node("ReduceMin", &["x"], "y", &[("axes", ints(&[1, 2]))]);
-    }),
+    })),
     case("ReduceProd", &[2, 3, 4], 2, |g| {
         g.node("ReduceProd", &["x"], "y", &[("axes", ints(&[2])), ("keepdims", int(0))]);
     }),
@@ -463,7 +589,12 @@ pub const CASES: &[Case] = &[
         g.scalar_int("i", 2).node("Gather", &["x", "i"], "y", &[("axis", int(1))]);
     }),
     case("Pad", &[2, 3, 4], 3, |g| {
-        g.ints("pads", &[0, 2, 1, 0, 0, -1]).floats("fill", &[], &[0.7]).node("Pad", &["x", "pads", "fill"], "y", &[]);
+        g.ints("pads", &[0, 2, 1, 0, 0, -1]).floats("fill", &[], &[0.7]).node(
+            "Pad",
+            &["x", "pads", "fill"],
+            "y",
+            &[],
+        );
     }),
     case("Pad reflect", &[2, 3, 4], 3, |g| {
         g.ints("pads", &[0, 2, 1, 0, 1, 3]).node("Pad", &["x", "pads"], "y", &[("mode", text("reflect"))]);
@@ -477,7 +608,12 @@ pub const CASES: &[Case] = &[
     }),
     case("ConstantOfShape", &[2, 3], 2, |g| {
         g.node("Shape", &["x"], "s", &[]);
-        g.node("ConstantOfShape", &["s"], "c", &[("value", AttrValue::Tensor(TensorSpec::f32("", &[1], &[1.5])))]);
+        g.node(
+            "ConstantOfShape",
+            &["s"],
+            "c",
+            &[("value", AttrValue::Tensor(TensorSpec::f32("", &[1], &[1.5])))],
+        );
         g.node("Mul", &["x", "c"], "y", &[]);
     }),
     case("Range", &[2, 3], 2, |g| {
