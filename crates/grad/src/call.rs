@@ -1,5 +1,6 @@
 //! One node being computed: what an operator sees.
 
+use bitquake_bits::Format;
 use burn_backend::Backend;
 
 use crate::Mode;
@@ -117,12 +118,26 @@ impl<B: Backend> Call<'_, B> {
         }
     }
 
-    /// That nothing but the listed attributes is there: an attribute that is passed over would give wrong numbers.
-    pub(crate) fn only(&self, place: usize) -> Result<(), String> {
-        match self.inputs.iter().skip(place).position(Option::is_some) {
-            Some(extra) => Err(format!("has an input {}; {place} are supported", extra + place)),
-            None => Ok(()),
+    /// A single stored number that gets no gradient; `None` for anything else.
+    pub(crate) fn constant(&self, place: usize) -> Result<Option<f32>, String> {
+        let is_stored = |value: usize| self.plan.parameter_values.contains(&value);
+        match self.value(place)? {
+            Value::Ints(ints) if ints.values.len() == 1 => Ok(Some(ints.values[0] as f32)),
+            Value::Float(float)
+                if float.elements() == 1
+                    && self.step.inputs[place].is_some_and(is_stored)
+                    && !B::float_is_require_grad(float.primitive()) =>
+            {
+                Ok(float.to_host()?.first().copied())
+            }
+            _ => Ok(None),
         }
+    }
+
+    /// The type of a stored input of whole numbers.
+    pub(crate) fn format(&self, place: usize) -> Option<Format> {
+        let value = self.step.inputs.get(place).copied().flatten()?;
+        self.plan.formats.get(&value).copied()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Float tensors of any rank on a backend.
 
 use burn_backend::tensor::{BoolTensor, FloatTensor, IntTensor};
-use burn_backend::{Backend, DType, FloatDType, Shape, Slice, TensorData, TensorMetadata, read_sync};
+use burn_backend::{Backend, DType, Shape, Slice, TensorData, TensorMetadata, read_sync};
 
 use crate::axes::broadcast;
 use crate::ints::Ints;
@@ -47,11 +47,6 @@ impl<B: Backend> Float<B> {
 
     pub(crate) fn into_primitive(self) -> FloatTensor<B> {
         self.primitive
-    }
-
-    /// The same shape, other values.
-    pub(crate) fn with(&self, primitive: FloatTensor<B>) -> Float<B> {
-        Float { primitive, is_scalar: self.is_scalar }
     }
 
     /// A change of each value.
@@ -206,9 +201,6 @@ pub(crate) fn device_bools<B: Backend>(ints: &Ints, device: &B::Device) -> BoolT
 pub(crate) fn bool_dtype<B: Backend>(device: &B::Device) -> burn_backend::BoolDType {
     burn_backend::get_device_settings::<B>(device).bool_dtype
 }
-
-/// The one float type that is computed with.
-pub(crate) const FLOAT: FloatDType = FloatDType::F32;
 
 /// The type of indices.
 pub(crate) const INDEX: DType = DType::I32;

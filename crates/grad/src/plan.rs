@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) parameter_values: Vec<usize>,
     /// Stored whole numbers: value and content.
     pub(crate) constants: Vec<(usize, Ints)>,
+    /// Of stored whole numbers, their type.
+    pub(crate) formats: BTreeMap<usize, Format>,
     /// The version of the operator set.
     pub(crate) opset: i64,
 }
@@ -65,7 +67,7 @@ impl Plan {
         let graph = Graph::from_file(file)?;
         let mut names = Names::default();
         let mut builder =
-            Builder { file, graph, constants: Vec::new(), parameters: Vec::new(), tensors: BTreeMap::new() };
+            Builder { file, graph, constants: Vec::new(), parameters: Vec::new(), formats: BTreeMap::new() };
         let (input, dims) = builder.input(&mut names)?;
         builder.stored(&mut names)?;
         let mut steps = Vec::new();
@@ -79,7 +81,7 @@ impl Plan {
         let opset = graph.opset().unwrap_or(1);
         let logits = logits(&steps, output, opset);
         free_after_last_use(&mut steps, names.count(), &[output, logits]);
-        let Builder { constants, parameters, .. } = builder;
+        let Builder { constants, parameters, formats, .. } = builder;
         let (parameter_values, parameters): (Vec<usize>, Vec<(Parameter, Vec<f32>)>) =
             parameters.into_iter().map(|(value, parameter, values)| (value, (parameter, values))).unzip();
         let (parameters, values) = parameters.into_iter().unzip();
@@ -94,6 +96,7 @@ impl Plan {
             parameters,
             parameter_values,
             constants,
+            formats,
             opset,
         };
         Ok((plan, values))
@@ -110,8 +113,7 @@ struct Builder<'f> {
     graph: Graph<'f>,
     constants: Vec<(usize, Ints)>,
     parameters: Vec<(usize, Parameter, Vec<f32>)>,
-    /// Of the file's tensors, the ones that have become values.
-    tensors: BTreeMap<String, usize>,
+    formats: BTreeMap<usize, Format>,
 }
 
 impl Builder<'_> {
@@ -152,7 +154,9 @@ impl Builder<'_> {
                 continue;
             }
             let value = names.define(name, "stored tensor")?;
-            self.tensors.insert(tensor.to_owned(), value);
+            if let Some(format) = self.file.tensor(tensor).and_then(|info| info.dtype.format()) {
+                self.formats.insert(value, format);
+            }
             match stored::read(self.file, tensor)? {
                 Stored::Ints(ints) => self.constants.push((value, ints)),
                 Stored::Floats(values, shape) => {

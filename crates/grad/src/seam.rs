@@ -9,6 +9,7 @@
 
 mod convolution;
 mod standardize;
+mod straight;
 mod tap;
 
 use burn_autodiff::Autodiff;
@@ -39,6 +40,9 @@ pub(crate) trait Kernels: Backend {
     /// `(x - mean) / sqrt(variance + epsilon)` over the axes.
     fn standardize(x: FloatTensor<Self>, axes: &[usize], epsilon: f64) -> Standardized<Self>;
 
+    /// `shown` forward, while the gradient goes to `x`.
+    fn straight_through(x: FloatTensor<Self>, shown: FloatTensor<Self>) -> FloatTensor<Self>;
+
     /// For each window the place of its largest value, or of a NaN, in the flattened image.
     fn max_places(x: FloatTensor<Self>, window: &Window) -> IntTensor<Self>;
 }
@@ -60,6 +64,10 @@ macro_rules! plain_backend {
 
             fn standardize(x: FloatTensor<Self>, axes: &[usize], epsilon: f64) -> Standardized<Self> {
                 standardize::plain::<Self>(x, axes, epsilon)
+            }
+
+            fn straight_through(_: FloatTensor<Self>, shown: FloatTensor<Self>) -> FloatTensor<Self> {
+                shown
             }
 
             fn max_places(x: FloatTensor<Self>, window: &Window) -> IntTensor<Self> {
@@ -89,6 +97,10 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
 
     fn standardize(x: FloatTensor<Self>, axes: &[usize], epsilon: f64) -> Standardized<Self> {
         standardize::recorded::<B, C>(x, axes, epsilon)
+    }
+
+    fn straight_through(x: FloatTensor<Self>, shown: FloatTensor<Self>) -> FloatTensor<Self> {
+        straight::recorded::<B, C>(x, shown)
     }
 
     fn max_places(x: FloatTensor<Self>, window: &Window) -> IntTensor<Self> {

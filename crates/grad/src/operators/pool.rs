@@ -3,12 +3,15 @@
 use burn_backend::TensorMetadata;
 use burn_backend::ops::PadMode;
 
+use super::reduce::largest;
 use super::window::{as_image, kernel, window};
 use crate::call::{Call, Value, one};
 use crate::float::Float;
-use crate::seam::{Kernels, Window, flat_places};
+use crate::seam::{Kernels, Part, Window, flat_places};
 
-pub(super) fn max_pool<B: Kernels>(call: Call<'_, B>) -> Result<Vec<Value<B>>, String> {
+type Results<B> = Result<Vec<Value<B>>, String>;
+
+pub(super) fn max<B: Kernels>(call: Call<'_, B>) -> Results<B> {
     let data = call.float(0)?;
     let rank = data.rank();
     let data = as_image(data, "the data")?;
@@ -18,10 +21,43 @@ pub(super) fn max_pool<B: Kernels>(call: Call<'_, B>) -> Result<Vec<Value<B>>, S
     let (data, window) = padded(data, window, f32::NEG_INFINITY);
     let places = B::max_places(data.primitive().clone(), &window);
     let output = places.shape().to_vec();
-    // As a gather, whose derivative of any order is a scatter and a gather at the same places.
+    // As a gather, whose derivatives of any order are scatters and gathers at the same places.
     let flat = data.flat_image().into_primitive();
     let largest = Float::<B>::new(B::float_gather(2, flat, flat_places::<B>(places)));
     one(back(largest, output, rank))
+}
+
+/// As a convolution of each channel with ones, divided by how many values there were.
+pub(super) fn average<B: Kernels>(call: Call<'_, B>) -> Results<B> {
+    let data = call.float(0)?;
+    let rank = data.rank();
+    let data = as_image(data, "the data")?;
+    let shape = data.shape();
+    let kernel = kernel(&call, rank - 2)?;
+    let counts_padding = call.attributes().int("count_include_pad", 0)? != 0;
+    let window = window(&call, [shape[2], shape[3]], &kernel, shape[1])?;
+    let said = super::window::said_padding(&call, &window, rank - 2)?;
+    let counts = counts(&window, if counts_padding { said } else { [(0, 0); 2] });
+    let ones = Float::<B>::full(1.0, &[shape[1], 1, window.kernel[0], window.kernel[1]], call.device);
+    let sums = B::convolution(Part::Output, data.into_primitive(), ones.into_primitive(), &window);
+    let [rows, columns] = window.output;
+    let counts = Float::from_host(counts, &[1, 1, rows, columns], call.device);
+    let means = Float::<B>::new(sums).div(counts)?;
+    one(back(means, vec![shape[0], shape[1], rows, columns], rank))
+}
+
+/// For each window the number of places within the image and `margin` rows and columns around it.
+fn counts(window: &Window, margin: [(usize, usize); 2]) -> Vec<f32> {
+    let along = |axis: usize| {
+        let before = window.padding[axis].0;
+        let inside = before - margin[axis].0..before + window.image[axis] + margin[axis].1;
+        (0..window.output[axis]).map(move |step| {
+            let start = step * window.stride[axis];
+            let places = (0..window.kernel[axis]).map(|place| start + place * window.dilation[axis]);
+            places.filter(|place| inside.contains(place)).count() as f32
+        })
+    };
+    along(0).flat_map(|rows| along(1).map(move |columns| rows * columns)).collect()
 }
 
 /// The image with its padding filled in.
@@ -44,10 +80,16 @@ fn back<B: Kernels>(result: Float<B>, mut shape: Vec<usize>, rank: usize) -> Flo
     result.reshape(&shape)
 }
 
-pub(super) fn global_average<B: Kernels>(call: Call<'_, B>) -> Result<Vec<Value<B>>, String> {
+pub(super) fn global_average<B: Kernels>(call: Call<'_, B>) -> Results<B> {
     let data = call.float(0)?;
     let axes = spatial(&data)?;
     one(data.mean(&axes))
+}
+
+pub(super) fn global_max<B: Kernels>(call: Call<'_, B>) -> Results<B> {
+    let data = call.float(0)?;
+    let axes = spatial(&data)?;
+    one(largest(data, &axes))
 }
 
 /// The spatial axes: all but the first two.

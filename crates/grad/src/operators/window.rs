@@ -54,6 +54,15 @@ pub(super) fn window<B: Backend>(
     Ok(Window { image, kernel, output, stride, dilation, padding, groups })
 }
 
+/// The padding that the attributes tell, without what `ceil_mode` adds.
+pub(super) fn said_padding<B: Backend>(
+    call: &Call<'_, B>,
+    window: &Window,
+    spatial: usize,
+) -> Result<[(usize, usize); 2], String> {
+    padding(call, spatial, window.image, window.reach(), window.stride)
+}
+
 /// A list attribute of positive sizes, one an axis, as two.
 fn sizes<B: Backend>(
     call: &Call<'_, B>,

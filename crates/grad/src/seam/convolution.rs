@@ -43,6 +43,13 @@ pub(crate) struct Window {
     pub(crate) groups: usize,
 }
 
+impl Window {
+    /// The rows and columns that the kernel reaches over.
+    pub(crate) fn reach(&self) -> [usize; 2] {
+        [0, 1].map(|axis| self.dilation[axis] * (self.kernel[axis] - 1) + 1)
+    }
+}
+
 /// The wanted part out of the two others, with burn's operations.
 pub(super) fn plain<B: Backend>(
     wanted: Part,

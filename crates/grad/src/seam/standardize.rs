@@ -2,7 +2,8 @@
 //!
 //! With `y = (x - mean) / sd` and `n` values, the gradient of `x` for a gradient `g` of `y` is
 //! `(g - mean(g) - y * mean(g * y)) / sd` (Ioffe and Szegedy, "Batch normalization" (2015), section 3, simplified). One step
-//! on the tape instead of a dozen; `y` and `sd` are kept, and have derivatives of their own where the level below is a tape.
+//! on the tape instead of a dozen. It keeps `y` and `1 / sd`, which have derivatives of their own where the level below is a tape:
+//! that of `1 / sd` by `x` is `-y / (n sd^2)`.
 
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::base::Checkpointer;
@@ -58,19 +59,41 @@ impl<B: Kernels> Backward<B, 1> for Standardize {
     }
 }
 
+#[derive(Debug)]
+struct Inverse;
+
+impl<B: Kernels> Backward<B, 1> for Inverse {
+    type State = State<B>;
+
+    fn backward(self, ops: Ops<State<B>, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (values, inverse, axes) = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |gradient| {
+            let shape = Float::<B>::new(values.clone()).shape();
+            let count: usize = axes.iter().map(|&axis| shape[axis]).product();
+            let square = B::float_mul(inverse.clone(), inverse);
+            let slope = Float::<B>::new(B::float_mul(gradient, square)).scale(-1.0 / count as f64);
+            B::float_mul(values, slope.into_primitive())
+        });
+    }
+}
+
 pub(super) fn recorded<B: Kernels, C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<B, C>>,
     axes: &[usize],
     epsilon: f64,
 ) -> Standardized<Autodiff<B, C>> {
-    let (x, node) = x.into_parts();
-    let Standardized { values, mean, variance, inverse } = B::standardize(x, axes, epsilon);
-    let constant = |tensor: FloatTensor<B>| FloatTensor::<Autodiff<B, C>>::new(tensor);
+    let (again, node) = (x.node(), x.node());
+    let Standardized { values, mean, variance, inverse } = B::standardize(x.into_primitive(), axes, epsilon);
     let kept = (values.clone(), inverse.clone(), axes.to_vec());
-    let values = match Standardize.prepare::<C>([node]).compute_bound().stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish(kept, values),
+    let [mean, variance] = [mean, variance].map(FloatTensor::<Autodiff<B, C>>::new);
+    let first = Standardize.prepare::<C>([again]).compute_bound();
+    let values = match first.stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish(kept.clone(), values),
         OpsKind::UnTracked(prepared) => prepared.finish(values),
     };
-    let [mean, variance, inverse] = [mean, variance, inverse].map(constant);
+    let inverse = match Inverse.prepare::<C>([node]).compute_bound().stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish(kept, inverse),
+        OpsKind::UnTracked(prepared) => prepared.finish(inverse),
+    };
     Standardized { values, mean, variance, inverse }
 }

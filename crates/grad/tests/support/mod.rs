@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 #![allow(dead_code, reason = "each test program uses some of it")]
 
+pub mod cases;
+
 use std::path::Path;
 
 use bitquake_engine::Runtime;
