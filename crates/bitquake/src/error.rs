@@ -7,9 +7,11 @@ use bitquake_campaign::slurm::SlurmError;
 use bitquake_config::ConfigError;
 use bitquake_engine::{EngineError, SelfCheckError};
 use bitquake_fault::{DrawError, PatternError, PatternFileError, SelectorError, SpaceError};
+use bitquake_grad::GradError;
 use bitquake_record::RecordError;
 use bitquake_report::ReportError;
 use bitquake_tensors::TensorsError;
+use bitquake_train::TrainError;
 
 use crate::merge::MergeError;
 
@@ -74,6 +76,9 @@ pub enum Error {
     /// Slurm.
     #[error(transparent)]
     Slurm(#[from] SlurmError),
+    /// A training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
 }
 
 /// What a caller can do about an error.
@@ -97,6 +102,7 @@ impl Error {
             Self::Campaign(error) => campaign_kind(error),
             Self::Engine(error) => engine_kind(error),
             Self::Record(error) => record_kind(error),
+            Self::Train(error) => train_kind(error),
             Self::Tensors(TensorsError::Write { .. } | TensorsError::WouldOverwriteExternal { .. }) => {
                 ErrorKind::Usage
             }
@@ -129,6 +135,25 @@ fn campaign_kind(error: &CampaignError) -> ErrorKind {
         | CampaignError::ReplayDiffers { .. } => ErrorKind::SelfCheck,
         CampaignError::Record(error) => record_kind(error),
         CampaignError::NotRecorded(_) => ErrorKind::Stopped,
+        _ => ErrorKind::Usage,
+    }
+}
+
+fn train_kind(error: &TrainError) -> ErrorKind {
+    match error {
+        TrainError::Config(ConfigError::Read { .. }) | TrainError::Snapshot(_) => ErrorKind::BadInput,
+        TrainError::Data { source, .. } if source.is_configuration() => ErrorKind::Usage,
+        TrainError::Data { .. } => ErrorKind::BadInput,
+        TrainError::Grad(GradError::Device { .. }) => ErrorKind::Usage,
+        TrainError::Grad(_) => ErrorKind::BadInput,
+        TrainError::Write { source, .. } | TrainError::Tensors(TensorsError::Write { source, .. })
+            if is_full(source) =>
+        {
+            ErrorKind::Stopped
+        }
+        TrainError::Tensors(TensorsError::Write { .. }) => ErrorKind::Usage,
+        TrainError::Tensors(_) => ErrorKind::BadInput,
+        TrainError::Record(error) => record_kind(error),
         _ => ErrorKind::Usage,
     }
 }

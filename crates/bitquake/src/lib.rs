@@ -25,6 +25,7 @@ pub use bitquake_config as config;
 pub use bitquake_data as data;
 pub use bitquake_engine as engine;
 pub use bitquake_fault as fault;
+pub use bitquake_grad as grad;
 pub use bitquake_graph as graph;
 pub use bitquake_quant as quant;
 pub use bitquake_record as record;
@@ -33,6 +34,7 @@ pub use bitquake_sample as sample;
 pub use bitquake_stats as stats;
 pub use bitquake_storage as storage;
 pub use bitquake_tensors as tensors;
+pub use bitquake_train as train;
 
 pub mod compare;
 pub mod diff;

@@ -56,7 +56,7 @@ impl<E: Into<Error>> From<E> for Failure {
         };
         let mut message = with_sources(&error);
         if error.kind() == ErrorKind::Stopped {
-            message.push_str("\nthe disk is full or fails; finished trials are kept, and once it has room the same command resumes");
+            message.push_str("\nthe disk is full or fails; what is finished is kept, and once it has room the same command resumes");
         }
         Self::Error { code, message }
     }

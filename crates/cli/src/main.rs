@@ -14,8 +14,10 @@ mod progress;
 mod quantize;
 mod results;
 mod run;
+mod signal;
 mod status;
 mod submit;
+mod train;
 
 use std::process::ExitCode;
 
@@ -65,6 +67,8 @@ enum Command {
     Export(results::ExportArgs),
     /// Make the tables and the report of a campaign again
     Report(results::ReportArgs),
+    /// Train a network that stands bit errors, or resume
+    Train(train::Args),
     /// Compare two campaigns trial by trial
     Compare(compare::Args),
     /// Check that everything needed is there
@@ -95,6 +99,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => results::replay(&args, &output),
         Command::Export(args) => results::export(&args, &output),
         Command::Report(args) => results::report(&args, &output),
+        Command::Train(args) => train::run(&args, &output),
         Command::Compare(args) => compare::run(&args, &output),
         Command::Doctor(args) => doctor::run(&args, &output),
         Command::Completions(args) => completions(&args, &output),

@@ -1,19 +1,18 @@
 //! `bitquake run`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bitquake::campaign::{Campaign, End, RunOptions, Shard, read_config};
 use bitquake::engine::Model;
 use bitquake::record::ResultDir;
 use bitquake::results::rebuild;
 
-use crate::exit::{Failure, STOPPED};
+use crate::exit::Failure;
 use crate::output::Output;
 use crate::plan;
 use crate::progress::Progress;
 use crate::results::show;
+use crate::signal::stop_on_signal;
 
 /// Run a campaign, or resume it where it was stopped.
 #[derive(clap::Args)]
@@ -45,7 +44,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     }
     let dir = ResultDir::at(config.output.dir.clone().unwrap_or_else(|| "results".into()));
     let (campaign, model) = Campaign::prepare(config)?;
-    let stop = stop_on_signal()?;
+    let stop = stop_on_signal("finishing the running trials; once more to stop at once")?;
     let options = RunOptions { shard: args.shard, stop: &stop };
     if args.plan {
         return show_plan(&campaign, model, &dir, options, args.json, output);
@@ -78,19 +77,4 @@ fn show_plan(
 ) -> Result<(), Failure> {
     let (_, plan) = campaign.plan(model, dir, options)?;
     if json { output.json(&plan) } else { output.data(&plan::shown(&plan)) }
-}
-
-/// The first Ctrl-C or SIGTERM asks to stop after the running trials; the second ends at once.
-fn stop_on_signal() -> Result<Arc<AtomicBool>, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let raised = Arc::clone(&stop);
-    let handler = move || {
-        if raised.swap(true, Ordering::Relaxed) {
-            std::process::exit(STOPPED.into());
-        }
-        anstream::eprintln!("finishing the running trials; once more to stop at once");
-    };
-    ctrlc::set_handler(handler)
-        .map_err(|error| Failure::usage(format!("cannot listen for Ctrl-C: {error}")))?;
-    Ok(stop)
 }

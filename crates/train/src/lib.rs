@@ -16,7 +16,7 @@ mod export;
 mod folder;
 mod learner;
 mod log;
-#[path = "method_stub.rs"]
+
 pub mod method;
 mod optimiser;
 mod recipe;

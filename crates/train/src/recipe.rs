@@ -202,6 +202,7 @@ impl Recipe {
         }
         check_name(&self.name)?;
         self.data.check()?;
+        self.check_clamp()?;
         self.optimiser.check().map_err(|reason| format!("[optimiser] {reason}"))?;
         self.schedule.check().map_err(|reason| format!("[schedule] {reason}"))?;
         if let Some((place, problem)) = self.method.problem() {
@@ -209,6 +210,17 @@ impl Recipe {
         }
         self.check_fault()?;
         self.train.check().map_err(|reason| format!("[train] {reason}"))
+    }
+
+    /// That pixels are not standardised before a network that limits them to 0..1.
+    fn check_clamp(&self) -> Result<(), String> {
+        let RecipeModel::Architecture(architecture) = &self.model else { return Ok(()) };
+        let preprocess = &self.data.files.preprocess;
+        let is_plain = preprocess.mean.is_empty() && preprocess.std.is_empty();
+        if is_plain || !architecture.clamp {
+            return Ok(());
+        }
+        Err("[data.preprocess] has mean or std, but the architecture limits pixels to 0..1 first: put them into [model] as whiten = { mean = [..], std = [..] } instead, or set [model] clamp = false".into())
     }
 
     /// That `[fault]` is one amount of faults in stored weights, and goes with `[method.bit_errors]` that has none of its own.
