@@ -1,1 +1,3 @@
 //! Trains networks that stand bit errors.
+
+pub mod method;
