@@ -68,7 +68,7 @@ pub(crate) fn write(
 ) -> Result<Exported, TrainError> {
     let files = Exported::new(dir, name);
     let weights = learner.weights(which).clone();
-    let storage = learner.storage(&weights);
+    let storage = learner.storage(&weights)?;
     let text = storage_toml(&storage)?;
     let stored = learner.stored(&weights)?;
     codes::write(&files.codes, &weights, stored.memory(), &text)?;

@@ -356,7 +356,7 @@ fn tensor_settings(
         }
     }
     for (settings, tensor) in settings.iter_mut().zip(&weights.tensors) {
-        if let Some(decay) = method.weight_decay(&tensor.name) {
+        if let Some(decay) = method.weight_decay(tensor) {
             settings.weight_decay = f64::from(decay);
         }
     }

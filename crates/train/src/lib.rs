@@ -16,7 +16,6 @@ mod export;
 mod folder;
 mod learner;
 mod log;
-
 pub mod method;
 mod optimiser;
 mod recipe;

@@ -235,7 +235,7 @@ impl Training {
             observer(Event::Step(run.step_event()));
             if run.stop.load(Ordering::Relaxed) {
                 run.log.sync()?;
-                self.learner.snapshot(run.header.clone()).write(&self.dir.join(LAST_SNAPSHOT))?;
+                self.learner.snapshot(run.header.clone())?.write(&self.dir.join(LAST_SNAPSHOT))?;
                 return Ok(false);
             }
         }
@@ -283,7 +283,7 @@ impl Training {
         let progress = &mut run.header.progress;
         let epoch = progress.epoch;
         *progress = Progress { epoch: epoch + 1, step: progress.step, ..Progress::default() };
-        let snapshot = self.learner.snapshot(run.header.clone());
+        let snapshot = self.learner.snapshot(run.header.clone())?;
         // The newest last: killed in between, this epoch is done again, and gives the same best once more.
         if record.is_best {
             snapshot.write(&self.dir.join(BEST_SNAPSHOT))?;

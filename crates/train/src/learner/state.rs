@@ -10,8 +10,11 @@ use crate::snapshot::{Header, Snapshot, SnapshotTensor};
 
 impl Learner {
     /// Everything that steps change, beside what `header` has.
-    pub(crate) fn snapshot(&self, mut header: Header) -> Snapshot {
-        let method = self.method.state();
+    ///
+    /// # Errors
+    /// [`TrainError::Method`].
+    pub(crate) fn snapshot(&self, mut header: Header) -> Result<Snapshot, TrainError> {
+        let method = self.method.state()?;
         header.method = method.values;
         header.optimiser_steps = self.optimiser.steps();
         let weights = self.weights.tensors.iter().map(|tensor| SnapshotTensor {
@@ -24,7 +27,8 @@ impl Learner {
         let optimiser = (0..).zip(self.optimiser.state());
         let optimiser = optimiser.map(|(number, values)| flat("optimiser", &format!("{number:05}"), values));
         let method = method.tensors.iter().map(|(name, values)| flat("method", name, values));
-        Snapshot { header, tensors: weights.chain(statistics).chain(optimiser).chain(method).collect() }
+        let tensors = weights.chain(statistics).chain(optimiser).chain(method).collect();
+        Ok(Snapshot { header, tensors })
     }
 
     /// Puts back what [`snapshot`](Self::snapshot) gave.
@@ -42,7 +46,7 @@ impl Learner {
         self.optimiser.restore(snapshot.header.optimiser_steps, &state)?;
         let tensors = snapshot.of_kind("method").map(|(name, tensor)| (name.to_owned(), tensor.values.clone()));
         let state = MethodState { values: snapshot.header.method.clone(), tensors: tensors.collect() };
-        Ok(self.method.restore(&state)?)
+        Ok(self.method.restore(&state, &self.weights)?)
     }
 
     /// The master weights after the last projection, or their average.
@@ -60,13 +64,13 @@ impl Learner {
     }
 
     /// The `[storage]` by which a campaign makes the same codes of some weights.
-    pub(crate) fn storage(&self, weights: &Weights) -> StorageSpec {
-        self.method.storage(weights)
+    pub(crate) fn storage(&self, weights: &Weights) -> Result<StorageSpec, TrainError> {
+        Ok(self.method.storage(weights)?)
     }
 
     /// The `[fault] select` by which a campaign hits what training hit.
     pub(crate) fn fault_select(&self) -> Vec<String> {
-        self.method.fault_select()
+        self.method.fault_select(&self.weights)
     }
 
     /// The names and values of the running statistics.

@@ -1,0 +1,103 @@
+//! The gradients of one step become one (S20 to S23).
+
+use super::config::Combination;
+
+/// The gradient that a step uses: one vector a tensor.
+///
+/// * average: `(g + sum of clamp(g~_k)) / (K + 1)`;
+/// * adversarial, and the second step of alternating: the mean of the `clamp(g~_k)`;
+/// * any, without perturbed gradients: `g` itself, neither halved nor clamped.
+///
+/// Sums are float32, in the order of the population.
+pub(crate) fn combined(
+    combination: Combination,
+    clean: Option<&[Vec<f32>]>,
+    perturbed: &[&[Vec<f32>]],
+    clamp: Option<f32>,
+) -> Vec<Vec<f32>> {
+    let Some((first, rest)) = perturbed.split_first() else {
+        return clean.map(<[Vec<f32>]>::to_vec).unwrap_or_default();
+    };
+    let clamped = |value: f32| clamp.map_or(value, |limit| value.clamp(-limit, limit));
+    let start = |index: usize| match clean.filter(|_| combination == Combination::Average) {
+        Some(clean) => clean[index].iter().zip(&first[index]).map(|(g, p)| g + clamped(*p)).collect(),
+        None => first[index].iter().map(|p| clamped(*p)).collect::<Vec<f32>>(),
+    };
+    let terms = perturbed.len() + usize::from(clean.is_some() && combination == Combination::Average);
+    let mean_of = |index: usize| {
+        let mut sum = start(index);
+        for more in rest {
+            sum.iter_mut().zip(&more[index]).for_each(|(sum, p)| *sum += clamped(*p));
+        }
+        sum.iter_mut().for_each(|sum| *sum /= terms as f32);
+        sum
+    };
+    (0..first.len()).map(mean_of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bitquake_testing::SplitMix64;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const G: f32 = 0.3;
+
+    fn of(combination: Combination, perturbed: &[f32], clamp: Option<f32>) -> f32 {
+        let clean = [vec![G]];
+        let halves: Vec<[Vec<f32>; 1]> = perturbed.iter().map(|p| [vec![*p]]).collect();
+        let halves: Vec<&[Vec<f32>]> = halves.iter().map(<[Vec<f32>; 1]>::as_slice).collect();
+        combined(combination, Some(&clean), &halves, clamp)[0][0]
+    }
+
+    #[test]
+    fn average_is_the_mean_of_clean_and_clamped() {
+        let c = Some(0.05);
+        assert_eq!(of(Combination::Average, &[0.02], c), (G + 0.02) / 2.0);
+        assert_eq!(of(Combination::Average, &[7.0], c), (G + 0.05) / 2.0);
+        assert_eq!(of(Combination::Average, &[7.0, -9.0, 0.01], c), (G + 0.05 - 0.05 + 0.01) / 4.0);
+        assert_eq!(of(Combination::Average, &[7.0], None), (G + 7.0) / 2.0);
+    }
+
+    #[test]
+    fn adversarial_and_alternating_use_the_perturbed_ones_alone() {
+        for combination in [Combination::Adversarial, Combination::Alternating] {
+            assert_eq!(of(combination, &[2.0, 4.0], None), 3.0);
+            assert_eq!(of(combination, &[2.0], Some(0.05)), 0.05);
+        }
+    }
+
+    /// SPEC 2.4: with population 0 the clean gradient is used as it is; SPEC 2.10, 12: and nothing is divided by 0.
+    #[test]
+    fn a_population_of_0_is_the_clean_gradient() {
+        for combination in [Combination::Average, Combination::Adversarial, Combination::Alternating] {
+            assert_eq!(of(combination, &[], Some(0.05)), G, "{combination:?}");
+        }
+    }
+
+    proptest! {
+        /// Against sums in float64, for populations of any size.
+        #[test]
+        fn agrees_with_the_formula(seed: u64, population in 0_usize..5, tensors in 1_usize..4, clamp in 0.001_f32..2.0) {
+            let mut random = SplitMix64::new(seed);
+            let mut half = || -> Vec<Vec<f32>> {
+                (0..tensors).map(|_| (0..17).map(|_| random.normal() as f32).collect()).collect()
+            };
+            let clean = half();
+            let perturbed: Vec<Vec<Vec<f32>>> = (0..population).map(|_| half()).collect();
+            let slices: Vec<&[Vec<f32>]> = perturbed.iter().map(Vec::as_slice).collect();
+            let got = combined(Combination::Average, Some(&clean), &slices, Some(clamp));
+            for (t, tensor) in got.iter().enumerate() {
+                for (i, &got) in tensor.iter().enumerate() {
+                    let others = perturbed.iter().map(|half| f64::from(half[t][i]).clamp(f64::from(-clamp), f64::from(clamp)));
+                    let wanted = (f64::from(clean[t][i]) + others.sum::<f64>()) / (population + 1) as f64;
+                    prop_assert!((f64::from(got) - wanted).abs() < 1e-6);
+                    if population == 0 {
+                        prop_assert_eq!(got.to_bits(), clean[t][i].to_bits());
+                    }
+                }
+            }
+        }
+    }
+}

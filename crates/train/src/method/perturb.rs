@@ -1,0 +1,93 @@
+//! Bit errors in the stored codes, and what the network then sees.
+
+use bitquake_bits::BitSelection;
+use bitquake_fault::{Effect, FaultModel, FaultPattern, FaultSpace, Faults, Hits};
+use bitquake_sample::{PartKey, Rate};
+
+use super::config::BitErrorConfig;
+use super::error::MethodError;
+use super::weights::{Levels, Stored, Weights};
+
+/// What may be hit, and what hits it.
+#[derive(Clone, Debug)]
+pub(crate) struct BitErrors {
+    pub(crate) space: FaultSpace,
+    /// At the full rate; `None` for an attack.
+    model: Option<FaultModel>,
+    /// The rate, where it is one that may grow.
+    rate: Option<Rate>,
+    /// The share of the full rate in this epoch.
+    pub(crate) share: f64,
+}
+
+impl BitErrors {
+    pub(crate) fn new(config: &BitErrorConfig, stored: &Stored) -> Result<Self, MethodError> {
+        let bits: BitSelection = config.bits.parse().map_err(MethodError::Bits)?;
+        let everything = ["*".to_owned()];
+        let select = if config.select.is_empty() { &everything[..] } else { &config.select };
+        let space = stored.memory.fault_space(select, bits)?;
+        let rate = config.rate.map(Rate::clamped); // the table was checked
+        let model = rate.map(flips_at).or_else(|| config.model.clone());
+        if let Some(model) = &model {
+            model.sampler(&space)?; // what is wrong with model and space is found before the first step
+        }
+        Ok(Self { space, model, rate, share: 1.0 })
+    }
+
+    /// Whether random faults are drawn.
+    pub(crate) fn is_random(&self) -> bool {
+        self.model.is_some()
+    }
+
+    /// The levels under the faults of a key, at the rate of this epoch or at the full one.
+    pub(crate) fn levels(
+        &self,
+        stored: &Stored,
+        weights: &Weights,
+        key: &PartKey,
+        at_full_rate: bool,
+    ) -> Result<Levels, MethodError> {
+        let Some(model) = &self.model else {
+            return Err(MethodError::Call("bit errors of an attack are searched, not drawn: call `attack`"));
+        };
+        let reduced = self.rate.filter(|_| !at_full_rate && self.share < 1.0);
+        let reduced = reduced.map(|rate| flips_at(rate.scaled(self.share)));
+        let faults = reduced.as_ref().unwrap_or(model).sampler(&self.space)?.draw(key)?;
+        levels_under(stored, weights, &pattern(faults, stored, weights)?)
+    }
+}
+
+fn flips_at(rate: Rate) -> FaultModel {
+    FaultModel::BitFlip(Hits::Rate(rate))
+}
+
+/// The bits that change. The stored words are looked at only where a fault depends on them.
+fn pattern(faults: Faults, stored: &Stored, weights: &Weights) -> Result<FaultPattern, MethodError> {
+    let others = Effect::ALL.into_iter().filter(|effect| *effect != Effect::Flip);
+    let depends = others
+        .into_iter()
+        .any(|effect| faults.tensors().iter().any(|tensor| !tensor.addresses(effect).is_empty()));
+    if depends {
+        return Ok(faults.resolve(&stored.memory.view(weights))?.pattern);
+    }
+    // Cannot fail: there are only flips.
+    faults.into_flips().map_err(|_| MethodError::Call("a fault that is no flip"))
+}
+
+/// What the network sees of a pattern over the memory, after the protections: codes that were hit are decoded once and never
+/// quantized again (SPEC 2.10, 5).
+pub(crate) fn levels_under(
+    stored: &Stored,
+    weights: &Weights,
+    raw: &FaultPattern,
+) -> Result<Levels, MethodError> {
+    let memory = &stored.memory;
+    let resolved = memory.is_protected().then(|| memory.protect(raw, weights)).transpose()?;
+    let seen = resolved.as_ref().map_or(raw, |resolved| &resolved.pattern);
+    let mut hit = memory.levels_under(seen, weights)?;
+    let tensors = weights.tensors.iter().zip(&stored.levels.tensors).map(|(tensor, clean)| {
+        let place = hit.iter().position(|(name, _)| *name == tensor.name);
+        place.map_or_else(|| clean.clone(), |place| hit.swap_remove(place).1)
+    });
+    Ok(Levels { tensors: tensors.collect(), flips: seen.flips() })
+}
