@@ -169,8 +169,8 @@ fn read_layer(file: &Path) -> Result<Table, CampaignError> {
     Ok(table)
 }
 
-const PATHS: [(&str, &str); 4] =
-    [("model", "path"), ("data", "images"), ("data", "labels"), ("output", "dir")];
+const PATHS: [(&str, &str); 5] =
+    [("model", "path"), ("data", "images"), ("data", "more"), ("data", "labels"), ("output", "dir")];
 
 fn resolve_paths(table: &mut Table, base: &Path) {
     for (section, key) in PATHS {
@@ -192,12 +192,16 @@ fn resolve_fault(fault: &mut toml::Value, base: &Path) {
     }
 }
 
-/// Makes a path absolute; what is no text is left alone.
+/// Makes a path, or each of a list, absolute; what is no text is left alone.
 fn resolve(value: Option<&mut toml::Value>, base: &Path) {
-    if let Some(toml::Value::String(path)) = value
-        && let Some(full) = resolved(base, Path::new(path.as_str())).to_str()
-    {
-        *path = full.to_owned();
+    match value {
+        Some(toml::Value::String(path)) => {
+            if let Some(full) = resolved(base, Path::new(path.as_str())).to_str() {
+                *path = full.to_owned();
+            }
+        }
+        Some(toml::Value::Array(paths)) => paths.iter_mut().for_each(|path| resolve(Some(path), base)),
+        _ => {}
     }
 }
 

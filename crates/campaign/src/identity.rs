@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::io::Read;
 use std::path::Path;
 
-use bitquake_data::{DataError, source_files};
+use bitquake_data::source_digests;
 use bitquake_sample::STREAM_VERSION;
 use sha2::{Digest, Sha256};
 
@@ -32,12 +31,16 @@ impl Identity {
         for (location, bytes) in model {
             put(format!("model {location}").trim_end(), hex(&Sha256::digest(bytes)));
         }
-        for (place, file) in source_files(&config.data, Path::new("")).iter().enumerate() {
-            put(&format!("data {place}"), hash_file(file)?);
+        for (place, digest) in source_digests(&config.data, Path::new(""))?.iter().enumerate() {
+            put(&format!("data {place}"), hex(digest));
         }
         let data = &config.data;
         put("data format", data.format.to_string());
         put("data keys", format!("{} {}", data.images_key, data.labels_key));
+        // Only where they are set, so that the identities of older campaigns stay what they were.
+        if data.resize.is_some() || data.channels.is_some() {
+            put("data images", format!("{:?} {:?}", data.resize, data.channels));
+        }
         put("data limit", data.limit.map_or("all".into(), |limit| limit.to_string()));
         put("data preprocess", format!("{:?}", data.preprocess));
         put("seed", config.seed.to_string());
@@ -105,19 +108,6 @@ pub fn identity_difference(here: &BTreeMap<String, String>, there: &BTreeMap<Str
 
 fn as_table(section: &impl serde::Serialize) -> Result<toml::Table, CampaignError> {
     toml::Table::try_from(section).map_err(|error| CampaignError::config("campaign", error.to_string()))
-}
-
-fn hash_file(path: &Path) -> Result<String, CampaignError> {
-    let open = |source| DataError::Open { file: path.to_owned(), source };
-    let mut file = std::fs::File::open(path).map_err(open)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer).map_err(open)? {
-            0 => return Ok(hex(&hash.finalize())),
-            n => hash.update(&buffer[..n]),
-        }
-    }
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
