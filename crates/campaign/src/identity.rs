@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bitquake_config::{Identity, hash_file, hex};
-use bitquake_data::{DataError, source_files};
+use bitquake_config::{Identity, hex};
+use bitquake_data::source_digests;
 use bitquake_sample::STREAM_VERSION;
 use sha2::{Digest, Sha256};
 
@@ -24,12 +24,16 @@ pub(crate) fn identity<'a>(
     for (location, bytes) in model {
         put(format!("model {location}").trim_end(), hex(&Sha256::digest(bytes)));
     }
-    for (place, file) in source_files(&config.data, Path::new("")).iter().enumerate() {
-        put(&format!("data {place}"), digest(file)?);
+    for (place, digest) in source_digests(&config.data, Path::new(""))?.iter().enumerate() {
+        put(&format!("data {place}"), hex(digest));
     }
     let data = &config.data;
     put("data format", data.format.to_string());
     put("data keys", format!("{} {}", data.images_key, data.labels_key));
+    // Only where they are set, so that the identities of older campaigns stay what they were.
+    if data.resize.is_some() || data.channels.is_some() {
+        put("data images", format!("{:?} {:?}", data.resize, data.channels));
+    }
     put("data limit", data.limit.map_or("all".into(), |limit| limit.to_string()));
     put("data preprocess", format!("{:?}", data.preprocess));
     put("seed", config.seed.to_string());
@@ -57,8 +61,4 @@ pub(crate) fn identity<'a>(
 
 fn as_table(section: &impl serde::Serialize) -> Result<toml::Table, CampaignError> {
     toml::Table::try_from(section).map_err(|error| CampaignError::config("campaign", error.to_string()))
-}
-
-fn digest(path: &Path) -> Result<String, CampaignError> {
-    Ok(hash_file(path).map_err(|source| DataError::Open { file: path.to_owned(), source })?)
 }

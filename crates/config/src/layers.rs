@@ -147,12 +147,16 @@ fn resolve_fault(fault: &mut Value, base: &Path) {
     }
 }
 
-/// Makes a path absolute; what is no text is left alone.
+/// Makes a path, or each of a list, absolute; what is no text is left alone.
 fn resolve(value: Option<&mut Value>, base: &Path) {
-    if let Some(Value::String(path)) = value
-        && let Some(full) = absolute_path(base, Path::new(path.as_str())).to_str()
-    {
-        *path = full.to_owned();
+    match value {
+        Some(Value::String(path)) => {
+            if let Some(full) = absolute_path(base, Path::new(path.as_str())).to_str() {
+                *path = full.to_owned();
+            }
+        }
+        Some(Value::Array(paths)) => paths.iter_mut().for_each(|path| resolve(Some(path), base)),
+        _ => {}
     }
 }
 

@@ -15,7 +15,7 @@ mod storage;
 mod target;
 
 pub use chip::{ChipConfig, OffsetConfig, RandomOffset, SyntheticConfig};
-pub use digest::{hash_file, hex};
+pub use digest::hex;
 pub use error::ConfigError;
 pub use fault::{FaultConfig, LengthConfig, ProtectConfig, RegionConfig, ValueConfig};
 pub use identity::{Identity, identity_difference};

@@ -6,8 +6,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cifar;
 use crate::error::ConfigError;
-use crate::preprocess::Preprocess;
+use crate::image_folder::MAX_SIDE;
+use crate::preprocess::{Layout, Preprocess};
 
 /// The kind of the data files. `Display`, [`FromStr`] and serde use the lower-case name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -19,29 +21,84 @@ pub enum DataFormat {
     Npz,
     /// NumPy arrays, one file of images and one of labels, plain or gzip (told by their content).
     Npy,
+    /// The records of CIFAR-10 and CIFAR-100, plain or gzip: a label, or a coarse and a fine one, and 3 x 32 x 32 bytes.
+    CifarBinary,
+    /// A folder with one folder of PNG and JPEG files for each class, numbered by name.
+    ImageFolder,
+    /// Datasets in HDF5 files.
+    Hdf5,
+    /// Tensors in safetensors files.
+    Safetensors,
 }
 
-/// Every name that a configuration may hold; those without a format are known but cannot be read yet.
-const NAMES: [(&str, Option<DataFormat>); 7] = [
-    ("idx", Some(DataFormat::Idx)),
-    ("npz", Some(DataFormat::Npz)),
-    ("npy", Some(DataFormat::Npy)),
-    ("image-folder", None),
-    ("cifar-binary", None),
-    ("hdf5", None),
-    ("safetensors", None),
+/// Where labels are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Labels {
+    /// In a file of their own, which must be named.
+    Apart,
+    /// Beside the images, unless another file is named.
+    Beside,
+    /// With each image: no file can be named.
+    Within,
+}
+
+/// What is to know about a format.
+struct Record {
+    format: DataFormat,
+    name: &'static str,
+    labels: Labels,
+    /// The optional keys that mean something.
+    keys: &'static [&'static str],
+}
+
+/// The keys of formats whose files hold arrays by name.
+const NAMED_ARRAYS: &[&str] = &["images_key", "labels_key", "preprocess.layout"];
+
+const FORMATS: [Record; 7] = [
+    Record { format: DataFormat::Idx, name: "idx", labels: Labels::Apart, keys: &["preprocess.layout"] },
+    Record { format: DataFormat::Npz, name: "npz", labels: Labels::Beside, keys: NAMED_ARRAYS },
+    Record { format: DataFormat::Npy, name: "npy", labels: Labels::Apart, keys: &["preprocess.layout"] },
+    Record {
+        format: DataFormat::CifarBinary,
+        name: "cifar-binary",
+        labels: Labels::Within,
+        keys: &["labels_key", "more"],
+    },
+    Record {
+        format: DataFormat::ImageFolder,
+        name: "image-folder",
+        labels: Labels::Within,
+        keys: &["resize", "channels"],
+    },
+    Record { format: DataFormat::Hdf5, name: "hdf5", labels: Labels::Beside, keys: NAMED_ARRAYS },
+    Record {
+        format: DataFormat::Safetensors,
+        name: "safetensors",
+        labels: Labels::Beside,
+        keys: NAMED_ARRAYS,
+    },
 ];
 
-/// The names of the formats that can be read, for messages.
-pub(crate) fn supported_names() -> String {
-    let names = NAMES.iter().filter(|(_, format)| format.is_some()).map(|(name, _)| *name);
-    names.collect::<Vec<_>>().join(", ")
+/// The names of the formats, for messages.
+pub(crate) fn format_names() -> String {
+    FORMATS.map(|record| record.name).join(", ")
+}
+
+impl DataFormat {
+    /// All formats.
+    pub fn all() -> impl Iterator<Item = DataFormat> {
+        FORMATS.iter().map(|record| record.format)
+    }
+
+    fn record(self) -> &'static Record {
+        // Variants and records are in the same order; a test compares them.
+        &FORMATS[self as usize]
+    }
 }
 
 impl fmt::Display for DataFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut names = NAMES.iter().filter(|(_, format)| format.as_ref() == Some(self));
-        names.try_for_each(|(name, _)| f.pad(name))
+        f.pad(self.record().name)
     }
 }
 
@@ -49,9 +106,8 @@ impl FromStr for DataFormat {
     type Err = ConfigError;
 
     fn from_str(name: &str) -> Result<DataFormat, ConfigError> {
-        match NAMES.iter().find(|(known, _)| *known == name) {
-            Some((_, Some(format))) => Ok(*format),
-            Some((_, None)) => Err(ConfigError::UnsupportedFormat { name: name.to_owned() }),
+        match FORMATS.iter().find(|record| record.name == name) {
+            Some(record) => Ok(record.format),
             None => Err(ConfigError::UnknownFormat { name: name.to_owned() }),
         }
     }
@@ -79,19 +135,30 @@ impl From<DataFormat> for String {
 pub struct DataConfig {
     /// The kind of the files.
     pub format: DataFormat,
-    /// The file that holds the images. Arrays of 4 dimensions are `[N, C, H, W]` or, by `preprocess.layout`,
-    /// `[N, H, W, C]`; 3 dimensions are grey images `[N, H, W]`; 2 dimensions are plain features `[N, F]`.
+    /// The file that holds the images, or the folder of an image folder. Arrays of 4 dimensions are `[N, C, H, W]` or, by
+    /// `preprocess.layout`, `[N, H, W, C]`; 3 dimensions are grey images `[N, H, W]`; 2 dimensions are plain features `[N, F]`.
     pub images: PathBuf,
-    /// The file that holds the labels, whole numbers from 0: an array `[N]` or `[N, 1]`. Required, but for npz, where
-    /// the labels are looked for beside the images by default.
+    /// Further files of CIFAR records, read after the first one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<PathBuf>,
+    /// The file that holds the labels, whole numbers from 0: an array `[N]` or `[N, 1]`. Required for idx and npy; for npz,
+    /// hdf5 and safetensors the labels are looked for beside the images by default; cifar-binary and image-folder have them
+    /// with each image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<PathBuf>,
-    /// The name of the images in an npz file; default `images`.
+    /// The name of the images in a file of named arrays (npz, hdf5, safetensors); default `images`.
     #[serde(default = "default_images_key")]
     pub images_key: String,
-    /// The name of the labels in an npz file; default `labels`.
+    /// The name of the labels in a file of named arrays; default `labels`. Of CIFAR records: `labels` for those of
+    /// CIFAR-10, `fine` or `coarse` for those of CIFAR-100.
     #[serde(default = "default_labels_key")]
     pub labels_key: String,
+    /// The height and width that the images of a folder are brought to, whatever theirs are; by default all must be alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<[u32; 2]>,
+    /// The channels that the images of a folder are brought to, 1 (grey) or 3 (RGB); by default all must be alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<u32>,
     /// Use the first so many images alone, at least 1 and at most as many as there are; default all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
@@ -114,9 +181,12 @@ impl DataConfig {
         DataConfig {
             format,
             images: images.into(),
+            more: Vec::new(),
             labels,
             images_key: default_images_key(),
             labels_key: default_labels_key(),
+            resize: None,
+            channels: None,
             limit: None,
             preprocess: Preprocess::default(),
         }
@@ -127,8 +197,11 @@ impl DataConfig {
     /// # Errors
     /// [`ConfigError`], which names the key.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        self.labels_path()?;
-        self.validate_images()
+        match (self.format.record().labels, &self.labels) {
+            (Labels::Apart, None) => Err(ConfigError::MissingLabels { format: self.format }),
+            (Labels::Within, Some(_)) => Err(ConfigError::KeyNotUsed { key: "labels", format: self.format }),
+            _ => self.validate_images(),
+        }
     }
 
     /// The same for images without labels; [`load_images`](crate::load_images) does it first.
@@ -139,36 +212,57 @@ impl DataConfig {
         if self.limit == Some(0) {
             return Err(ConfigError::ZeroLimit);
         }
-        if self.format != DataFormat::Npz {
-            self.refuse_npz_key("images_key", &self.images_key, &default_images_key())?;
-            self.refuse_npz_key("labels_key", &self.labels_key, &default_labels_key())?;
+        self.refuse_unused_keys()?;
+        if self.format == DataFormat::CifarBinary {
+            cifar::Kind::of(&self.labels_key)?;
+        }
+        if let Some(size) = self.resize.filter(|size| size.iter().any(|side| !(1..=MAX_SIDE).contains(side)))
+        {
+            return Err(ConfigError::Resize { size });
+        }
+        if let Some(channels) = self.channels.filter(|channels| !matches!(channels, 1 | 3)) {
+            return Err(ConfigError::Channels { channels });
         }
         self.preprocess.validate()
     }
 
     /// A key that would be ignored is a mistake somewhere.
-    fn refuse_npz_key(&self, key: &'static str, value: &str, default: &str) -> Result<(), ConfigError> {
-        match value == default {
-            true => Ok(()),
-            false => Err(ConfigError::KeyNotUsed { key, format: self.format }),
+    fn refuse_unused_keys(&self) -> Result<(), ConfigError> {
+        let given = [
+            ("images_key", self.images_key != default_images_key()),
+            ("labels_key", self.labels_key != default_labels_key()),
+            ("more", !self.more.is_empty()),
+            ("resize", self.resize.is_some()),
+            ("channels", self.channels.is_some()),
+            ("preprocess.layout", self.preprocess.layout != Layout::default()),
+        ];
+        let keys = self.format.record().keys;
+        match given.into_iter().find(|(key, is_given)| *is_given && !keys.contains(key)) {
+            Some((key, _)) => Err(ConfigError::KeyNotUsed { key, format: self.format }),
+            None => Ok(()),
         }
     }
 
-    /// The file of the labels, as written.
-    pub(crate) fn labels_path(&self) -> Result<&Path, ConfigError> {
-        match (&self.labels, self.format) {
-            (Some(path), _) => Ok(path),
-            (None, DataFormat::Npz) => Ok(&self.images),
-            (None, format) => Err(ConfigError::MissingLabels { format }),
-        }
+    /// The file of the labels, as written; that of the images, if none is named.
+    pub(crate) fn labels_path(&self) -> &Path {
+        self.labels.as_ref().unwrap_or(&self.images)
+    }
+
+    /// The files of the images, the first one first; relative paths joined to `base`.
+    pub(crate) fn image_files(&self, base: &Path) -> Vec<PathBuf> {
+        std::iter::once(&self.images).chain(&self.more).map(|file| base.join(file)).collect()
     }
 }
 
-/// The files that a configuration reads, images first, each once, relative paths joined to `base`. Their bytes
-/// decide the results of a campaign, so its id covers them. Whether they exist is not looked at.
-pub fn source_files(config: &DataConfig, base: &Path) -> Vec<PathBuf> {
-    let mut files = vec![base.join(&config.images)];
-    files.extend(config.labels.as_ref().map(|labels| base.join(labels)));
-    files.dedup();
-    files
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_finds_its_record() {
+        for format in DataFormat::all() {
+            assert_eq!(format.record().format, format);
+            assert_eq!(format.to_string().parse(), Ok(format));
+        }
+    }
 }

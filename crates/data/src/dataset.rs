@@ -78,6 +78,11 @@ impl Dataset {
         &self.labels
     }
 
+    /// The same images, all with label 0.
+    pub(crate) fn without_labels(self) -> Dataset {
+        Dataset { labels: vec![0; self.labels.len()], ..self }
+    }
+
     /// The number of classes that the labels suggest: the largest label and one.
     pub fn classes(&self) -> u64 {
         self.labels.iter().max().map_or(0, |&label| u64::from(label) + 1)

@@ -4,11 +4,13 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use bitquake_tensors::{FileKind, TensorsError};
 use thiserror::Error;
 
 use crate::augment::AugmentError;
 use crate::batches::BatchError;
-use crate::config::{DataFormat, supported_names};
+use crate::config::{DataFormat, format_names};
+use crate::image_folder::MAX_SIDE;
 use crate::split::{PartName, SplitError};
 
 /// A file, or a member of an archive. Shown as `data.npz` or `data.npz[images]`.
@@ -30,14 +32,8 @@ impl fmt::Display for Place {
 /// A key of `[data]` that is wrong, whatever the files hold.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum ConfigError {
-    /// A data format that is planned.
-    #[error("data format {name} is not supported yet; supported: {}", supported_names())]
-    UnsupportedFormat {
-        /// The name.
-        name: String,
-    },
     /// A data format that nobody knows.
-    #[error("unknown data format `{name}`; supported: {}", supported_names())]
+    #[error("unknown data format `{name}`; supported: {}", format_names())]
     UnknownFormat {
         /// The name.
         name: String,
@@ -49,12 +45,32 @@ pub enum ConfigError {
         format: DataFormat,
     },
     /// A key that would have no effect.
-    #[error("data.{key} is for format npz alone and has no meaning for {format}")]
+    #[error("data.{key} has no meaning for format {format}")]
     KeyNotUsed {
         /// The key.
         key: &'static str,
         /// The data format.
         format: DataFormat,
+    },
+    /// A kind of CIFAR labels that does not exist.
+    #[error(
+        "data.labels_key is `{value}`; of format cifar-binary it is `labels` (CIFAR-10), or `fine` or `coarse` (CIFAR-100)"
+    )]
+    CifarLabels {
+        /// The value.
+        value: String,
+    },
+    /// A size that no image has.
+    #[error("data.resize is {size:?}; it is [height, width], each from 1 to {MAX_SIDE}")]
+    Resize {
+        /// Height and width.
+        size: [u32; 2],
+    },
+    /// A number of channels that image files do not have.
+    #[error("data.channels is {channels}; it must be 1 (grey) or 3 (RGB)")]
+    Channels {
+        /// The number.
+        channels: u32,
     },
     /// A limit that leaves nothing.
     #[error("data.limit is 0; it must be at least 1")]
@@ -274,6 +290,90 @@ pub enum DataError {
         image_shape: Vec<usize>,
         /// The number of labels.
         labels: usize,
+    },
+    /// A file of records that ends within one.
+    #[error("{place} is cut short: record {record} has {expected} bytes, and {actual} are there")]
+    PartialRecord {
+        /// Where.
+        place: Place,
+        /// The record, from 0.
+        record: u64,
+        /// The bytes of a record.
+        expected: usize,
+        /// Those of it that are there.
+        actual: usize,
+    },
+    /// A label that the data set does not have; the records are perhaps of another kind.
+    #[error("{place} has label {label} in record {record}; {kind} has labels from 0 to {}", .classes - 1)]
+    CifarLabel {
+        /// Where.
+        place: Place,
+        /// The record, from 0.
+        record: u64,
+        /// The label.
+        label: u8,
+        /// The labels looked for.
+        kind: &'static str,
+        /// The number of classes.
+        classes: u8,
+    },
+    /// A file without any records.
+    #[error("{place} is empty")]
+    NoRecords {
+        /// Where.
+        place: Place,
+    },
+    /// A tensor file that cannot be read.
+    #[error(transparent)]
+    Tensors(#[from] TensorsError),
+    /// A tensor file of another kind than the format says.
+    #[error("{} is a file of kind {found}, and data.format is {wanted}", .file.display())]
+    FileKind {
+        /// The file.
+        file: PathBuf,
+        /// What it is.
+        found: FileKind,
+        /// What it should be.
+        wanted: DataFormat,
+    },
+    /// Something in an image folder that should not be there, or is missing.
+    #[error("{}: {problem}", .file.display())]
+    Folder {
+        /// The folder, or what is in it.
+        file: PathBuf,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// An image file that cannot be decoded, or is too large.
+    #[error("{} is no PNG or JPEG image that can be read", .file.display())]
+    Image {
+        /// The file.
+        file: PathBuf,
+        /// The reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An image of a kind of pixels that is not read.
+    #[error("{} has pixels of kind {found}; images are grey or RGB, 8 bits a channel, without transparency", .file.display())]
+    Pixels {
+        /// The file.
+        file: PathBuf,
+        /// The kind.
+        found: String,
+    },
+    /// Images that are not alike.
+    #[error(
+        "{} is {found:?} (height, width, channels), but {} is {wanted:?}; data.resize and data.channels make them alike",
+        .file.display(), .first.display()
+    )]
+    ImageShape {
+        /// The file.
+        file: PathBuf,
+        /// Its height, width and number of channels.
+        found: [usize; 3],
+        /// The first file.
+        first: PathBuf,
+        /// Those of the first file.
+        wanted: [usize; 3],
     },
     /// Parts that cannot be made.
     #[error(transparent)]

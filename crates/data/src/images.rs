@@ -9,7 +9,7 @@ pub(crate) const WANTED: &str = "images need one of u1, i1, u2, i2, f2, f4, f8";
 
 /// How one image lies in the file.
 #[derive(Debug, PartialEq)]
-struct Geometry {
+pub(crate) struct Geometry {
     /// Number of images.
     count: u64,
     channels: usize,
@@ -18,11 +18,12 @@ struct Geometry {
     /// Whether the channels of a pixel lie side by side.
     is_interleaved: bool,
     /// The shape of one loaded image.
-    image_shape: Vec<usize>,
+    pub(crate) image_shape: Vec<usize>,
 }
 
 impl Geometry {
-    fn new(place: &Place, shape: &[u64], layout: Layout) -> Result<Geometry, DataError> {
+    /// Of an array of this shape, which has no 0 and whose product fits a `usize`.
+    pub(crate) fn new(place: &Place, shape: &[u64], layout: Layout) -> Result<Geometry, DataError> {
         let wanted = "images are [N, C, H, W], [N, H, W, C], [N, H, W] or [N, F]";
         let wrong = || DataError::Dimensions { place: place.clone(), shape: shape.to_vec(), wanted };
         let is_interleaved = layout == Layout::Nhwc && shape.len() == 4;
@@ -42,7 +43,7 @@ impl Geometry {
     }
 
     /// Appends one image, given in the order of the file's axes.
-    fn append(&self, stored: &[f32], normalize: PerChannel<'_>, images: &mut Vec<f32>) {
+    pub(crate) fn append(&self, stored: &[f32], normalize: PerChannel<'_>, images: &mut Vec<f32>) {
         for channel in 0..self.channels {
             let normalize = normalize.of(channel);
             if self.is_interleaved {

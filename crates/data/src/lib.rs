@@ -1,7 +1,11 @@
-//! Labelled data sets, read and preprocessed for campaigns.
+//! Labelled data sets, read and preprocessed for campaigns and for training.
 //!
 //! A [`DataConfig`] (the section `[data]` of a campaign file) names the files; [`load`] gives a [`Dataset`]: images as
-//! `f32` in NCHW order, preprocessed, with their labels. Supported files: IDX (plain or gzip), npz and npy.
+//! `f32` in NCHW order, preprocessed, with their labels. [`DataFormat`] lists the files that are read.
+//!
+//! For training, [`Parts`] divides data into what is learnt from, what chooses checkpoints and what judges; a [`Feed`] gives
+//! its batches in a random order, changed by an [`Augmentation`] and normalized. Every random choice is keyed: parts by the seed, orders by
+//! (seed, epoch), changes of an image by (seed, epoch, row).
 //!
 //! Files are not trusted: memory grows with the bytes that really arrive, never with what a header declares, and data
 //! that is shorter or longer than declared is an error.
@@ -32,12 +36,14 @@ mod array;
 mod augment;
 mod batch;
 mod batches;
+mod cifar;
 mod config;
 mod dataset;
 mod element;
 mod error;
 mod feed;
 mod idx;
+mod image_folder;
 mod images;
 mod labels;
 mod load;
@@ -47,13 +53,15 @@ mod open;
 mod parts;
 mod preprocess;
 mod shuffle;
+mod source;
 mod split;
 mod statistics;
+mod tensor_file;
 
 pub use augment::{AugmentError, Augmentation, Fill, FillName, Policy, Step};
 pub use batch::Batch;
 pub use batches::{BatchError, Batches, LastBatch};
-pub use config::{DataConfig, DataFormat, source_files};
+pub use config::{DataConfig, DataFormat};
 pub use dataset::Dataset;
 pub use error::{ConfigError, DataError, Place};
 pub use feed::{Epoch, Feed};
@@ -61,5 +69,6 @@ pub use idx::write_idx;
 pub use load::{load, load_images, load_scaled};
 pub use parts::{Part, Parts};
 pub use preprocess::{Layout, Normalization, Preprocess};
+pub use source::{source_digests, source_files};
 pub use split::{Amount, Held, PartName, Split, SplitConfig, SplitError};
 pub use statistics::ChannelStatistics;

@@ -1,15 +1,19 @@
 //! From a configuration to a data set.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use bitquake_tensors::FileKind;
 
 use crate::array::Array;
 use crate::config::{DataConfig, DataFormat};
 use crate::dataset::Dataset;
 use crate::error::{ConfigError, DataError, Place};
-use crate::{idx, images, labels, npy, npz, open};
+use crate::image_folder::{self, Listing};
+use crate::images::{self, Images};
+use crate::{cifar, idx, labels, npy, npz, open, tensor_file};
 
 /// One of the two arrays that make a data set.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Images,
     Labels,
@@ -18,23 +22,57 @@ enum Part {
 /// Loads and preprocesses the images and the labels that a configuration names; relative paths start at `base`, the
 /// folder of the configuration file.
 ///
-/// All data is read and checked even if `limit` keeps less of it. Besides the images kept, no more memory is used
-/// than for one stored image (the whole stored array, if it is in Fortran order).
+/// All data is read and checked even if `limit` keeps less of it, but for the images of a folder. Besides the images kept, no more
+/// memory is used than for one stored image (the whole stored array, if it is in Fortran order).
 ///
 /// # Errors
 /// [`DataError`]: a wrong key ([`DataError::is_configuration`]), or a file that is missing, damaged, of another kind,
 /// or that does not fit the other one.
 pub fn load(config: &DataConfig, base: &Path) -> Result<Dataset, DataError> {
     config.validate()?;
-    let (labels_place, mut labels) =
+    match config.format {
+        DataFormat::CifarBinary => load_cifar(config, base),
+        DataFormat::ImageFolder => load_folder(config, base),
+        _ => load_arrays(config, base),
+    }
+}
+
+fn load_cifar(config: &DataConfig, base: &Path) -> Result<Dataset, DataError> {
+    let (images, labels) = cifar::read(config, base)?;
+    let place = Place { file: base.join(&config.images), member: None };
+    dataset(images, labels, config.limit, &place)
+}
+
+fn load_folder(config: &DataConfig, base: &Path) -> Result<Dataset, DataError> {
+    let place = Place { file: base.join(&config.images), member: None };
+    let listing = Listing::new(&place.file)?;
+    let labels: Vec<u32> = listing.files().map(|(_, class)| class).collect();
+    let keep = limited(config.limit, labels.len() as u64, &place)?;
+    let images = image_folder::read(config, &listing, keep as usize)?;
+    dataset(images, labels, config.limit, &place)
+}
+
+fn load_arrays(config: &DataConfig, base: &Path) -> Result<Dataset, DataError> {
+    let (labels_place, labels) =
         with_array(config, base, Part::Labels, |array| Ok((array.place.clone(), labels::read(array)?)))?;
     let available = labels.len() as u64;
-    let images = with_array(config, base, Part::Images, |array| {
+    let (images, place) = with_array(config, base, Part::Images, |array| {
         check_count(&array, &labels_place, available)?;
         let keep = limited(config.limit, available, &array.place)?;
-        images::read(array, keep, &config.preprocess)
+        let place = array.place.clone();
+        Ok((images::read(array, keep, &config.preprocess)?, place))
     })?;
-    labels.truncate(config.limit.map_or(usize::MAX, |limit| limit as usize));
+    dataset(images, labels, config.limit, &place)
+}
+
+/// Images that are as many as the limit keeps, with as many of the labels.
+fn dataset(
+    images: Images,
+    mut labels: Vec<u32>,
+    limit: Option<u64>,
+    place: &Place,
+) -> Result<Dataset, DataError> {
+    labels.truncate(limited(limit, labels.len() as u64, place)? as usize);
     Dataset::new(images.values, images.image_shape, labels)
 }
 
@@ -52,12 +90,15 @@ pub fn load_scaled(config: &DataConfig, base: &Path) -> Result<Dataset, DataErro
 }
 
 /// Loads and preprocesses the images alone, for models that are judged without labels: all labels are 0. What the configuration
-/// says of labels is not looked at.
+/// says of labels is not looked at; the labels that lie between images (CIFAR records, the classes of a folder) are checked and dropped.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_images(config: &DataConfig, base: &Path) -> Result<Dataset, DataError> {
     config.validate_images()?;
+    if matches!(config.format, DataFormat::CifarBinary | DataFormat::ImageFolder) {
+        return Ok(load(&DataConfig { labels: None, ..config.clone() }, base)?.without_labels());
+    }
     let images = with_array(config, base, Part::Images, |array| {
         let available = array.header.shape.first().copied().unwrap_or(0);
         let keep = limited(config.limit, available, &array.place)?;
@@ -97,10 +138,10 @@ fn with_array<T>(
     part: Part,
     take: impl FnOnce(Array<'_>) -> Result<T, DataError>,
 ) -> Result<T, DataError> {
-    let file = path(config, base, part)?;
-    let wanted = match part {
-        Part::Images => images::WANTED,
-        Part::Labels => labels::WANTED,
+    let file = base.join(if part == Part::Images { &config.images } else { config.labels_path() });
+    let (key, wanted) = match part {
+        Part::Images => (&config.images_key, images::WANTED),
+        Part::Labels => (&config.labels_key, labels::WANTED),
     };
     match config.format {
         DataFormat::Idx => {
@@ -116,20 +157,20 @@ fn with_array<T>(
             take(npy::open(place.clone(), &mut open::decoded(&place)?, wanted)?)
         }
         DataFormat::Npz => {
-            let key = match part {
-                Part::Images => &config.images_key,
-                Part::Labels => &config.labels_key,
-            };
             let mut archive = npz::open(&file)?;
             let mut member = npz::member(&mut archive, &file, key)?;
             take(npy::open(Place { file, member: Some(key.clone()) }, &mut member, wanted)?)
         }
+        DataFormat::Hdf5 => {
+            let tensors = tensor_file::open(&file, config.format, FileKind::Hdf5)?;
+            tensor_file::with_array(&tensors, key, wanted, take)
+        }
+        DataFormat::Safetensors => {
+            let tensors = tensor_file::open(&file, config.format, FileKind::Safetensors)?;
+            tensor_file::with_array(&tensors, key, wanted, take)
+        }
+        DataFormat::CifarBinary | DataFormat::ImageFolder => {
+            unreachable!("{} holds no arrays", config.format)
+        }
     }
-}
-
-fn path(config: &DataConfig, base: &Path, part: Part) -> Result<PathBuf, ConfigError> {
-    Ok(base.join(match part {
-        Part::Images => &config.images,
-        Part::Labels => config.labels_path()?,
-    }))
 }

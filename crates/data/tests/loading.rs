@@ -201,11 +201,11 @@ fn a_data_set_can_be_made_and_is_checked() {
 fn source_files_are_listed_once() {
     let base = std::path::Path::new("/base");
     let mut config = DataConfig::new(DataFormat::Idx, "a", Some("/b".into()));
-    assert_eq!(source_files(&config, base), ["/base/a", "/b"].map(std::path::PathBuf::from));
+    assert_eq!(source_files(&config, base).unwrap(), ["/base/a", "/b"].map(std::path::PathBuf::from));
     config.labels = Some("a".into());
-    assert_eq!(source_files(&config, base), [std::path::PathBuf::from("/base/a")]);
+    assert_eq!(source_files(&config, base).unwrap(), [std::path::PathBuf::from("/base/a")]);
     config.labels = None;
-    assert_eq!(source_files(&config, base), [std::path::PathBuf::from("/base/a")]);
+    assert_eq!(source_files(&config, base).unwrap(), [std::path::PathBuf::from("/base/a")]);
 }
 
 /// The Debian package `dataset-fashion-mnist`, when it is installed.

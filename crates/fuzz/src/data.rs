@@ -28,7 +28,10 @@ pub(crate) fn check(bytes: &[u8]) {
         read(&folder, &DataConfig::new(format, "bytes", Some("labels".into())));
         read(&folder, &DataConfig::new(format, "images", Some("bytes".into())));
     }
-    read(&folder, &DataConfig::new(DataFormat::Npz, "bytes", None));
+    let alone = [DataFormat::Npz, DataFormat::Hdf5, DataFormat::Safetensors, DataFormat::CifarBinary];
+    alone.into_iter().for_each(|format| read(&folder, &DataConfig::new(format, "bytes", None)));
+    folder.write("folder/class/image.png", bytes);
+    read(&folder, &DataConfig::new(DataFormat::ImageFolder, "folder", None));
 }
 
 fn read(folder: &Folder, config: &DataConfig) {

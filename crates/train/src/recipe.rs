@@ -160,10 +160,13 @@ const LAYOUT: Layout<'static> = Layout {
     paths: &[
         "model.path",
         "data.images",
+        "data.more",
         "data.labels",
         "data.split.validation.images",
+        "data.split.validation.more",
         "data.split.validation.labels",
         "data.split.test.images",
+        "data.split.test.more",
         "data.split.test.labels",
         "output.dir",
     ],

@@ -6,6 +6,8 @@
 mod affine;
 mod blend;
 mod operation;
+#[cfg(test)]
+mod oracle;
 mod picture;
 mod policy;
 mod tone;

@@ -68,8 +68,9 @@ pub fn write_npz(path: &Path, members: &[(&str, &[u8])]) {
 pub struct Folder(tempfile::TempDir);
 
 impl Folder {
+    /// In memory where there is such a place: some tests write thousands of files.
     pub fn new() -> Folder {
-        Folder(tempfile::tempdir().unwrap())
+        Folder(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
     }
 
     pub fn with(images: &[u8], labels: &[u8]) -> Folder {

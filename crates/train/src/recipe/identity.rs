@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bitquake_config::{Identity, hash_file, hex};
-use bitquake_data::{DataConfig, DataError, Held, source_files};
+use bitquake_config::{Identity, hex};
+use bitquake_data::{DataConfig, Held, source_digests};
 use bitquake_grad::Device;
 use bitquake_sample::STREAM_VERSION;
 use bitquake_tensors::TensorFile;
@@ -74,18 +74,14 @@ fn backend(device: Device) -> &'static str {
 
 /// A data set: digests of its files, and what is made of them.
 fn put_files(put: &mut impl FnMut(&str, String), place: &str, data: &DataConfig) -> Result<(), TrainError> {
-    for (number, file) in source_files(data, Path::new("")).iter().enumerate() {
-        put(&format!("{place} file {number}"), digest(file)?);
+    let digests = source_digests(data, Path::new("")).map_err(TrainError::data("[data]"))?;
+    for (number, digest) in digests.iter().enumerate() {
+        put(&format!("{place} file {number}"), hex(digest));
     }
     let mut fields = table(data)?;
-    ["images", "labels"].iter().for_each(|path| drop(fields.remove(*path)));
+    ["images", "more", "labels"].iter().for_each(|path| drop(fields.remove(*path)));
     fields.iter().for_each(|(key, value)| put(&format!("{place} {key}"), value.to_string()));
     Ok(())
-}
-
-fn digest(path: &Path) -> Result<String, TrainError> {
-    let open = |source| DataError::Open { file: path.to_owned(), source };
-    hash_file(path).map_err(|error| TrainError::data("[data]")(open(error)))
 }
 
 fn table(section: &impl Serialize) -> Result<serde_json::Map<String, serde_json::Value>, TrainError> {

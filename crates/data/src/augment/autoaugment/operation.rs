@@ -112,7 +112,7 @@ impl Change {
             }
             Change::Rotate { degrees } => Map::rotation(degrees, shape).apply(picture, &ROTATION_FILL),
             Change::Enhance { what, factor } => blend::enhance(picture, what, factor),
-            Change::Posterize { bits } => tone::map(picture, |level| level & !(0xff_u8 >> bits)),
+            Change::Posterize { bits } => tone::map(picture, |level| level & (0xff00_u16 >> bits) as u8),
             Change::Solarize { ninths } => {
                 tone::map(picture, |level| if 9 * u32::from(level) < ninths { level } else { 255 - level });
             }
