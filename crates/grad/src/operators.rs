@@ -113,6 +113,7 @@ impl<B: Kernels> Table<B> {
         row("ConstantOfShape", "f32 and whole numbers", constant::constant_of_shape),
         row("Range", "all", constant::range),
         row("Cast", "f32, i8, u8, i32, i64, bool", constant::cast),
+        row("CastLike", "f32 and whole numbers", constant::cast_like),
         row("QuantizeLinear", "to u8, i8, u16, i16; straight through", quantize::quantize),
         row("DequantizeLinear", "scale and zero point without gradient", quantize::dequantize),
     ];

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bitquake_bits::Format;
 use bitquake_graph::Graph;
-use bitquake_tensors::onnx::{Dim, Node};
+use bitquake_tensors::onnx::{AttributeValue, Dim, Node};
 use bitquake_tensors::{Dtype, Role, TensorFile};
 
 pub(crate) use attributes::Attributes;
@@ -157,6 +157,10 @@ impl Builder<'_> {
             if let Some(format) = self.file.tensor(tensor).and_then(|info| info.dtype.format()) {
                 self.formats.insert(value, format);
             }
+            if let Some(ints) = self.numbers(name) {
+                self.constants.push((value, ints));
+                continue;
+            }
             match stored::read(self.file, tensor)? {
                 Stored::Ints(ints) => self.constants.push((value, ints)),
                 Stored::Floats(values, shape) => {
@@ -166,6 +170,18 @@ impl Builder<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The whole numbers that a `Constant` node has as a number or a list, which the file does not count as a tensor.
+    fn numbers(&self, output: &str) -> Option<Ints> {
+        let mut constants =
+            self.graph.nodes().iter().filter(|node| node.is_standard() && node.op_type == "Constant");
+        let node = constants.find(|node| node.outputs.first().is_some_and(|name| name == output))?;
+        match (node.attribute("value_int"), node.attribute("value_ints")) {
+            (Some(AttributeValue::Int(value)), _) => Some(Ints { shape: Vec::new(), values: vec![*value] }),
+            (_, Some(AttributeValue::Ints(values))) => Some(Ints::list(values.clone())),
+            _ => None,
+        }
     }
 
     /// Whether a node of the main graph, or the graph's output, takes the value.

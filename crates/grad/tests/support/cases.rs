@@ -626,6 +626,10 @@ pub const CASES: &[Case] = &[
         g.node("ReduceSum", &["f"], "n", &[("keepdims", int(0))]).node("Sqrt", &["n"], "r", &[]);
         g.node("Div", &["x", "r"], "y", &[]);
     }),
+    case("CastLike", &[2, 3], 2, |g| {
+        g.node("Shape", &["x"], "s", &[]).node("CastLike", &["s", "x"], "f", &[]);
+        g.node("ReduceSum", &["f"], "n", &[("keepdims", int(0))]).node("Mul", &["x", "n"], "y", &[]);
+    }),
     straight_through(case("QuantizeLinear", &[2, 9], 2, |g| {
         g.floats("scale", &[], &[0.013]);
         g.graph.initializer(TensorSpec::raw("zero", ElemType::U8, &[], &[120]));
