@@ -1,4 +1,4 @@
-//! The demo and the example campaigns.
+//! The demo, the example campaigns and the example trainings.
 
 use crate::workspace::Workspace;
 use crate::{Outcome, process, setup};
@@ -10,6 +10,18 @@ const DEMO: &str = "examples/fashion-cnn/campaign.toml";
 
 /// A campaign may name a file that is not shipped on a line that starts so; without that file it is left out.
 const NEEDS: &str = "# needs: ";
+
+/// A command, the setting that makes it short, and the files that it must leave.
+type Kind = (&'static str, &'static str, &'static [&'static str]);
+
+const CAMPAIGN: Kind =
+    ("run", "run.trials=2", &["campaign.toml", "golden.json", "summary.csv", "trials.csv", "report.html"]);
+
+const TRAINING: Kind = (
+    "train",
+    "train.epochs=1",
+    &["recipe.toml", "training.jsonl", "last.safetensors", "model.onnx", "storage.toml", "codes.safetensors"],
+);
 
 /// Builds the command in release.
 pub fn build() -> Outcome {
@@ -42,33 +54,35 @@ fn become_program(command: &mut Command) -> Outcome {
     process::run(command)
 }
 
-/// Builds, then runs every example campaign with two trials a point.
+/// Builds, then runs every example: campaigns with two trials a point, trainings with one epoch.
 pub fn run() -> Outcome {
     setup::run()?;
     build()?;
     run_built()
 }
 
-/// Runs every example campaign with two trials a point, results in a temporary folder.
+/// Runs every example, campaigns with two trials a point and trainings with one epoch, results in a temporary folder.
 pub fn run_built() -> Outcome {
     let executable = executable()?;
     let scratch = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
     for (number, campaign) in campaigns(Path::new("examples"))?.iter().enumerate() {
         match missing_file(campaign)? {
             Some(file) => println!("skipped {}: needs {}", campaign.display(), file.display()),
-            None => run_campaign(&executable, campaign, &scratch.path().join(number.to_string()))?,
+            None => run_example(&executable, campaign, &scratch.path().join(number.to_string()))?,
         }
     }
     Ok(())
 }
 
-fn run_campaign(executable: &Path, campaign: &Path, results: &Path) -> Outcome {
-    println!("running {}", campaign.display());
+/// A file named `recipe...` is a training, any other a campaign.
+fn run_example(executable: &Path, example: &Path, results: &Path) -> Outcome {
+    let is_recipe = example.file_name().is_some_and(|name| name.to_string_lossy().starts_with("recipe"));
+    let (verb, setting, expected) = if is_recipe { TRAINING } else { CAMPAIGN };
+    println!("running {}", example.display());
     let mut command = Command::new(executable);
-    process::run(command.arg("run").arg(campaign).arg("-o").arg(results).args(["--set", "run.trials=2"]))?;
-    let expected = ["campaign.toml", "golden.json", "summary.csv", "trials.csv", "report.html"];
+    process::run(command.arg(verb).arg(example).arg("-o").arg(results).args(["--set", setting]))?;
     match expected.iter().find(|name| !results.join(name).is_file()) {
-        Some(name) => Err(format!("{} left no {name}", campaign.display())),
+        Some(name) => Err(format!("{} left no {name}", example.display())),
         None => Ok(()),
     }
 }
