@@ -11,7 +11,9 @@ pub(crate) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> 
         (x, 1) => Ok(x),
         _ => Err(format!("shapes {a:?} and {b:?} do not broadcast")),
     });
-    sizes.collect()
+    let shape = sizes.collect::<Result<Vec<usize>, String>>()?;
+    count(&shape)?;
+    Ok(shape)
 }
 
 /// An axis that may count from the end, within a rank.
@@ -39,8 +41,8 @@ pub(crate) fn count(shape: &[usize]) -> Result<usize, String> {
     product.filter(|&count| count <= MOST).ok_or_else(|| format!("shape {shape:?} has too many elements"))
 }
 
-/// More elements than this are refused before memory is asked for: 16 GiB of floats.
-const MOST: usize = 1 << 32;
+/// More elements than this are refused before memory is asked for: 4 GiB of floats.
+const MOST: usize = 1 << 30;
 
 /// The row-major step of each axis.
 pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {

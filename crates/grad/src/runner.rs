@@ -13,7 +13,7 @@ use crate::seam::{Kernels, tap};
 use crate::{GradError, call};
 
 /// What a network asks of the backend that holds its parameters.
-pub(crate) trait Engine: Send {
+pub(crate) trait Engine: Send + Sync {
     fn set(&mut self, index: usize, values: &[f32], shape: &[usize]);
     fn forward(&self, plan: &Plan, images: &Images<'_>, mode: Mode) -> Result<Vec<f32>, GradError>;
     fn gradients(&self, plan: &Plan, images: &Images<'_>, pass: &Pass<'_>) -> Result<Gradients, GradError>;

@@ -1,6 +1,7 @@
 //! Convolutions.
 
 use super::window::{as_image, window};
+use crate::axes::count;
 use crate::call::{Call, Value, one};
 use crate::float::Float;
 use crate::seam::{Kernels, Part};
@@ -25,7 +26,8 @@ pub(super) fn conv<B: Kernels>(call: Call<'_, B>) -> Result<Vec<Value<B>>, Strin
             return Err(format!("attribute `kernel_shape` is {said:?}, the weight has {found:?}"));
         }
     }
-    let window = window(&call, [shape[2], shape[3]], &kernel[6 - rank..], groups)?;
+    let window = window(&call, &shape, &kernel[6 - rank..], groups)?;
+    count(&[shape[0], kernel[0], window.output[0], window.output[1]])?;
     let output = B::convolution(Part::Output, data.into_primitive(), weight.into_primitive(), &window);
     let mut output = Float::<B>::new(output);
     if let Some(bias) = call.optional_float(2)? {

@@ -1,6 +1,6 @@
 //! Products of matrices.
 
-use crate::axes::broadcast;
+use crate::axes::{broadcast, count};
 use crate::call::{Call, Value, one};
 use crate::float::Float;
 use crate::seam::Kernels;
@@ -49,6 +49,7 @@ pub(super) fn product<B: Kernels>(a: Float<B>, b: Float<B>) -> Result<Float<B>, 
     }
     let batches = broadcast(&left[..rows], &right[..columns])?;
     let (m, k, n) = (left[rows], left[rows + 1], right[columns + 1]);
+    count(&[&batches[..], &[m, n]].concat())?;
     let (a, b) = (a.reshape(&left), b.reshape(&right));
     let result = if right[..columns].iter().all(|&size| size == 1) {
         // One matrix on the right: all rows at once.

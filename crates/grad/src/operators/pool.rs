@@ -17,7 +17,7 @@ pub(super) fn max<B: Kernels>(call: Call<'_, B>) -> Results<B> {
     let data = as_image(data, "the data")?;
     let shape = data.shape();
     let kernel = kernel(&call, rank - 2)?;
-    let window = window(&call, [shape[2], shape[3]], &kernel, 1)?;
+    let window = window(&call, &shape, &kernel, 1)?;
     let (data, window) = padded(data, window, f32::NEG_INFINITY);
     let places = B::max_places(data.primitive().clone(), &window);
     let output = places.shape().to_vec();
@@ -35,7 +35,7 @@ pub(super) fn average<B: Kernels>(call: Call<'_, B>) -> Results<B> {
     let shape = data.shape();
     let kernel = kernel(&call, rank - 2)?;
     let counts_padding = call.attributes().int("count_include_pad", 0)? != 0;
-    let window = window(&call, [shape[2], shape[3]], &kernel, shape[1])?;
+    let window = window(&call, &shape, &kernel, shape[1])?;
     let said = super::window::said_padding(&call, &window, rank - 2)?;
     let counts = counts(&window, if counts_padding { said } else { [(0, 0); 2] });
     let ones = Float::<B>::full(1.0, &[shape[1], 1, window.kernel[0], window.kernel[1]], call.device);

@@ -2,6 +2,7 @@
 
 use burn_backend::Backend;
 
+use crate::axes::count;
 use crate::call::Call;
 use crate::float::Float;
 use crate::seam::Window;
@@ -19,14 +20,14 @@ pub(super) fn as_image<B: Backend>(x: Float<B>, what: &str) -> Result<Float<B>, 
     }
 }
 
-/// The window that a node's attributes tell, for an image of rank 4 that had `spatial` spatial axes. `kernel` has one size an
-/// axis.
+/// The window that a node's attributes tell, for data of rank 4. `kernel` has one size for each axis that the node has.
 pub(super) fn window<B: Backend>(
     call: &Call<'_, B>,
-    image: [usize; 2],
+    data: &[usize],
     kernel: &[usize],
     groups: usize,
 ) -> Result<Window, String> {
+    let image = [data[2], data[3]];
     let spatial = kernel.len();
     let stride = sizes(call, "strides", spatial, 1)?;
     let dilation = sizes(call, "dilations", spatial, 1)?;
@@ -51,6 +52,8 @@ pub(super) fn window<B: Backend>(
             padding[axis].1 += stride[axis] - room % stride[axis];
         }
     }
+    let padded = [0, 1].map(|axis| image[axis] + padding[axis].0 + padding[axis].1);
+    count(&[data[0], data[1], padded[0], padded[1]])?;
     Ok(Window { image, kernel, output, stride, dilation, padding, groups })
 }
 
