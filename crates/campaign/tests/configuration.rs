@@ -144,6 +144,24 @@ fn files_of_faults_lie_beside_the_campaign() {
 }
 
 #[test]
+fn files_of_data_lie_beside_the_campaign() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let path = temp.path().join("data.toml");
+    let text = "[data]\nformat = 'cifar-binary'\nimages = 'one.bin'\nmore = ['two.bin', '/three.bin']\n";
+    std::fs::write(&path, text).expect("written");
+    let mut layers = vec![path];
+    // The example names a file of labels, which CIFAR records have within.
+    let example = std::fs::read_to_string(example()).expect("the example");
+    let rest: Vec<&str> = example.lines().filter(|line| !line.starts_with("labels")).collect();
+    let other = temp.path().join("rest.toml");
+    std::fs::write(&other, rest.join("\n")).expect("written");
+    layers.insert(0, other);
+    let data = read_config(&layers, &[]).expect("the files are not looked at").data;
+    assert_eq!(data.images, temp.path().join("one.bin"));
+    assert_eq!(data.more, [temp.path().join("two.bin"), PathBuf::from("/three.bin")]);
+}
+
+#[test]
 fn the_resolved_file_gives_the_same_campaign() {
     let temp = tempfile::tempdir().expect("a folder");
     let config = with(&["data.limit=10"]).expect("valid");

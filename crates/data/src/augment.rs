@@ -16,10 +16,10 @@ pub use step::{Fill, FillName, Policy, Step};
 
 /// Steps made ready for images of one shape.
 ///
-/// Images are changed before their mean and deviation are taken out, so colours are those of the stored values divided by
-/// `preprocess.scale`. What happens to an image is a function of (seed, epoch, row) and of the steps alone: not of its
-/// batch, the batch size or the thread. Every image has a sequence of random words of its own, which the steps read one after another, in
-/// the order of the list.
+/// Images are changed before their mean and deviation are taken out, so colours are those of the stored values
+/// divided by `preprocess.scale`. What happens to an image is a function of (seed, epoch, row) and of the steps
+/// alone: not of its batch, the batch size or the thread. Every image has a sequence of random words of its own,
+/// which the steps read one after another, in the order of the list.
 #[derive(Clone, Debug)]
 pub struct Augmentation {
     steps: Vec<Ready>,
@@ -50,11 +50,12 @@ impl Augmentation {
     }
 
     /// The steps, in their order, for the images of `data`, which are scaled and not normalized
-    /// ([`load_scaled`](crate::load_scaled)). `mean_colour` has one value for each channel and stands for [`FillName::Mean`].
+    /// ([`load_scaled`](crate::load_scaled)). `mean_colour` has one value for each channel and stands for
+    /// [`FillName::Mean`].
     ///
     /// # Errors
-    /// [`AugmentError`] for a value outside its range, images that are no images (plain features), a colour that does not have one value
-    /// for each channel, and, before AutoAugment, values outside [0, 1].
+    /// [`AugmentError`] for a value outside its range, images that are no images (plain features), a colour that does
+    /// not have one value for each channel, and, before AutoAugment, values outside [0, 1].
     ///
     /// ```
     /// use bitquake_data::{Augmentation, Batch, Dataset, Step};

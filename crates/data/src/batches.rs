@@ -60,8 +60,8 @@ impl Batches {
         }
     }
 
-    /// Batches of `rows` in a random order, a function of `seed`, `epoch` and the rows given, in their order, alone. Each order is
-    /// as likely as any other, and epochs are independent.
+    /// Batches of `rows` in a random order, a function of `seed`, `epoch` and the rows given, in their order, alone.
+    /// Each order is as likely as any other, and epochs are independent.
     ///
     /// # Errors
     /// As [`in_order`](Self::in_order).

@@ -1,7 +1,7 @@
 //! The binary files of CIFAR-10 and CIFAR-100: records of labels and an image, and nothing else.
 //!
-//! A record of CIFAR-10 is a label, 0 to 9, and 3072 bytes: 32 x 32 reds, then greens, then blues, row by row. A record of
-//! CIFAR-100 has two labels before the image, the coarse one (0 to 19) and the fine one (0 to 99).
+//! A record of CIFAR-10 is a label, 0 to 9, and 3072 bytes: 32 x 32 reds, then greens, then blues, row by row. A
+//! record of CIFAR-100 has two labels before the image, the coarse one (0 to 19) and the fine one (0 to 99).
 
 use std::io::Read;
 use std::path::Path;

@@ -21,7 +21,8 @@ pub enum DataFormat {
     Npz,
     /// NumPy arrays, one file of images and one of labels, plain or gzip (told by their content).
     Npy,
-    /// The records of CIFAR-10 and CIFAR-100, plain or gzip: a label, or a coarse and a fine one, and 3 x 32 x 32 bytes.
+    /// The records of CIFAR-10 and CIFAR-100, plain or gzip: a label, or a coarse and a fine one, and 3 x 32 x 32
+    /// bytes.
     CifarBinary,
     /// A folder with one folder of PNG and JPEG files for each class, numbered by name.
     ImageFolder,
@@ -135,15 +136,16 @@ impl From<DataFormat> for String {
 pub struct DataConfig {
     /// The kind of the files.
     pub format: DataFormat,
-    /// The file that holds the images, or the folder of an image folder. Arrays of 4 dimensions are `[N, C, H, W]` or, by
-    /// `preprocess.layout`, `[N, H, W, C]`; 3 dimensions are grey images `[N, H, W]`; 2 dimensions are plain features `[N, F]`.
+    /// The file that holds the images, or the folder of an image folder. Arrays of 4 dimensions are `[N, C, H, W]`
+    /// or, by `preprocess.layout`, `[N, H, W, C]`; 3 dimensions are grey images `[N, H, W]`; 2 dimensions are plain
+    /// features `[N, F]`.
     pub images: PathBuf,
     /// Further files of CIFAR records, read after the first one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more: Vec<PathBuf>,
-    /// The file that holds the labels, whole numbers from 0: an array `[N]` or `[N, 1]`. Required for idx and npy; for npz,
-    /// hdf5 and safetensors the labels are looked for beside the images by default; cifar-binary and image-folder have them
-    /// with each image.
+    /// The file that holds the labels, whole numbers from 0: an array `[N]` or `[N, 1]`. Required for idx and npy;
+    /// for npz, hdf5 and safetensors the labels are looked for beside the images by default; cifar-binary and
+    /// image-folder have them with each image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<PathBuf>,
     /// The name of the images in a file of named arrays (npz, hdf5, safetensors); default `images`.
@@ -153,7 +155,8 @@ pub struct DataConfig {
     /// CIFAR-10, `fine` or `coarse` for those of CIFAR-100.
     #[serde(default = "default_labels_key")]
     pub labels_key: String,
-    /// The height and width that the images of a folder are brought to, whatever theirs are; by default all must be alike.
+    /// The height and width that the images of a folder are brought to, whatever theirs are; by default all must be
+    /// alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resize: Option<[u32; 2]>,
     /// The channels that the images of a folder are brought to, 1 (grey) or 3 (RGB); by default all must be alike.

@@ -23,8 +23,8 @@ enum Order {
 }
 
 impl Feed {
-    /// For training: every epoch has its own random order, a function of (seed, epoch), and its own augmentation of each image, a function
-    /// of (seed, epoch, row).
+    /// For training: every epoch has its own random order, a function of (seed, epoch), and its own augmentation of
+    /// each image, a function of (seed, epoch, row).
     ///
     /// # Errors
     /// [`BatchError`] if batches of this size cannot be made.
@@ -62,7 +62,8 @@ impl Feed {
         }
     }
 
-    /// One pass over the part. Any epoch can be had at any time, so a run that was interrupted goes on at the batch it needs.
+    /// One pass over the part. Any epoch can be had at any time, so a run that was interrupted goes on at the batch
+    /// it needs.
     pub fn epoch(&self, epoch: u64) -> Epoch<'_> {
         let rows = self.part.rows().to_vec();
         let batches = match &self.order {

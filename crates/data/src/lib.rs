@@ -3,9 +3,9 @@
 //! A [`DataConfig`] (the section `[data]` of a campaign file) names the files; [`load`] gives a [`Dataset`]: images as
 //! `f32` in NCHW order, preprocessed, with their labels. [`DataFormat`] lists the files that are read.
 //!
-//! For training, [`Parts`] divides data into what is learnt from, what chooses checkpoints and what judges; a [`Feed`] gives
-//! its batches in a random order, changed by an [`Augmentation`] and normalized. Every random choice is keyed: parts by the seed, orders by
-//! (seed, epoch), changes of an image by (seed, epoch, row).
+//! For training, [`Parts`] divides data into what is learnt from, what chooses checkpoints and what judges; a
+//! [`Feed`] gives its batches in a random order, changed by an [`Augmentation`] and normalized. Every random choice
+//! is keyed: parts by the seed, orders by (seed, epoch), changes of an image by (seed, epoch, row).
 //!
 //! Files are not trusted: memory grows with the bytes that really arrive, never with what a header declares, and data
 //! that is shorter or longer than declared is an error.

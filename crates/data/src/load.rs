@@ -22,8 +22,8 @@ enum Part {
 /// Loads and preprocesses the images and the labels that a configuration names; relative paths start at `base`, the
 /// folder of the configuration file.
 ///
-/// All data is read and checked even if `limit` keeps less of it, but for the images of a folder. Besides the images kept, no more
-/// memory is used than for one stored image (the whole stored array, if it is in Fortran order).
+/// All data is read and checked even if `limit` keeps less of it, but for the images of a folder. Besides the images
+/// kept, no more memory is used than for one stored image (the whole stored array, if it is in Fortran order).
 ///
 /// # Errors
 /// [`DataError`]: a wrong key ([`DataError::is_configuration`]), or a file that is missing, damaged, of another kind,
@@ -89,8 +89,9 @@ pub fn load_scaled(config: &DataConfig, base: &Path) -> Result<Dataset, DataErro
     Ok(data)
 }
 
-/// Loads and preprocesses the images alone, for models that are judged without labels: all labels are 0. What the configuration
-/// says of labels is not looked at; the labels that lie between images (CIFAR records, the classes of a folder) are checked and dropped.
+/// Loads and preprocesses the images alone, for models that are judged without labels: all labels are 0. What the
+/// configuration says of labels is not looked at; the labels that lie between images (CIFAR records, the classes of a
+/// folder) are checked and dropped.
 ///
 /// # Errors
 /// As [`load`].

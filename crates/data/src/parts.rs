@@ -8,6 +8,7 @@ use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::load::load_scaled;
 use crate::split::{Held, PartName, Split, SplitConfig};
+use crate::statistics::ChannelStatistics;
 
 /// Some rows of a data set, which several parts may share. There is at least one.
 #[derive(Clone, Debug)]
@@ -45,6 +46,14 @@ impl Part {
     /// The rows, ascending if they are those of a split.
     pub fn rows(&self) -> &[usize] {
         &self.rows
+    }
+
+    /// The mean and deviation of each channel, over these rows alone: for whitening, and for the mean colour.
+    ///
+    /// # Errors
+    /// As [`ChannelStatistics::of`].
+    pub fn statistics(&self) -> Result<ChannelStatistics, DataError> {
+        ChannelStatistics::of(&self.data, &self.rows)
     }
 
     /// The number of rows.

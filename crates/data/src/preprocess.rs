@@ -74,7 +74,8 @@ impl Preprocess {
         Ok(Normalization { mean, std })
     }
 
-    /// The operations of each channel, of which `channels` are declared. Nothing is kept for each: there may be none of them.
+    /// The operations of each channel, of which `channels` are declared. Nothing is kept for each: there may be none
+    /// of them.
     pub(crate) fn per_channel(&self, channels: usize) -> Result<PerChannel<'_>, ConfigError> {
         self.validate()?;
         check_count("preprocess.mean", self.mean.len(), channels)?;
@@ -121,8 +122,8 @@ impl Normalize {
     }
 }
 
-/// `(x - mean) / std` for each channel, in `f32`, each of the two operations rounded once: the second half of [`Preprocess`],
-/// to the bit.
+/// `(x - mean) / std` for each channel, in `f32`, each of the two operations rounded once: the second half of
+/// [`Preprocess`], to the bit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalization {
     mean: Vec<f32>,

@@ -10,8 +10,8 @@ use crate::config::{DataConfig, DataFormat};
 use crate::error::DataError;
 use crate::image_folder::Listing;
 
-/// The files that a configuration reads, images first, each once, relative paths joined to `base`. Those of an image folder are
-/// listed, class by class, sorted by name; whether the others exist is not looked at.
+/// The files that a configuration reads, images first, each once, relative paths joined to `base`. Those of an image
+/// folder are listed, class by class, sorted by name; whether the others exist is not looked at.
 ///
 /// # Errors
 /// [`DataError`] for an image folder that cannot be listed.
@@ -26,8 +26,8 @@ pub fn source_files(config: &DataConfig, base: &Path) -> Result<Vec<PathBuf>, Da
     Ok(files)
 }
 
-/// SHA-256 of what a configuration reads: one digest for each of [`source_files`], and one for a whole image folder, which covers the
-/// bytes of its files and which class they are in, but no names.
+/// SHA-256 of what a configuration reads: one digest for each of [`source_files`], and one for a whole image folder,
+/// which covers the bytes of its files and which class they are in, but no names.
 ///
 /// # Errors
 /// [`DataError`] for a file or folder that cannot be read.

@@ -40,8 +40,8 @@ impl fmt::Display for Amount {
     }
 }
 
-/// Where a part comes from. In TOML a share is a number with a point (`0.1`), a count a whole number (`5000`), and files
-/// are a table like `[data]`.
+/// Where a part comes from. In TOML a share is a number with a point (`0.1`), a count a whole number (`5000`), and
+/// files are a table like `[data]`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Held {
@@ -69,8 +69,8 @@ pub struct SplitConfig {
     /// The part that judges the result; default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<Held>,
-    /// Whether every class has its share in every part, as nearly as whole numbers allow; default true. Otherwise rows are drawn
-    /// without regard to their labels.
+    /// Whether every class has its share in every part, as nearly as whole numbers allow; default true. Otherwise
+    /// rows are drawn without regard to their labels.
     pub stratified: bool,
 }
 
@@ -160,13 +160,15 @@ pub struct Split {
 impl Split {
     /// Divides the rows of data with these labels, as `config` says. Parts that are files of their own take no rows.
     ///
-    /// Which rows a part gets is a function of `seed`, the labels and `config`: rows are gone through in a random order, and
-    /// each goes to the test part while that lacks rows (of its class, if stratified), else to validation, else to training.
-    /// Stratified, a part of k rows has `floor(k * n_c / n)` of a class with `n_c` of the `n` rows not yet given to another part, and
-    /// what rounding left over goes to the classes with the largest remainders, the lower label first.
+    /// Which rows a part gets is a function of `seed`, the labels and `config`: rows are gone through in a random
+    /// order, and each goes to the test part while that lacks rows (of its class, if stratified), else to validation,
+    /// else to training. Stratified, a part of k rows has `floor(k * n_c / n)` of a class with `n_c` of the `n` rows
+    /// not yet given to another part, and what rounding left over goes to the classes with the largest remainders,
+    /// the lower label first.
     ///
     /// # Errors
-    /// [`SplitError`] for a share outside (0, 1), a part that would be empty, and parts that leave nothing for training.
+    /// [`SplitError`] for a share outside (0, 1), a part that would be empty, and parts that leave nothing for
+    /// training.
     ///
     /// ```
     /// use bitquake_data::{Amount, Held, Split, SplitConfig};

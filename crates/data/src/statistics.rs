@@ -9,8 +9,8 @@ use crate::preprocess::Normalization;
 pub struct ChannelStatistics {
     /// The mean of each channel.
     pub mean: Vec<f64>,
-    /// The standard deviation of each channel: the root of the mean squared distance from the mean (divided by the number of
-    /// values, not by one less).
+    /// The standard deviation of each channel: the root of the mean squared distance from the mean (divided by the
+    /// number of values, not by one less).
     pub std: Vec<f64>,
 }
 

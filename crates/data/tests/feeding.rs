@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use bitquake_data::{
-    Amount, Augmentation, Batch, BatchError, Batches, ChannelStatistics, Dataset, Feed, Fill, FillName, Held,
-    LastBatch, Normalization, Part, Policy, Split, SplitConfig, SplitError, Step,
+    Amount, Augmentation, Batch, BatchError, Batches, Dataset, Feed, Fill, FillName, Held, LastBatch,
+    Normalization, Part, Policy, Split, SplitConfig, SplitError, Step,
 };
 use bitquake_testing::assert_cases;
 use proptest::prelude::*;
@@ -370,8 +370,7 @@ fn a_part_needs_rows_that_exist() {
 #[test]
 fn mean_colours_vanish_in_normalization() {
     let data = Arc::new(images(20));
-    let statistics = ChannelStatistics::of(&data, &(0..20).collect::<Vec<_>>()).unwrap();
-    let whitening = statistics.whitening().unwrap();
+    let whitening = Part::whole(Arc::clone(&data)).statistics().unwrap().whitening().unwrap();
     let steps = [Step::Cutout { size: 8, fill: Fill::default() }];
     let augmentation = Augmentation::new(&steps, &data, whitening.mean()).unwrap();
     let part = Part::whole(Arc::clone(&data));

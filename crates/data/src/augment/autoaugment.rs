@@ -1,7 +1,7 @@
 //! AutoAugment: one of a learnt list of pairs of operations, on 8-bit images (Cubuk et al., CVPR 2019; SPEC 2.4).
 //!
-//! Every operation is exact: whole numbers, or floats whose every rounding is stated. They agree with Pillow's to the last
-//! level; `tools/fixtures/augment_oracles.py` made the images that a test compares.
+//! Every operation is exact: whole numbers, or floats whose every rounding is stated. They agree with Pillow's to the
+//! last level; `tools/fixtures/augment_oracles.py` made the images that a test compares.
 
 mod affine;
 mod blend;

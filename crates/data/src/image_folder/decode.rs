@@ -28,8 +28,9 @@ pub(crate) struct Decoded {
 
 /// Decodes a file and brings it to a size (height and width) and a number of channels, where those are given.
 ///
-/// Sizes are changed as a whole, whatever their proportions, with a triangle filter as wide as the larger pixel. Grey becomes colour by
-/// repetition; colour becomes grey as `0.2125 R + 0.7154 G + 0.0721 B` (SPEC 2.7), to the nearest level.
+/// Sizes are changed as a whole, whatever their proportions, with a triangle filter as wide as the larger pixel. Grey
+/// becomes colour by repetition; colour becomes grey as `0.2125 R + 0.7154 G + 0.0721 B` (SPEC 2.7), to the nearest
+/// level.
 pub(crate) fn read(
     file: &Path,
     resize: Option<[u32; 2]>,

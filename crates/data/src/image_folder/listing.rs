@@ -8,8 +8,8 @@ use crate::error::DataError;
 /// The extensions of image files, in lower case.
 const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
 
-/// The files of each class, of which there is at least one, both sorted by the bytes of their names. Names that start with a
-/// dot do not count.
+/// The files of each class, of which there is at least one, both sorted by the bytes of their names. Names that start
+/// with a dot do not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listing {
     classes: Vec<Vec<PathBuf>>,

@@ -6,10 +6,12 @@ use crate::augment::autoaugment::picture::Picture;
 /// One pixel, in the units of a [`Map`].
 const ONE: f64 = 65_536.0;
 
-/// Where the pixels of the new image come from, in units of 1/65536 pixel: the centre of the pixel in column x and row y lies at
-/// `start + x * column + y * row` of the old image, and the pixel that has this point is copied, nothing is interpolated.
+/// Where the pixels of the new image come from, in units of 1/65536 pixel: the centre of the pixel in column x and
+/// row y lies at `start + x * column + y * row` of the old image, and the pixel that has this point is copied,
+/// nothing is interpolated.
 ///
-/// Coefficients are rounded to whole units, halves up. So the last digits of the platform's sine decide nothing, and sums are exact.
+/// Coefficients are rounded to whole units, halves up. So the last digits of the platform's sine decide nothing, and
+/// sums are exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Map {
     start: [i64; 2],

@@ -15,8 +15,8 @@ pub(crate) enum Enhancement {
     Brightness,
 }
 
-/// Replaces every level `x` by `d + factor * (x - d)`, with `d` the degraded image's: in `f32`, the product and the sum rounded
-/// once each, then rounded down and saturated at 0 and 255.
+/// Replaces every level `x` by `d + factor * (x - d)`, with `d` the degraded image's: in `f32`, the product and the
+/// sum rounded once each, then rounded down and saturated at 0 and 255.
 pub(crate) fn enhance(picture: &mut Picture, what: Enhancement, factor: f32) {
     match what {
         Enhancement::Brightness => picture.planes_mut().for_each(|plane| {
@@ -56,8 +56,8 @@ fn rounded_mean(levels: &[u8]) -> u8 {
     ((2 * sum + count) / (2 * count)) as u8
 }
 
-/// The mean of the 3 x 3 pixels around each, the one in the middle counted five times, to the nearest level (never a tie, since
-/// the weights sum to 13). The outermost pixels stay as they are.
+/// The mean of the 3 x 3 pixels around each, the one in the middle counted five times, to the nearest level (never a
+/// tie, since the weights sum to 13). The outermost pixels stay as they are.
 fn smoothed(plane: &[u8], width: usize) -> Vec<u8> {
     let mut smooth = plane.to_vec();
     let height = plane.len() / width;

@@ -70,8 +70,8 @@ impl Operation {
         matches!(self, ShearY | TranslateX | TranslateY | Colour | Contrast | Sharpness | Brightness)
     }
 
-    /// Magnitudes run linearly over `index` = 0 to 9 (SPEC 2.4): shear 0 to 0.3, translation 0 to 150/331, rotation 0 to 30 degrees,
-    /// factors 1 to 1.9 or 0.1, posterize 8 to 4 bits (to the nearest), solarize from 256 to 0.
+    /// Magnitudes run linearly over `index` = 0 to 9 (SPEC 2.4): shear 0 to 0.3, translation 0 to 150/331, rotation 0
+    /// to 30 degrees, factors 1 to 1.9 or 0.1, posterize 8 to 4 bits (to the nearest), solarize from 256 to 0.
     pub(crate) fn change(self, index: u8, is_negative: bool) -> Change {
         let sign = if is_negative { -1.0 } else { 1.0 };
         let part = f64::from(index) / 9.0;

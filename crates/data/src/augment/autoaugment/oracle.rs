@@ -1,4 +1,5 @@
-//! Every operation against Pillow, whose results `tools/fixtures/augment_oracles.py` wrote down: equal, without a tolerance.
+//! Every operation against Pillow, whose results `tools/fixtures/augment_oracles.py` wrote down: equal, without a
+//! tolerance.
 
 use serde::Deserialize;
 use std::collections::BTreeMap;

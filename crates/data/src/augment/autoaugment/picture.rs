@@ -41,8 +41,8 @@ impl Picture {
         self.levels.chunks_exact_mut(pixels)
     }
 
-    /// The brightness of each pixel: `(19595 R + 38470 G + 7471 B + 32768) / 65536`, rounded down, the luma of ITU-R BT.601 to the nearest
-    /// level. Grey images are their own.
+    /// The brightness of each pixel: `(19595 R + 38470 G + 7471 B + 32768) / 65536`, rounded down, the luma of ITU-R
+    /// BT.601 to the nearest level. Grey images are their own.
     pub(crate) fn grey(&self) -> Vec<u8> {
         let planes: Vec<&[u8]> = self.planes().collect();
         let &[red, green, blue] = planes.as_slice() else { return self.levels.clone() };

@@ -36,8 +36,8 @@ pub(crate) fn autocontrast(histogram: &Histogram) -> Option<Table> {
 }
 
 /// Makes the levels about equally frequent: a level becomes `(step / 2 + pixels below it) / step`, at most 255, with
-/// `step = (pixels - those of the highest level) / 255`; all divisions round down. A channel of one level, or with `step` = 0, stays
-/// as it is.
+/// `step = (pixels - those of the highest level) / 255`; all divisions round down. A channel of one level, or with
+/// `step` = 0, stays as it is.
 pub(crate) fn equalize(histogram: &Histogram) -> Option<Table> {
     let highest = histogram.iter().rposition(|&count| count > 0)?;
     let step = histogram[..highest].iter().sum::<u64>() / 255;
