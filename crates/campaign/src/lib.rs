@@ -39,7 +39,7 @@ pub use config::{
 };
 pub use error::CampaignError;
 pub use identity::{Identity, identity_difference};
-pub use plan::{Asked, Plan, PlannedPoint};
+pub use plan::{Asked, Leveugle, Plan, PlannedPoint};
 pub use run::{End, Event, Look, RunOptions};
 pub use run_config::{ImagesConfig, ImagesRule, ReuseConfig, RunConfig, SamplingConfig, StopConfig};
 pub use shard::{RunNote, Shard, ShardError, stop_text};

@@ -104,6 +104,8 @@ pub struct StopConfig {
 
 /// The missing trials of a point are told by a bit each.
 const MOST_TRIALS: u64 = 1 << 32;
+/// Beyond this the ends of intervals are lost in rounding.
+const MOST_CONFIDENCE: f64 = 1.0 - 1e-9;
 /// Each thread may hold a copy of the model.
 const MOST_THREADS: u64 = 1024;
 
@@ -155,7 +157,7 @@ impl RunConfig {
         if self.images == ImagesConfig::Named(ImagesRule::Auto) && self.stop.is_none() {
             return Err("[run] images = \"auto\" needs stop: the interval asked for decides".into());
         }
-        bitquake_stats::check_confidence(self.confidence).map_err(|error| format!("[run] {error}"))?;
+        check_confidence(self.confidence).map_err(|reason| format!("[run] {reason}"))?;
         if !(0.0..=1.0).contains(&self.margin) {
             return Err(format!("[run] margin {} is not a fraction in [0, 1]", self.margin));
         }
@@ -173,6 +175,16 @@ impl RunConfig {
     pub fn stop_confidence(&self) -> f64 {
         self.stop.as_ref().and_then(|stop| stop.confidence).unwrap_or(self.confidence)
     }
+}
+
+fn check_confidence(confidence: f64) -> Result<(), String> {
+    bitquake_stats::check_confidence(confidence).map_err(|error| error.to_string())?;
+    if confidence > MOST_CONFIDENCE {
+        return Err(format!(
+            "confidence {confidence} is above 1 - 1e-9: intervals cannot be told that surely"
+        ));
+    }
+    Ok(())
 }
 
 impl StopConfig {
@@ -198,7 +210,7 @@ impl StopConfig {
             return Err(format!("[run] stop: max_trials {} is not in 1..={MOST_TRIALS}", self.max_trials));
         }
         if let Some(confidence) = self.confidence {
-            bitquake_stats::check_confidence(confidence).map_err(|error| format!("[run] stop: {error}"))?;
+            check_confidence(confidence).map_err(|reason| format!("[run] stop: {reason}"))?;
         }
         self.check_metric(has_classes)
     }

@@ -35,6 +35,7 @@ pub use golden::{
     PointPlan, Sampling, SpaceTensorRecord, StorageRecord, StratumRecord,
 };
 pub use json::{JsonResults, to_json};
+pub use lines::Lines;
 pub use metric::{METRICS, Metric};
 pub use metric_sequence::MetricSequence;
 pub use overview::{Overview, OverviewBuilder, ShownTrial};
