@@ -173,6 +173,7 @@ fn record_kind(error: &RecordError) -> ErrorKind {
             ErrorKind::BadInput
         }
         RecordError::Io { source, .. } if is_full(source) => ErrorKind::Stopped,
+        RecordError::Io { action: "read", .. } => ErrorKind::BadInput,
         _ => ErrorKind::Usage,
     }
 }

@@ -41,7 +41,6 @@ pub mod diff;
 mod error;
 pub mod inject;
 pub mod inspect;
-mod lines;
 pub mod merge;
 pub mod quantize;
 pub mod replay;

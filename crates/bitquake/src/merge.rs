@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use bitquake_campaign::RunNote;
 use bitquake_config::identity_difference;
-use bitquake_record::{CAMPAIGN_FILE, Golden, RecordError, ResultDir, TrialRecord, lock_shard, shard_file};
+use bitquake_record::{
+    CAMPAIGN_FILE, Golden, Lines, RecordError, ResultDir, TrialRecord, lock_shard, shard_file,
+};
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::lines::{TrialLines, trial_files};
 use crate::sorted::{Key, Sorter};
 
 /// Why results cannot be joined.
@@ -122,7 +123,7 @@ fn compare((other, its): (&Path, &Golden), (first, golden): (&Path, &Golden)) ->
 
 /// The locks of all shards in `out`, and of the one that is about to be written.
 fn locks(out: &ResultDir) -> Result<Vec<(u32, File)>, RecordError> {
-    let found = trial_files(out.path())?.into_iter().map(|(shard, _)| shard);
+    let found = out.trial_files()?.into_iter().map(|(shard, _)| shard);
     let shards: BTreeSet<u32> = found.chain([0]).collect();
     shards.into_iter().map(|shard| Ok((shard, lock_shard(out, shard)?))).collect()
 }
@@ -132,9 +133,9 @@ fn join(dirs: &[PathBuf], out: &ResultDir, merged: &mut Merged) -> Result<tempfi
     let failed = |source| RecordError::Io { path: out.path().to_owned(), action: "write the trials", source };
     let mut sorter = Sorter::new(out.path());
     for dir in dirs {
-        for (_, path) in trial_files(dir)? {
-            let mut lines = TrialLines::open(&path)?;
-            while let Some((trial, line)) = lines.next()? {
+        for (_, path) in ResultDir::at(dir).trial_files()? {
+            let mut lines = Lines::<TrialRecord>::open(&path)?;
+            while let Some((trial, line)) = lines.next_record()? {
                 sorter.push((trial.point, trial.trial), line).map_err(failed)?;
             }
         }

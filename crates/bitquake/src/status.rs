@@ -6,11 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bitquake_campaign::slurm::{Queue, Submission, TaskState};
 use bitquake_campaign::{Config, RunNote, SamplingConfig, read_config, stop_text};
-use bitquake_record::{Amount, CAMPAIGN_FILE, RecordError, ResultDir};
+use bitquake_record::{Amount, CAMPAIGN_FILE, Lines, RecordError, ResultDir, TrialRecord};
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::lines::{TrialLines, trial_files};
 
 /// How far the campaign in one result directory is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -74,6 +73,11 @@ pub struct PointStatus {
 /// # Errors
 /// [`RecordError`] when the directory holds neither results nor a submission, or cannot be read.
 pub fn status(dir: &Path, queue: Queue) -> Result<Status, Error> {
+    if dir.is_file() {
+        return Err(
+            RecordError::Invalid { path: dir.to_owned(), reason: "not a result directory".into() }.into()
+        );
+    }
     let results = ResultDir::at(dir);
     let submission = Submission::read(dir)?;
     let config = configuration(dir, submission.as_ref())?;
@@ -159,10 +163,10 @@ impl Done {
             points: vec![vec![0; words]; config.fault.amounts().len()],
             files: Vec::new(),
         };
-        for (shard, path) in trial_files(dir)? {
-            let mut lines = TrialLines::open(&path)?;
+        for (shard, path) in results.trial_files()? {
+            let mut lines = Lines::<TrialRecord>::open(&path)?;
             let mut records = 0;
-            while let Some((trial, _)) = lines.next()? {
+            while let Some((trial, _)) = lines.next_record()? {
                 done.add(trial.point, trial.trial);
                 records += 1;
             }

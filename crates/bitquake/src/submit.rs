@@ -38,6 +38,9 @@ pub struct Prepared {
     live: Vec<String>,
 }
 
+/// Slurm's own bound of `MaxArraySize` (slurm.conf(5)) is 4,000,001, and numbers of tasks stay below it.
+const MOST_TASKS: u32 = 4_000_001;
+
 /// What was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sent {
@@ -55,8 +58,12 @@ pub struct Sent {
 /// # Errors
 /// [`Error`] for anything that would make every task fail, and [`SlurmError`] for what cannot be sent.
 pub fn prepare(config: Config, options: &SubmitOptions, queue: Option<Queue>) -> Result<Prepared, Error> {
-    if options.tasks == 0 {
-        return Err(SlurmError::NoTasks.into());
+    match options.tasks {
+        0 => return Err(SlurmError::NoTasks.into()),
+        tasks if tasks > MOST_TASKS => {
+            return Err(SlurmError::TooManyTasks { tasks, most: MOST_TASKS }.into());
+        }
+        _ => {}
     }
     let dir = config.output.dir.clone().unwrap_or_else(|| "results".into());
     let results = ResultDir::at(&dir);

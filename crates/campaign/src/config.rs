@@ -141,6 +141,7 @@ const LAYOUT: Layout<'static> =
 /// [`CampaignError::Config`].
 pub fn read_config(files: &[PathBuf], settings: &[String]) -> Result<Config, CampaignError> {
     let mut config: Config = read_layers(files, settings, LAYOUT)?;
+    fill_metric(&mut config);
     config.check().map_err(|reason| ConfigError::in_files(files, reason))?;
     fill_defaults(&mut config);
     if config.output.dir.is_none() {
@@ -176,7 +177,7 @@ impl Config {
         if let Some(outcome) = self.outcome.filter(|outcome| !outcome.threshold.is_finite()) {
             return Err(format!("[outcome] threshold {} is not a number", outcome.threshold));
         }
-        self.run.check()?;
+        self.run.check(self.outcome.is_none())?;
         self.check_sampling()
     }
 
@@ -209,6 +210,18 @@ impl Config {
             return Err(format!("name `{}` is not made of letters, digits, spaces and -_.", self.name));
         }
         Ok(())
+    }
+}
+
+/// The metric that a stopping rule looks at unless told otherwise: what the campaign is told by.
+pub(crate) fn default_metric(config: &Config) -> &'static str {
+    if config.outcome.is_some() { "exceeded" } else { "err" }
+}
+
+fn fill_metric(config: &mut Config) {
+    let metric = default_metric(config);
+    if let Some(stop) = config.run.stop.as_mut().filter(|stop| stop.metric.is_empty()) {
+        stop.metric = metric.into();
     }
 }
 

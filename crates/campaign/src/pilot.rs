@@ -13,6 +13,7 @@ use std::time::Instant;
 use bitquake_record::{Counts, Golden, METRICS, Metric, PointPlan, TrialRecord};
 
 use crate::campaign::Campaign;
+use crate::config::default_metric;
 use crate::error::CampaignError;
 use crate::rounds::rule_error;
 use crate::run_config::{ImagesConfig, ImagesRule, SamplingConfig};
@@ -202,9 +203,17 @@ impl Campaign {
 
     /// The metric that is asked for.
     pub(crate) fn metric(&self) -> &'static Metric {
-        let name = self.config().run.stop.as_ref().map_or("err", |stop| &stop.metric);
-        let name = if self.distance().is_some() && name == "err" { "exceeded" } else { name };
-        METRICS.iter().find(|metric| metric.name == name).unwrap_or(&METRICS[0])
+        self.rule_metric().unwrap_or_else(|| known(default_metric(self.config())))
+    }
+
+    /// The metric that a rule looks at, or, without one, importance sampling: failures.
+    pub(crate) fn looked_at(&self) -> &'static Metric {
+        let failures = if self.distance().is_some() { "exceeded" } else { "golden_mismatch" };
+        self.rule_metric().unwrap_or_else(|| known(failures))
+    }
+
+    fn rule_metric(&self) -> Option<&'static Metric> {
+        self.config().run.stop.as_ref().map(|stop| known(&stop.metric))
     }
 }
 
@@ -247,4 +256,9 @@ fn within(trial: &TrialRecord, metric: &Metric, golden: &Counts, change: f64) ->
         _ => change.abs(),
     };
     (changed - change * change).max(0.0)
+}
+
+/// A metric whose name was checked when the configuration was read.
+fn known(name: &str) -> &'static Metric {
+    METRICS.iter().find(|metric| metric.name == name).unwrap_or(&METRICS[0])
 }

@@ -7,17 +7,15 @@
 use std::time::Instant;
 
 use bitquake_config::Target;
-use bitquake_record::{Amount, Golden, PointPlan};
+use bitquake_record::{Amount, Golden, LARGEST_WEIGHT, PointPlan};
 use bitquake_stats::{StatsError, faults_needed, finite_population_factor, margin_of_faults, trials_needed};
 use serde::Serialize;
 
 use crate::campaign::Campaign;
 use crate::error::CampaignError;
 use crate::pilot::Measured;
-use crate::rounds::bounds;
 use crate::run::RunOptions;
 use crate::run_config::{ImagesConfig, ImagesRule, SamplingConfig};
-use crate::strata::LARGEST_WEIGHT;
 use crate::worker::Worker;
 
 /// How much wider an interval that may be looked at after every trial is than Student's t for values that differ: what
@@ -260,11 +258,9 @@ impl Campaign {
         }
         let left = finite_population_factor(images, common.images);
         let weight = point.weight.unwrap_or(1.0);
-        let (lo, hi) = bounds(self.metric(), golden, point);
-        let weighted = if self.strata().is_some() { LARGEST_WEIGHT } else { 1.0 };
         let width = Width {
             std: weight * (measured.between + left * measured.within / images as f64).sqrt(),
-            range: weight * weighted * (hi - lo),
+            range: weight * self.range(golden, point.images.is_some()),
             confidence: common.confidence,
             looks: common.looks,
         };
@@ -299,6 +295,12 @@ impl Campaign {
 }
 
 impl Campaign {
+    /// By how much two values of the metric, with their weights, can differ.
+    fn range(&self, golden: &Golden, is_subset: bool) -> f64 {
+        let (lo, hi) = self.metric().bounds(&golden.metrics, is_subset).unwrap_or((0.0, 1.0));
+        if self.strata().is_some() { LARGEST_WEIGHT * (hi - lo) } else { hi - lo }
+    }
+
     /// How many images each trial of a point should take so that the interval asked for costs least; none for all. Besides the
     /// variances, the range of the values counts: that of a trial on a subset is twice as wide, which costs trials where
     /// patterns differ little.
@@ -319,12 +321,10 @@ impl Campaign {
         });
         let Some(asked) = asked else { return Ok(measured.images(all)) };
         let price = |images: u64| {
-            let subset = Some(images).filter(|&images| images < all);
-            let (lo, hi) = bounds(self.metric(), golden, &PointPlan { images: subset, ..*point });
             let left = 1.0 - images as f64 / all as f64;
             let width = Width {
                 std: weight * (measured.between + left * measured.within / images as f64).sqrt(),
-                range: weight * if self.strata().is_some() { LARGEST_WEIGHT } else { 1.0 } * (hi - lo),
+                range: weight * self.range(golden, images < all),
                 confidence: run.stop_confidence(),
                 looks: true,
             };

@@ -7,15 +7,17 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use bitquake_record::{Counts, FinishedSet, Golden, METRICS, Metric, PointPlan, ResultDir, TrialRecord};
-use bitquake_stats::{Interval, MeanSequence, StatsError, StopRule, WeightedSequence};
+use bitquake_record::{
+    Counts, FinishedSet, Golden, Metric, MetricSequence, PointPlan, ResultDir, StopGoal, TrialRecord,
+};
+use bitquake_stats::{StatsError, StopRule};
 
 use crate::campaign::Campaign;
 use crate::error::CampaignError;
 use crate::run::Look;
 use crate::run_config::SamplingConfig;
 use crate::shard::Shard;
-use crate::strata::{Allocation, LARGEST_WEIGHT};
+use crate::strata::Allocation;
 use crate::worker::Job;
 
 /// Rounds with a rule hold at most so many trials, so that what is kept of one stays small.
@@ -44,11 +46,11 @@ struct Point {
 
 /// What looks at the results: a stopping rule, or importance sampling, or both.
 struct Rule {
-    stop: StopRule,
+    goal: StopGoal,
     metric: &'static Metric,
     golden: Counts,
     /// Of each point.
-    sequences: Vec<Sequence>,
+    sequences: Vec<MetricSequence>,
     /// Of each point, with importance sampling.
     allocations: Vec<Allocation>,
     /// Of each point, what trials found that were finished before this run.
@@ -60,36 +62,6 @@ struct Rule {
 pub(crate) struct Found {
     value: f64,
     stratum: Option<(u32, f64)>,
-}
-
-/// An interval for the mean that stays valid at every look.
-enum Sequence {
-    Plain(MeanSequence),
-    /// Of the change from the golden run's value, which trials without an effect do not have, times their weight.
-    Weighted(WeightedSequence, f64),
-}
-
-impl Sequence {
-    fn push(&mut self, found: Found) -> Result<(), StatsError> {
-        match self {
-            Self::Plain(sequence) => sequence.push(found.value),
-            Self::Weighted(sequence, golden) => {
-                // Chances are summed in floating point, so a weight may miss its bound by a rounding.
-                let weight = found.stratum.map_or(1.0, |(_, weight)| weight.min(LARGEST_WEIGHT));
-                sequence.push(found.value - *golden, weight)
-            }
-        }
-    }
-
-    fn look(&self, confidence: f64) -> Result<Option<(f64, Interval)>, StatsError> {
-        Ok(match self {
-            Self::Plain(sequence) => sequence.mean().zip(sequence.interval(confidence)?),
-            Self::Weighted(sequence, golden) => {
-                let found = sequence.mean().zip(sequence.interval(confidence)?);
-                found.map(|(mean, interval)| (mean + golden, interval.shifted(*golden)))
-            }
-        })
-    }
 }
 
 /// Trials to run without looking: of each point, a range of the shard's own count.
@@ -163,7 +135,7 @@ impl<'c> Rounds<'c> {
         };
         let place = self.points.iter().position(|point| !point.is_over)?;
         let point = &self.points[place];
-        let look = rule.stop.next_look(point.looked).min(point.looked + MOST_A_ROUND).min(point.trials);
+        let look = rule.goal.rule.next_look(point.looked).min(point.looked + MOST_A_ROUND).min(point.trials);
         Some(Round { parts: vec![(place, point.looked..look)] })
     }
 
@@ -263,10 +235,7 @@ impl Rule {
     fn new(campaign: &Campaign, shard: Shard, golden: &Golden) -> Result<Self, CampaignError> {
         let run = &campaign.config().run;
         let (config, confidence) = (run.stop.as_ref(), run.stop_confidence());
-        let name = config.map_or("golden_mismatch", |config| &config.metric);
-        let metric = METRICS.iter().find(|metric| metric.name == name).ok_or_else(|| {
-            CampaignError::config("campaign", format!("[run] stop: metric `{name}` is not known"))
-        })?;
+        let metric = campaign.looked_at();
         // Shards of equal size together are narrower than each by the root of their number.
         let wider = f64::from(shard.count).sqrt();
         let stop = StopRule {
@@ -274,21 +243,16 @@ impl Rule {
             relative: config.and_then(|config| config.relative).map(|width| width * wider),
             ..StopRule::new(confidence, u64::MAX)
         };
-        let all = metric.of_golden(&golden.metrics).unwrap_or(0.0);
         let sequence = |point: &PointPlan| {
-            let (lo, hi) = bounds(metric, golden, point);
-            Ok(match campaign.strata() {
-                None => Sequence::Plain(MeanSequence::new(lo, hi, confidence)?),
-                Some(_) => {
-                    let changes = WeightedSequence::new(lo - all, hi - all, LARGEST_WEIGHT, confidence)?;
-                    Sequence::Weighted(changes, all)
-                }
-            })
+            let sequence =
+                MetricSequence::new(metric, &golden.metrics, point, confidence).map_err(rule_error)?;
+            let unbounded = || format!("[run] stop: metric `{}` has no bounds", metric.name);
+            sequence.ok_or_else(|| CampaignError::config("campaign", unbounded()))
         };
-        let sequences = golden.points.iter().map(sequence).collect::<Result<_, _>>().map_err(rule_error)?;
+        let sequences = golden.points.iter().map(sequence).collect::<Result<_, _>>()?;
         let allocation = |strata| vec![Allocation::new(strata); golden.points.len()];
         Ok(Self {
-            stop,
+            goal: StopGoal { metric: metric.name, rule: stop },
             metric,
             golden: golden.metrics.clone(),
             sequences,
@@ -303,7 +267,8 @@ impl Rule {
     }
 
     fn add(&mut self, place: usize, found: Found) -> Result<(), CampaignError> {
-        self.sequences[place].push(found).map_err(rule_error)?;
+        let weight = found.stratum.map(|(_, weight)| weight);
+        self.sequences[place].push(found.value, weight).map_err(rule_error)?;
         if let (Some(allocation), Some((stratum, _))) = (self.allocations.get_mut(place), found.stratum) {
             let all = self.metric.of_golden(&self.golden).unwrap_or(0.0);
             allocation.add(stratum, found.value - all);
@@ -312,28 +277,21 @@ impl Rule {
     }
 
     fn look(&self, place: usize, point: &Point) -> Result<Look, CampaignError> {
-        let found = self.sequences[place].look(self.stop.confidence).map_err(rule_error)?;
-        let (mut estimate, mut interval) = found
+        let sequence = &self.sequences[place];
+        let interval = sequence.interval(self.goal.rule.confidence).map_err(rule_error)?;
+        let (mean, interval) = sequence
+            .mean()
+            .zip(interval)
             .ok_or_else(|| CampaignError::config("campaign", "[run] stop: nothing to look at".to_owned()))?;
-        if let (Some(weight), Some(clean)) = (point.plan.weight, self.metric.of_golden(&self.golden)) {
-            estimate = bitquake_stats::weighted(estimate, weight, clean);
-            interval = interval.weighted(weight, clean);
-        }
+        let status = self.goal.status(&self.golden, &point.plan, mean, interval);
         Ok(Look {
             point: point.plan.point,
             trials: point.looked,
-            estimate,
-            half_width: interval.half_width(),
-            is_met: self.stop.is_met(estimate, &interval),
+            estimate: status.estimate,
+            half_width: status.interval.half_width(),
+            is_met: status.is_met,
         })
     }
-}
-
-/// What values of a metric, a share of images, can be. A trial on some of the images gives the golden value plus a change of
-/// -1 to 1, and no change can go beyond a golden value of 0 or 1, which all subsets share.
-pub(crate) fn bounds(metric: &Metric, golden: &Golden, point: &PointPlan) -> (f64, f64) {
-    let all = metric.of_golden(&golden.metrics).unwrap_or(0.0);
-    if point.images.is_none() || all == 0.0 || all == 1.0 { (0.0, 1.0) } else { (all - 1.0, all + 1.0) }
 }
 
 impl Values<'_> {

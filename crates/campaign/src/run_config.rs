@@ -1,7 +1,5 @@
 //! `[run]`: how to run.
 
-use std::collections::BTreeMap;
-
 use bitquake_record::METRICS;
 use serde::{Deserialize, Serialize};
 
@@ -84,8 +82,8 @@ pub struct ReuseConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StopConfig {
-    /// The metric whose mean is asked for; `err`, the robust error, by default.
-    #[serde(default = "default_metric")]
+    /// The metric whose mean is asked for. By default `err`, the robust error; with `[outcome]`, `exceeded`.
+    #[serde(default)]
     pub metric: String,
     /// Stop when the interval's half width is at most this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,12 +104,10 @@ pub struct StopConfig {
 
 /// The missing trials of a point are told by a bit each.
 const MOST_TRIALS: u64 = 1 << 32;
+/// Beyond this the ends of intervals are lost in rounding.
+const MOST_CONFIDENCE: f64 = 1.0 - 1e-9;
 /// Each thread may hold a copy of the model.
 const MOST_THREADS: u64 = 1024;
-
-fn default_metric() -> String {
-    "err".into()
-}
 
 fn default_max_trials() -> u64 {
     1_000_000
@@ -140,7 +136,8 @@ impl Default for ReuseConfig {
 }
 
 impl RunConfig {
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// `has_classes`: whether the model is a classifier.
+    pub(crate) fn check(&self, has_classes: bool) -> Result<(), String> {
         if self.trials == 0 {
             return Err("[run] trials is 0: there is nothing to run".into());
         }
@@ -160,11 +157,11 @@ impl RunConfig {
         if self.images == ImagesConfig::Named(ImagesRule::Auto) && self.stop.is_none() {
             return Err("[run] images = \"auto\" needs stop: the interval asked for decides".into());
         }
-        bitquake_stats::check_confidence(self.confidence).map_err(|error| format!("[run] {error}"))?;
+        check_confidence(self.confidence).map_err(|reason| format!("[run] {reason}"))?;
         if !(0.0..=1.0).contains(&self.margin) {
             return Err(format!("[run] margin {} is not a fraction in [0, 1]", self.margin));
         }
-        self.stop.as_ref().map_or(Ok(()), StopConfig::check)
+        self.stop.as_ref().map_or(Ok(()), |stop| stop.check(has_classes))
     }
 
     /// The most trials that a point may get.
@@ -180,13 +177,23 @@ impl RunConfig {
     }
 }
 
+fn check_confidence(confidence: f64) -> Result<(), String> {
+    bitquake_stats::check_confidence(confidence).map_err(|error| error.to_string())?;
+    if confidence > MOST_CONFIDENCE {
+        return Err(format!(
+            "confidence {confidence} is above 1 - 1e-9: intervals cannot be told that surely"
+        ));
+    }
+    Ok(())
+}
+
 impl StopConfig {
     /// Whether nothing is looked at but the time.
     pub(crate) fn is_time_alone(&self) -> bool {
         self.half_width.is_none() && self.relative.is_none()
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn check(&self, has_classes: bool) -> Result<(), String> {
         let positive = |key: &str, value: Option<f64>| match value {
             Some(value) if !(value > 0.0 && value.is_finite()) => {
                 Err(format!("[run] stop: {key} {value} is not a positive number"))
@@ -203,19 +210,24 @@ impl StopConfig {
             return Err(format!("[run] stop: max_trials {} is not in 1..={MOST_TRIALS}", self.max_trials));
         }
         if let Some(confidence) = self.confidence {
-            bitquake_stats::check_confidence(confidence).map_err(|error| format!("[run] stop: {error}"))?;
+            check_confidence(confidence).map_err(|reason| format!("[run] stop: {reason}"))?;
         }
-        let known: BTreeMap<&str, bool> =
-            METRICS.iter().map(|metric| (metric.name, metric.is_share)).collect();
-        match known.get(self.metric.as_str()) {
-            Some(true) => Ok(()),
-            found => {
-                let shares: Vec<&str> =
-                    known.iter().filter(|(_, is_share)| **is_share).map(|(name, _)| *name).collect();
-                let what = if found.is_some() { "has no bounds" } else { "is not known" };
-                let (metric, shares) = (&self.metric, shares.join(", "));
-                Err(format!("[run] stop: metric `{metric}` {what}; a rule can look at {shares}"))
-            }
+        self.check_metric(has_classes)
+    }
+
+    fn check_metric(&self, has_classes: bool) -> Result<(), String> {
+        let found = METRICS.iter().find(|metric| metric.name == self.metric);
+        if found.is_some_and(|metric| metric.is_of(has_classes)) {
+            return Ok(());
         }
+        let what = match found {
+            None => "is not known",
+            Some(metric) if !metric.is_share => "has no bounds",
+            Some(_) if has_classes => "goes with [outcome]",
+            Some(_) => "is of classifiers, without [outcome]",
+        };
+        let shares = METRICS.iter().filter(|metric| metric.is_of(has_classes));
+        let shares = shares.map(|metric| metric.name).collect::<Vec<_>>().join(", ");
+        Err(format!("[run] stop: metric `{}` {what}; a rule can look at {shares}", self.metric))
     }
 }

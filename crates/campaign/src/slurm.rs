@@ -39,6 +39,14 @@ pub enum SlurmError {
     /// No tasks.
     #[error("--tasks 0: give the number of tasks, which is the number of shards")]
     NoTasks,
+    /// More tasks than Slurm lets a job array have.
+    #[error("--tasks {tasks} is more than {most}, the most that a job array can have")]
+    TooManyTasks {
+        /// As many were asked for.
+        tasks: u32,
+        /// As many there can be.
+        most: u32,
+    },
     /// A path that Slurm cannot be given.
     #[error("{}: Slurm cannot be given a path with {what}", path.display())]
     Path {

@@ -7,17 +7,15 @@
 //! (Neyman 1934), of which a fifth is kept for the shares themselves, so that no weight is above 5.
 
 use bitquake_fault::FaultSpace;
-use bitquake_record::StratumRecord;
+use bitquake_record::{LARGEST_WEIGHT, StratumRecord};
 use bitquake_sample::PartKey;
 
 /// At most so many strata: each needs some trials to be told from the others.
 const MOST: usize = 1024;
 /// Groups of tensors when there are too many for a stratum each.
 const GROUPS: u64 = 16;
-/// The part of the probabilities that stays with the shares: weights are at most its inverse.
-const KEPT: f64 = 0.2;
-/// The largest weight of a trial.
-pub(crate) const LARGEST_WEIGHT: f64 = 1.0 / KEPT;
+/// The part of the probabilities that stays with the shares, so that no weight is above its inverse.
+const KEPT: f64 = 1.0 / LARGEST_WEIGHT;
 
 /// A fault space in parts.
 pub(crate) struct Strata {

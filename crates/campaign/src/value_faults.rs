@@ -7,6 +7,7 @@ use bitquake_bits::{Format, WordStore, Words, WordsMut};
 use bitquake_config::Persistence;
 use bitquake_engine::{ChainPlan, EngineError, RowFaults, RowValues, Stop};
 use bitquake_fault::{Effect, Faults, PatternError, Sampler};
+use bitquake_record::SiteRecord;
 use bitquake_sample::PartKey;
 use sha2::{Digest, Sha256};
 
@@ -14,11 +15,14 @@ use crate::activation_codes::ActivationCodes;
 use crate::error::CampaignError;
 use crate::exposure::Exposure;
 use crate::tally::Tally;
+use crate::worker::site_of;
 
 /// The faults that the images of one trial have in values.
 pub(crate) struct ValueFaults<'c> {
     /// Of each row. Rows with the same faults share them.
     rows: Vec<Arc<Row>>,
+    /// The one bit that flips in every image.
+    site: Option<SiteRecord>,
     /// What is stored as codes; all else is float words.
     codes: Option<&'c ActivationCodes>,
     tally: RefCell<Tally>,
@@ -68,9 +72,11 @@ impl<'c> ValueFaults<'c> {
         codes: Option<&'c ActivationCodes>,
     ) -> Result<(Self, [u8; 32]), CampaignError> {
         let mut hash = Sha256::new();
+        let mut site = None;
         let rows = match exposure.persistence {
             Persistence::Permanent => {
                 let drawn = sampler.draw(key)?;
+                site = only_flip(&drawn);
                 digest(&mut hash, u32::MAX, &drawn);
                 let row = Arc::new(Row::new(&drawn, plan)?);
                 images.iter().map(|_| Arc::clone(&row)).collect()
@@ -87,12 +93,26 @@ impl<'c> ValueFaults<'c> {
                 rows
             }
         };
-        Ok((Self { rows, codes, tally: RefCell::default() }, hash.finalize().into()))
+        Ok((Self { rows, site, codes, tally: RefCell::default() }, hash.finalize().into()))
+    }
+
+    /// The one bit that flips in every image, an element of one image; none where images have faults of their own, where there are
+    /// more faults, and where a fault may find what it would make (a stuck bit), for then some images are not hit.
+    pub(crate) fn site(&self) -> Option<&SiteRecord> {
+        self.site.as_ref()
     }
 
     /// What the faults changed, once the trial has run.
     pub(crate) fn into_tally(self) -> Tally {
         self.tally.into_inner()
+    }
+}
+
+fn only_flip(drawn: &Faults) -> Option<SiteRecord> {
+    let [tensor] = drawn.tensors() else { return None };
+    match tensor.addresses(Effect::Flip) {
+        &[address] if tensor.faults() == 1 => Some(site_of(&tensor.tensor, tensor.format, address)),
+        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::time::Instant;
 
+use bitquake_bits::Format;
 use bitquake_config::hex;
 use bitquake_engine::{
     EngineError, Evaluator, GoldenRun, NoFaults, Outcome, SpliceMemory, SplicedFaults, SplicedRows, Splicer,
@@ -122,8 +123,11 @@ impl<'c> Worker<'c> {
         };
         let records =
             trials.into_iter().zip(outcomes).map(|(Spliced { place, trial, tally, .. }, outcome)| {
-                let pattern = digest(Some(&trial), None);
-                (place, TrialRecord { pattern, ..self.record(jobs[place], Some(trial), tally, &outcome) })
+                let (pattern, site) = (digest(Some(&trial), None), only_flip(&trial));
+                (
+                    place,
+                    TrialRecord { pattern, site, ..self.record(jobs[place], Some(trial), tally, &outcome) },
+                )
             });
         Ok(Some(records.collect()))
     }
@@ -142,11 +146,17 @@ impl<'c> Worker<'c> {
         let mut tally = stored.as_ref().map(|(_, tally)| tally.clone()).unwrap_or_default();
         let digest =
             digest(stored.as_ref().map(|(trial, _)| trial), values.as_ref().map(|(_, digest)| digest));
+        // Where memory and values are hit, the harm cannot be put down to one bit.
+        let site = match (&stored, &values) {
+            (Some((trial, _)), None) => only_flip(trial),
+            (None, Some((faults, _))) => faults.site().cloned(),
+            _ => None,
+        };
         if let Some((faults, _)) = values {
             tally.merge(&faults.into_tally());
         }
         let record = self.record(job, stored.map(|(trial, _)| trial), tally, &outcome);
-        Ok(TrialRecord { pattern: digest, seconds: start.elapsed().as_secs_f64(), ..record })
+        Ok(TrialRecord { pattern: digest, site, seconds: start.elapsed().as_secs_f64(), ..record })
     }
 
     /// What happens to the memory, if that is exposed.
@@ -212,8 +222,6 @@ impl<'c> Worker<'c> {
                 loss: clean.loss(),
             }),
             distance: (!is_classifier).then(|| distance(outcome)),
-            // Faults in values do harm too, which must not be put down to the bit.
-            site: stored.as_ref().filter(|_| self.campaign.values().is_none()).and_then(site),
             stratum: job.stratum.map(|(stratum, _)| stratum),
             weight: job.stratum.map(|(_, weight)| weight),
             ..TrialRecord::default()
@@ -237,17 +245,17 @@ impl Campaign {
     }
 }
 
-/// The one bit that was hit.
-fn site(trial: &Trial) -> Option<SiteRecord> {
+/// The one bit of the memory that was hit.
+fn only_flip(trial: &Trial) -> Option<SiteRecord> {
     let [flips] = trial.stored.tensors() else { return None };
     let [address] = flips.addresses.as_slice() else { return None };
-    let width = u64::from(flips.format.width());
-    let only = trial.dormant == 0;
-    only.then(|| SiteRecord {
-        tensor: flips.tensor.clone(),
-        element: address / width,
-        bit: (address % width) as u32,
-    })
+    (trial.dormant == 0).then(|| site_of(&flips.tensor, flips.format, *address))
+}
+
+/// The bit at an address of a tensor or value.
+pub(crate) fn site_of(tensor: &str, format: Format, address: u64) -> SiteRecord {
+    let width = u64::from(format.width());
+    SiteRecord { tensor: tensor.into(), element: address / width, bit: (address % width) as u32 }
 }
 
 fn distance(outcome: &Outcome) -> DistanceRecord {

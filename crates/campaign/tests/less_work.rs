@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use bitquake_campaign::{Campaign, Config, End, Event, Look, RunOptions, Shard, read_config};
-use bitquake_record::{ResultDir, TrialRecord};
+use bitquake_record::{
+    IntervalRule, ResultDir, StopGoal, StopStatus, SummaryOptions, TrialRecord, summarise, vulnerability,
+};
+use bitquake_stats::StopRule;
 
 fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/fashion-cnn/campaign.toml")
@@ -46,6 +49,15 @@ fn run_in(dir: &ResultDir, settings: &[&str], shard: Shard) -> Vec<Look> {
     });
     assert_eq!(end.expect("a run"), End::Finished);
     looks
+}
+
+/// What a summary of the records says of a rule about the robust error, at the last point.
+fn status(dir: &ResultDir, rule: StopRule) -> StopStatus {
+    let golden = dir.golden().expect("a file").expect("a golden run");
+    let stop = Some(StopGoal { metric: "err", rule });
+    let options = SummaryOptions { rule: IntervalRule::Anytime, stop, ..SummaryOptions::default() };
+    let points = summarise(&golden, dir.trials().expect("records"), options).expect("a summary");
+    points.last().and_then(|point| point.stop).expect("a rule")
 }
 
 /// The records without what rounding may touch.
@@ -108,6 +120,41 @@ fn faults_in_activations_are_of_their_image() {
 }
 
 #[test]
+fn where_single_upsets_in_values_do_harm() {
+    let settings = [
+        "fault.target=activations",
+        "fault.counts=[1]",
+        "fault.persistence=permanent",
+        "run.trials=40",
+        "data.limit=20",
+    ];
+    let ran = run(&settings);
+    let golden = ran.dir.golden().expect("a file").expect("a golden run");
+    for trial in ran.records() {
+        let site = trial.site.expect("one flip for all images");
+        let value = golden.storage.tensors.iter().find(|value| value.tensor == site.tensor).expect("a value");
+        assert!(site.element < value.elements && site.bit < 32, "an element of one image: {site:?}");
+        assert_eq!(trial.by_tensor.keys().collect::<Vec<_>>(), [&site.tensor]);
+        assert_eq!(trial.by_bit.keys().collect::<Vec<_>>(), [&site.bit]);
+    }
+    let told =
+        vulnerability(&golden, ran.records(), SummaryOptions::default()).expect("sound").expect("sites");
+    assert_eq!((told.whole.rate.trials, told.whole.tensor.bits), (40, Some(golden.storage.bits)));
+    assert!(told.tensors.len() > 2, "{:?}", told.tensors);
+    // Where images have faults of their own, where there are two, where some images may not feel one, and where the memory is hit
+    // too, no bit can be blamed.
+    for other in [
+        &["fault.persistence=transient"][..],
+        &["fault.counts=[2]"],
+        &["fault.model=stuck-at-1"],
+        &["fault.also={ counts = [1] }"],
+    ] {
+        let settings = [&settings[..], &["run.trials=4"], other].concat();
+        assert!(run(&settings).records().iter().all(|trial| trial.site.is_none()), "{other:?}");
+    }
+}
+
+#[test]
 fn inputs_and_weights_together() {
     let inputs = run(&["fault.target=inputs", "fault.rates=[1e-3]"]).records();
     // 60 images of 784 words of 32 bits: 1505 flips expected, standard deviation 39.
@@ -156,6 +203,12 @@ fn a_rule_stops_where_it_looks_whatever_the_threads_and_interruptions() {
     assert!(last.is_met && last.half_width <= 0.08, "{last:?}");
     assert!(plain.looks.iter().filter(|look| look.is_met).count() == 2, "{:?}", plain.looks);
     assert_eq!(records.iter().filter(|trial| trial.point == 1).count() as u64, last.trials);
+    let told = status(&plain.dir, StopRule { half_width: Some(0.08), ..StopRule::new(0.95, 400) });
+    assert_eq!(
+        (told.is_met, told.interval.half_width()),
+        (true, last.half_width),
+        "the report sees the same"
+    );
     assert_eq!(records, run(&[&rule[..], &["run.threads=4"]].concat()).records());
 
     // A run that is cut short after some trials, and again, ends with the same records.
@@ -256,17 +309,33 @@ fn models_that_are_no_classifiers_are_judged_by_distance_without_labels() {
         folder.display()
     );
     std::fs::write(&file, text).expect("written");
-    let config = read_config(&[file], &[]).expect("a valid campaign");
-    let dir = ResultDir::at(temp.path().join("results"));
-    let (campaign, model) = Campaign::prepare(config).expect("a campaign");
-    let options = RunOptions { shard: Shard::default(), stop: &AtomicBool::new(false) };
-    campaign.run(model, &dir, options, |_| ()).expect("a run");
-    let records = dir.trials().expect("records");
+    let read = |settings: &[&str]| {
+        let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+        read_config(std::slice::from_ref(&file), &settings)
+    };
+    let config = read(&[]).expect("a valid campaign");
+    let run = |config: Config, name: &str| {
+        let dir = ResultDir::at(temp.path().join(name));
+        let (campaign, model) = Campaign::prepare(config).expect("a campaign");
+        let options = RunOptions { shard: Shard::default(), stop: &AtomicBool::new(false) };
+        let end = campaign.run(model, &dir, options, |_| ()).expect("a run");
+        assert_eq!(end, End::Finished);
+        dir.trials().expect("records")
+    };
+    let records = run(config, "plain");
     for trial in &records {
         let distance = trial.distance.expect("a distance");
         assert!(distance.exceeded <= trial.images && trial.correct == 0 && trial.sdc5.is_none());
     }
     assert!(records.iter().any(|trial| trial.failures() > 0) && records.len() == 6);
+    // A rule looks at failures, unless told otherwise.
+    let stopped = read(&["run.stop={ half_width = 0.2, max_trials = 64 }"]).expect("a valid campaign");
+    assert_eq!(stopped.run.stop.as_ref().map(|stop| stop.metric.as_str()), Some("exceeded"));
+    assert!(run(stopped, "stopped").len() > 8);
+    let wrong = read(&["run.stop={ half_width = 0.2, metric = 'err' }"]).expect_err("no such metric here");
+    assert!(wrong.to_string().contains("`err` is of classifiers"), "{wrong}");
+    let upsets = ["run.sampling=importance", "fault.counts=[1]", "run.trials=20"];
+    assert_eq!(run(read(&upsets).expect("a valid campaign"), "importance").len(), 20);
 }
 
 #[test]

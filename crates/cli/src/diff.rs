@@ -6,7 +6,7 @@ use bitquake::diff::{Difference, diff};
 use bitquake::fault::{Explanation, FlipCounts};
 
 use crate::exit::Failure;
-use crate::output::{Output, grouped, table};
+use crate::output::{Output, counted, grouped, table};
 
 /// Compare two files bit by bit.
 #[derive(clap::Args)]
@@ -30,7 +30,7 @@ fn as_text(difference: &Difference) -> String {
     let mut text = if difference.identical {
         "the same tensors, bit for bit".to_owned()
     } else {
-        format!("{} bits differ in {} words", grouped(told.flips), grouped(told.words))
+        format!("different: {} in {}", counted(told.flips, "bit"), counted(told.words, "word"))
     };
     if told.flips > 0 {
         text.push_str(&format!("\n\n{}\n\n{}", explanation_table(explanation), by_bit_text(told)));

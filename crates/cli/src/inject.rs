@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::diff::{by_bit_text, explanation_table};
 use crate::exit::Failure;
 use crate::inspect::parse_bits;
-use crate::output::{Output, counted, grouped};
+use crate::output::{Output, counted};
 
 /// Write a file with flipped bits, every other byte as it was.
 ///
@@ -115,13 +115,13 @@ fn as_text(args: &Args, injected: &Injected) -> String {
     let told = &injected.explanation.total;
     let mut text = format!("{} flipped in {}", counted(told.flips, "bit"), counted(told.words, "word"));
     if let Some(bits) = injected.space_bits {
-        text.push_str(&format!(", of {} bits selected", grouped(bits)));
+        text.push_str(&format!(", of {} selected", counted(bits, "bit")));
         if let Some(rate) = args.amount.rate {
             text.push_str(&format!(" ({:.1} expected)", rate.fraction() * bits as f64));
         }
     }
     if injected.dormant > 0 {
-        text.push_str(&format!("; {} dormant faults changed nothing", grouped(injected.dormant)));
+        text.push_str(&format!("; {} changed nothing", counted(injected.dormant, "dormant fault")));
     }
     if told.flips > 0 {
         text.push_str(&format!("\n\n{}\n\n{}", explanation_table(&injected.explanation), by_bit_text(told)));

@@ -8,7 +8,7 @@ use bitquake::quantize::parse_storage;
 use bitquake::storage::StorageSpec;
 
 use crate::exit::Failure;
-use crate::output::{Output, grouped, table};
+use crate::output::{Output, counted, grouped, table};
 
 /// List a file's tensors and the size of its fault space.
 #[derive(clap::Args)]
@@ -66,11 +66,11 @@ fn as_text(seen: &Inspection) -> String {
     };
     let chosen = seen.tensors.iter().filter(|tensor| tensor.selected).count();
     let selected = format!(
-        "{}: {chosen} of {} tensors selected, {} words, fault space {} bits",
+        "{}: {chosen} of {} selected, {}, fault space {}",
         seen.kind,
-        seen.tensors.len(),
-        grouped(seen.words),
-        grouped(seen.bits),
+        counted(seen.tensors.len() as u64, "tensor"),
+        counted(seen.words, "word"),
+        counted(seen.bits, "bit"),
     );
     let stored = seen.stored_bits.map_or_else(String::new, |bits| {
         let percent = 100.0 * bits as f64 / seen.file_bits.max(1) as f64;

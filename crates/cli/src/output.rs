@@ -86,7 +86,7 @@ pub(crate) fn counted(number: u64, thing: &str) -> String {
     format!("{} {thing}{plural}", grouped(number))
 }
 
-/// A whole number with thin groups of three: `66,170`.
+/// A whole number in groups of three: `66,170`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -97,4 +97,22 @@ pub(crate) fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_things() {
+        for (number, text) in [
+            (0, "0 bits"),
+            (1, "1 bit"),
+            (999, "999 bits"),
+            (1000, "1,000 bits"),
+            (1_921_536, "1,921,536 bits"),
+        ] {
+            assert_eq!(counted(number, "bit"), text);
+        }
+    }
 }

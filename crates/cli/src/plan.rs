@@ -3,7 +3,7 @@
 use bitquake::campaign::{Plan, PlannedPoint, SamplingConfig};
 use bitquake::record::Amount;
 
-use crate::output::table;
+use crate::output::{counted, grouped, table};
 
 /// The plan in some lines: what was asked, a table of the points, and what it leaves out.
 pub(crate) fn shown(plan: &Plan) -> String {
@@ -14,7 +14,7 @@ pub(crate) fn shown(plan: &Plan) -> String {
 }
 
 fn headline(plan: &Plan) -> String {
-    let mut parts = vec![format!("plan: fault space {} bits", grouped(plan.space_bits))];
+    let mut parts = vec![format!("plan: fault space {}", counted(plan.space_bits, "bit"))];
     if let Some(asked) = &plan.asked {
         let width = asked.half_width.map(|width| format!("{} ± {}", plan.metric, percent(width)));
         let relative = asked.relative.map(|share| format!("{} ± {} of itself", plan.metric, percent(share)));
@@ -27,7 +27,7 @@ fn headline(plan: &Plan) -> String {
             parts.push(format!("at most {}", duration(seconds)));
         }
     }
-    parts.push(format!("{} trials at a time", plan.workers));
+    parts.push(format!("{} at a time", counted(plan.workers, "trial")));
     parts.join("; ")
 }
 
@@ -35,10 +35,9 @@ fn headline(plan: &Plan) -> String {
 fn light(plan: &Plan) -> String {
     let trials: u64 = plan.points.iter().filter_map(|point| point.trials).sum();
     let seconds: f64 = plan.points.iter().filter_map(|point| point.seconds).sum();
-    let (points, images) = (plan.points.len(), grouped(plan.images));
-    let all = grouped(trials);
-    let points = if points == 1 { "1 point".into() } else { format!("{points} points") };
-    format!("{all} trials at {points}, each on {images} images: at most about {}", duration(seconds))
+    let (all, points) = (counted(trials, "trial"), counted(plan.points.len() as u64, "point"));
+    let (images, time) = (counted(plan.images, "image"), duration(seconds));
+    format!("{all} at {points}, each on {images}: at most about {time}")
 }
 
 fn full(plan: &Plan) -> String {
@@ -82,16 +81,14 @@ fn label(point: &PlannedPoint) -> String {
 fn notes(plan: &Plan) -> Vec<String> {
     let mut notes = Vec::new();
     if plan.is_piloted {
-        let (images, golden) = (grouped(plan.images), duration(plan.golden_seconds));
+        let (images, golden) = (counted(plan.images, "image"), duration(plan.golden_seconds));
         notes.push(format!(
-            "naive: the patterns on all {images} images, each an evaluation of {golden}, whose t interval has that half width"
+            "naive: the patterns on all {images}, each an evaluation of {golden}, whose t interval has that half width"
         ));
     }
     if let Some(leveugle) = plan.leveugle {
-        let (faults, margin) = (grouped(leveugle.faults), percent(leveugle.margin));
-        notes.push(format!(
-            "single upsets: {faults} faults for ± {margin} by Leveugle et al. (2009), p = 0.5"
-        ));
+        let (faults, margin) = (counted(leveugle.faults, "fault"), percent(leveugle.margin));
+        notes.push(format!("single upsets: {faults} for ± {margin} by Leveugle et al. (2009), p = 0.5"));
     }
     match plan.sampling {
         Some(SamplingConfig::Importance) => {
@@ -138,19 +135,6 @@ fn about(value: u64) -> String {
     grouped((value + unit / 2) / unit * unit)
 }
 
-/// With a comma at each thousand.
-fn grouped(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// Seconds in the unit that suits them.
 pub(crate) fn duration(seconds: f64) -> String {
     for (unit, name) in [(86_400.0, "days"), (3_600.0, "h"), (60.0, "min"), (1.0, "s")] {
@@ -189,6 +173,5 @@ mod tests {
         ] {
             assert_eq!(duration(value), text);
         }
-        assert_eq!(grouped(1_921_536), "1,921,536");
     }
 }

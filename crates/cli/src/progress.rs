@@ -8,6 +8,7 @@ use bitquake::record::{Amount, Counts, Golden, TrialRecord};
 use bitquake::stats::Running;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
+use crate::output::{counted, grouped};
 use crate::plan::{percent, shown};
 
 /// Shows the current point, its accuracy so far, trials a second and the time left; on a terminal only. With a stopping rule,
@@ -102,8 +103,9 @@ impl Progress {
             Some(_) => "golden run on".into(),
         };
         self.say(&format!(
-            "{score} {} images; self-checks passed; fault space {} bits",
-            golden.metrics.images, golden.storage.bits,
+            "{score} {}; self-checks passed; fault space {}",
+            counted(golden.metrics.images, "image"),
+            counted(golden.storage.bits, "bit"),
         ));
     }
 
@@ -131,7 +133,7 @@ impl Progress {
         self.bar.reset_eta();
         if done > 0 {
             let of = if self.asked.is_some() { "at most " } else { "" };
-            self.say(&format!("resuming: {done} of {of}{} trials are done", todo + done));
+            self.say(&format!("resuming: {} of {of}{} done", grouped(done), counted(todo + done, "trial")));
         }
     }
 
@@ -158,11 +160,9 @@ impl Progress {
         let (estimate, half) = (percent(look.estimate), percent(look.half_width));
         let so_far = if look.is_met { "enough" } else { "so far" };
         let wanted = percent(asked.width(look.estimate));
-        let trials = look.trials;
-        let text = format!(
-            "{label}: {} {estimate} ± {half} {so_far}, asked ± {wanted}, {trials} trials",
-            asked.metric
-        );
+        let trials = counted(look.trials, "trial");
+        let text =
+            format!("{label}: {} {estimate} ± {half} {so_far}, asked ± {wanted}, {trials}", asked.metric);
         let expected = asked.trials(look);
         if let Some(place) = self.expected.get_mut(place) {
             *place = expected;

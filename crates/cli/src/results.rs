@@ -8,7 +8,7 @@ use bitquake::report::{TableStyle, table, vulnerability_table};
 use bitquake::results::{ExportFormat, Rebuilt, rebuild, write_json};
 
 use crate::exit::Failure;
-use crate::output::{Output, grouped};
+use crate::output::{Output, counted};
 
 /// Make the tables and the report of a campaign again, from its records.
 #[derive(clap::Args)]
@@ -97,7 +97,7 @@ pub(crate) fn replay(args: &ReplayArgs, output: &Output) -> Result<(), Failure> 
     if let Some(path) = &args.pattern_out {
         write_pattern(path, &pattern)?;
     }
-    let (flips, file) = (grouped(pattern.flips()), args.output.display());
-    output.note(format!("point {}, trial {}: {flips} bits flipped; wrote {file}", args.point, args.trial));
+    let (flips, file) = (counted(pattern.flips(), "bit"), args.output.display());
+    output.note(format!("point {}, trial {}: {flips} flipped; wrote {file}", args.point, args.trial));
     Ok(())
 }

@@ -8,7 +8,7 @@ use bitquake::record::ResultDir;
 use bitquake::results::rebuild;
 
 use crate::exit::Failure;
-use crate::output::Output;
+use crate::output::{Output, counted};
 use crate::plan;
 use crate::progress::Progress;
 use crate::results::show;
@@ -61,7 +61,8 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
             Ok(())
         }
         End::Stopped { missing } => Err(Failure::stopped(format!(
-            "stopped with {missing} trials to go; run the same command again to resume"
+            "stopped with {} to go; run the same command again to resume",
+            counted(missing, "trial")
         ))),
     }
 }

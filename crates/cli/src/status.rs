@@ -7,7 +7,7 @@ use bitquake::campaign::slurm::Queue;
 use bitquake::status::{PointStatus, ShardStatus, Status, status};
 
 use crate::exit::Failure;
-use crate::output::{Output, grouped, table};
+use crate::output::{Output, counted, grouped, table};
 
 /// Tell how far a campaign is, over all of its shards.
 #[derive(clap::Args)]
@@ -31,9 +31,8 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
 
 fn text(status: &Status) -> String {
     let Status { name, finished, missing, .. } = status;
-    let of = grouped(finished + missing);
-    let mut lines =
-        vec![format!("{name} in {}: {} of {of} trials", status.dir.display(), grouped(*finished))];
+    let of = counted(finished + missing, "trial");
+    let mut lines = vec![format!("{name} in {}: {} of {of}", status.dir.display(), grouped(*finished))];
     lines.push(shards(&status.shards));
     lines.push(points(&status.points));
     lines.extend(outlook(status));
@@ -81,7 +80,7 @@ fn points(points: &[PointStatus]) -> String {
 fn outlook(status: &Status) -> Vec<String> {
     let mut told = Vec::new();
     if let (Some(rate), Some(seconds)) = (status.rate, status.seconds_left.filter(|_| status.missing > 0)) {
-        told.push(format!("{rate:.1} trials a second; running shards need {} more", span(seconds)));
+        told.push(format!("{rate:.1} trials/s; running shards need {} more", span(seconds)));
     }
     let failed = |shard: &&ShardStatus| {
         shard.missing != Some(0) && shard.task.as_ref().is_some_and(|task| task.has_failed())
@@ -89,9 +88,9 @@ fn outlook(status: &Status) -> Vec<String> {
     let failed: Vec<String> =
         status.shards.iter().filter(failed).map(|shard| shard.shard.to_string()).collect();
     if !failed.is_empty() {
-        let shards = failed.join(", ");
+        let (word, shards) = (if failed.len() == 1 { "shard" } else { "shards" }, failed.join(", "));
         told.push(format!(
-            "ended before their trials were finished: shards {shards}; the same `bitquake submit` sends them again"
+            "ended before their trials were finished: {word} {shards}; the same `bitquake submit` sends them again"
         ));
     }
     told

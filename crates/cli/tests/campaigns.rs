@@ -3,39 +3,29 @@
 
 #[expect(dead_code, reason = "shared with other tests")]
 mod common;
+#[expect(dead_code, reason = "shared with other tests")]
+#[path = "common/small.rs"]
+mod small;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bitquake::record::{ResultDir, TrialRecord};
+use bitquake::record::ResultDir;
 use bitquake_testing::SplitMix64;
 use common::{Done, bitquake, example, model, run};
+use small::records;
 
-const SMALL: [&str; 8] = [
-    "--set",
-    "data.limit=50",
-    "--set",
-    "run.batch=25",
-    "--set",
-    "fault.rates=[1e-5, 1e-3]",
-    "--set",
-    "run.trials=8",
-];
+/// Runs long enough to be disturbed.
+const LONGER: [&str; 6] = ["--set", "data.limit=50", "--set", "run.batch=25", "--set", "run.threads=0"];
 
 fn campaign(out: &Path, more: &[&str]) -> Done {
     Done::of(command(out, more).output().expect("the command starts"))
 }
 
 fn command(out: &Path, more: &[&str]) -> Command {
-    let mut command = bitquake();
-    command.arg("run").arg(example("campaign.toml")).arg("-o").arg(out).args(SMALL).args(more);
-    command
-}
-
-fn records(dir: &Path) -> Vec<TrialRecord> {
-    ResultDir::at(dir).trials().expect("records").iter().map(TrialRecord::timeless).collect()
+    small::command("run", out, &[&LONGER[..], more].concat())
 }
 
 #[test]

@@ -62,6 +62,38 @@ fn tamper(path: &Path, from: &str, to: &str) {
 }
 
 #[test]
+fn folders_that_hold_no_results_are_told_and_so_are_impossible_numbers() {
+    let folder = Folder::new();
+    let (file, empty, bad) = (folder.at("file"), folder.at("empty"), folder.at("bad"));
+    fs::write(&file, "").expect("written");
+    [&empty, &bad].map(|dir| fs::create_dir(dir).expect("a folder"));
+    fs::write(bad.join("golden.json"), "{").expect("written");
+    let out = folder.at("out");
+    for dir in [&file, &empty, &folder.at("none"), &bad] {
+        let dir = dir.to_string_lossy();
+        for line in [
+            &["merge", &dir, "-o", &out.to_string_lossy()][..],
+            &["compare", &dir, &dir],
+            &["status", &dir],
+            &["report", &dir],
+            &["export", &dir, "--to", "csv"],
+        ] {
+            let said = run(line).failed(3);
+            assert!(
+                said.contains("golden.json") || said.contains("not a result directory"),
+                "{line:?}: {said}"
+            );
+        }
+    }
+    let submit = |tasks: &str| {
+        let more = ["--slurm", "--dry-run", "--tasks", tasks];
+        Done::of(command("submit", &out, &more).output().expect("the command starts")).failed(2)
+    };
+    assert!(submit("0").contains("--tasks 0") && submit("4000002").contains("is more than 4000001"));
+    assert!(!out.exists());
+}
+
+#[test]
 fn shards_that_begin_at_the_same_moment_in_one_directory_end_with_the_undivided_records() {
     let folder = Folder::new();
     let (straight, shared) = (folder.at("straight"), folder.at("shared"));

@@ -5,39 +5,21 @@
 mod common;
 #[path = "common/slurm.rs"]
 mod slurm;
+#[expect(dead_code, reason = "shared with other tests")]
+#[path = "common/small.rs"]
+mod small;
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use bitquake::record::{ResultDir, TrialRecord};
-use common::{Done, bitquake, example};
+use common::{Done, bitquake};
 use serde_json::Value;
 use slurm::Cluster;
+use small::records;
 
-const SETTINGS: [&str; 10] = [
-    "--set",
-    "data.limit=20",
-    "--set",
-    "run.batch=20",
-    "--set",
-    "fault.rates=[1e-5, 1e-3]",
-    "--set",
-    "run.trials=600",
-    "--set",
-    "run.threads=1",
-];
-
-fn records(dir: &Path) -> Vec<TrialRecord> {
-    ResultDir::at(dir).trials().expect("records").iter().map(TrialRecord::timeless).collect()
-}
-
-/// The command with the campaign, its settings and the place of its results.
-fn campaign(verb: &str, out: &Path) -> Command {
-    let mut command = bitquake();
-    command.arg(verb).arg(example("campaign.toml")).arg("-o").arg(out).args(SETTINGS);
-    command
-}
+/// Enough trials to be killed in.
+const MANY: [&str; 2] = ["--set", "run.trials=600"];
 
 struct Lab {
     cluster: Cluster,
@@ -46,7 +28,7 @@ struct Lab {
 
 impl Lab {
     fn submit(&self) -> Done {
-        let mut command = campaign("submit", &self.dir);
+        let mut command = small::command("submit", &self.dir, &MANY);
         command
             .args(["--slurm", "--tasks", "4", "--json", "--time", "10"])
             .env("SLURM_CONF", self.cluster.conf());
@@ -87,7 +69,7 @@ fn a_campaign_on_a_cluster_ends_with_the_records_of_an_undivided_one() {
     }
     let temp = tempfile::tempdir().expect("a folder");
     let straight = temp.path().join("straight");
-    Done::of(campaign("run", &straight).output().expect("the command starts")).ok();
+    small::campaign(&straight, &MANY).ok();
     let lab = Lab { cluster: Cluster::start(), dir: temp.path().join("it's \"100%j\" $here") };
 
     let sent: Value = serde_json::from_str(&lab.submit().ok()).expect("JSON");

@@ -5,19 +5,18 @@
 //! that was measured as 32 µs a trial with two betting sequences (`trials_a_second`, unoptimised): ten million trials take some five
 //! minutes, where all fourteen shares would take over half an hour. Metrics without bounds have none.
 
-use bitquake_stats::{BernsteinSequence, Interval, MeanSequence, StatsError, StopRule};
+use bitquake_stats::{Interval, StatsError, StopRule, weighted};
 use serde::Serialize;
 
-use crate::golden::{Golden, LARGEST_WEIGHT, PointPlan, Sampling};
+use crate::golden::{Counts, Golden, PointPlan};
 use crate::metric::{METRICS, Metric};
+use crate::metric_sequence::{MetricSequence, Width};
 use crate::trial::TrialRecord;
 
 /// Metrics that are 1 less another: their intervals are the others', mirrored.
 const MIRRORED: [(&str, &str); 2] = [("accuracy", "err"), ("within", "exceeded")];
 /// Metrics with the narrower intervals, beside that of the rule.
 const NARROW: [&str; 3] = ["err", "golden_mismatch", "exceeded"];
-/// Room for the rounding of weights.
-const ROUNDING: f64 = 1e-9;
 
 /// The rule by which a campaign's trials end: which metric it looks at, and what is enough.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,6 +25,22 @@ pub struct StopGoal {
     pub metric: &'static str,
     /// What is enough, with the confidence it is asked with.
     pub rule: StopRule,
+}
+
+impl StopGoal {
+    /// What the rule says of a point's trials, from the mean over them and its interval: with `at_least = 1`, of the mean over all
+    /// trials, those without faults included. The run asks this when it looks, and the report when it tells how it ended.
+    #[must_use]
+    pub fn status(&self, golden: &Counts, plan: &PointPlan, mean: f64, interval: Interval) -> StopStatus {
+        let metric = METRICS.iter().find(|metric| metric.name == self.metric);
+        let clean = metric.and_then(|metric| metric.of_golden(golden));
+        let (estimate, interval) = match plan.weight.zip(clean) {
+            Some((weight, clean)) => (weighted(mean, weight, clean), interval.weighted(weight, clean)),
+            None => (mean, interval),
+        };
+        let is_met = self.rule.is_met(estimate, &interval);
+        StopStatus { metric: self.metric, estimate, interval, is_met }
+    }
 }
 
 /// What the rule says of a point's trials.
@@ -45,22 +60,8 @@ pub struct StopStatus {
 #[derive(Clone, Debug)]
 pub(crate) struct Sequences {
     /// By the place in [`METRICS`]; none for metrics without bounds, for mirrored ones, and once a value was out of bounds.
-    of: Vec<Option<Sequence>>,
+    of: Vec<Option<MetricSequence>>,
     confidence: f64,
-}
-
-#[derive(Clone, Debug)]
-struct Sequence {
-    kind: Kind,
-    /// What weighted trials change is counted from here.
-    clean: f64,
-    is_weighted: bool,
-}
-
-#[derive(Clone, Debug)]
-enum Kind {
-    Betting(Box<MeanSequence>),
-    Bernstein(BernsteinSequence),
 }
 
 impl Sequences {
@@ -77,12 +78,13 @@ impl Sequences {
             let mirrors = MIRRORED.iter().find(|(mirrored, _)| *mirrored == metric.name);
             let is_mirror = mirrors.is_some() && metric.name != looked_at;
             let is_other_of = |name: &str| MIRRORED.contains(&(looked_at, name));
-            if is_mirror || is_other_of(metric.name) || !exists(metric, golden) {
+            if is_mirror || is_other_of(metric.name) || !metric.is_of(golden.distance.is_none()) {
                 return Ok(None);
             }
             let is_narrow = metric.name == looked_at || NARROW.contains(&metric.name);
+            let width = if is_narrow { Width::Narrow } else { Width::Wide };
             let tuned = goal.filter(|goal| goal.metric == metric.name).map(|goal| goal.rule.confidence);
-            Sequence::new(metric, golden, plan, is_narrow, tuned.unwrap_or(confidence))
+            MetricSequence::of_width(width, metric, &golden.metrics, plan, tuned.unwrap_or(confidence))
         };
         Ok(Self { of: METRICS.iter().map(sequence).collect::<Result<_, _>>()?, confidence })
     }
@@ -99,8 +101,7 @@ impl Sequences {
         }
     }
 
-    /// The interval of a metric's mean at the printed confidence, cut at [0, 1], where the mean of shares lies whatever single
-    /// values are.
+    /// The interval of a metric's mean at the printed confidence.
     pub(crate) fn interval(&self, place: usize) -> Result<Option<Interval>, StatsError> {
         self.at(METRICS[place].name, self.confidence)
     }
@@ -127,60 +128,6 @@ impl Sequences {
 /// Of `1 - x`, where this is of `x`.
 fn mirrored(interval: Interval) -> Interval {
     Interval { lo: 1.0 - interval.hi, hi: 1.0 - interval.lo, ..interval }
-}
-
-/// Whether trials of the campaign can have the metric: a sequence that is never fed costs memory alone.
-fn exists(metric: &Metric, golden: &Golden) -> bool {
-    let of_distances = ["exceeded", "within"].contains(&metric.name);
-    let of_both = ["masked", "nonfinite", "due"].contains(&metric.name);
-    of_both || of_distances == golden.distance.is_some()
-}
-
-impl Sequence {
-    /// None for a metric without bounds.
-    fn new(
-        metric: &Metric,
-        golden: &Golden,
-        plan: &PointPlan,
-        is_narrow: bool,
-        confidence: f64,
-    ) -> Result<Option<Self>, StatsError> {
-        let Some((lo, hi)) = metric.bounds(&golden.metrics, plan.images.is_some()) else { return Ok(None) };
-        let is_weighted = plan.sampling == Sampling::Stratified;
-        let clean = if is_weighted { metric.of_golden(&golden.metrics).unwrap_or(0.0) } else { 0.0 };
-        let (lo, hi) = if is_weighted {
-            let most = LARGEST_WEIGHT * (1.0 + ROUNDING);
-            (most * (lo - clean).min(0.0), most * (hi - clean).max(0.0))
-        } else {
-            (lo, hi)
-        };
-        let kind = if is_narrow {
-            Kind::Betting(Box::new(MeanSequence::new(lo, hi, confidence)?))
-        } else {
-            Kind::Bernstein(BernsteinSequence::new(lo, hi, confidence)?)
-        };
-        Ok(Some(Self { kind, clean, is_weighted }))
-    }
-
-    fn push(&mut self, value: f64, weight: Option<f64>) -> Result<(), StatsError> {
-        let value = match (self.is_weighted, weight) {
-            (false, _) => value,
-            (true, weight) => (value - self.clean) * weight.unwrap_or(f64::NAN),
-        };
-        match &mut self.kind {
-            Kind::Betting(sequence) => sequence.push(value),
-            Kind::Bernstein(sequence) => sequence.push(value),
-        }
-    }
-
-    fn interval(&self, confidence: f64) -> Result<Option<Interval>, StatsError> {
-        let interval = match &self.kind {
-            Kind::Betting(sequence) => sequence.interval(confidence)?,
-            Kind::Bernstein(sequence) => sequence.interval(confidence)?,
-        };
-        let cut = |end: f64| (self.clean + end).clamp(0.0, 1.0);
-        Ok(interval.map(|interval| Interval { lo: cut(interval.lo), hi: cut(interval.hi), ..interval }))
-    }
 }
 
 #[cfg(test)]

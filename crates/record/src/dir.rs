@@ -1,6 +1,6 @@
 //! A result directory: reading it, and adding to it without ever losing a finished trial.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::hash::Hasher;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
@@ -119,7 +119,7 @@ impl ResultDir {
     }
 
     fn refuse_trials_of_unknown_origin(&self) -> Result<(), RecordError> {
-        for path in self.trial_files()? {
+        for (_, path) in self.trial_files()? {
             if fs::metadata(&path).is_ok_and(|file| file.len() > 0) && !self.path.join(GOLDEN_FILE).exists() {
                 let reason = "holds trials, but there is no golden.json that tells of which campaign";
                 return Err(RecordError::invalid(&path, reason));
@@ -155,7 +155,7 @@ impl ResultDir {
         mut each: impl FnMut(TrialRecord) -> Result<(), RecordError>,
     ) -> Result<(), RecordError> {
         let (mut finished, mut repeated) = (FinishedSet::default(), FinishedSet::default());
-        for path in self.trial_files()? {
+        for (_, path) in self.trial_files()? {
             for_each_line(&path, |trial: TrialRecord| {
                 if finished.insert(trial.point, trial.trial) {
                     each(trial)
@@ -186,7 +186,7 @@ impl ResultDir {
     fn check_equal(&self, repeated: &FinishedSet) -> Result<(), RecordError> {
         // Digests in place of records keep a result directory that was copied into itself small.
         let mut digests: BTreeMap<(u32, u64), u64> = BTreeMap::new();
-        for path in self.trial_files()? {
+        for (_, path) in self.trial_files()? {
             for_each_line(&path, |trial: TrialRecord| {
                 let (point, number) = (trial.point, trial.trial);
                 if !repeated.contains(point, number) {
@@ -209,7 +209,7 @@ impl ResultDir {
     /// [`RecordError`] when a file cannot be read or holds a line without point and trial.
     pub fn finished(&self) -> Result<FinishedSet, RecordError> {
         let mut finished = FinishedSet::default();
-        for path in self.trial_files()? {
+        for (_, path) in self.trial_files()? {
             for_each_line(&path, |key: Key| {
                 finished.insert(key.point, key.trial);
                 Ok(())
@@ -258,18 +258,23 @@ impl ResultDir {
         Ok(Results { golden: self.require_golden()?, campaign: self.campaign()?, trials: self.trials()? })
     }
 
-    fn trial_files(&self) -> Result<BTreeSet<PathBuf>, RecordError> {
+    /// The files of trials with their shards' numbers, in the order of these. A directory that is not there has none.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`] when it cannot be listed.
+    pub fn trial_files(&self) -> Result<Vec<(u32, PathBuf)>, RecordError> {
         let list = RecordError::io(&self.path, "list the directory");
         let entries = match fs::read_dir(&self.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.map_err(list)?,
         };
-        let is_trials = |name: &str| name.starts_with("trials-") && name.ends_with(".jsonl");
-        Ok(entries
+        let shard_of = |name: &str| name.strip_prefix("trials-")?.strip_suffix(".jsonl")?.parse::<u32>().ok();
+        let mut files: Vec<(u32, PathBuf)> = entries
             .filter_map(Result::ok)
-            .filter(|entry| entry.file_name().to_str().is_some_and(is_trials))
-            .map(|entry| entry.path())
-            .collect())
+            .filter_map(|entry| Some((shard_of(entry.file_name().to_str()?)?, entry.path())))
+            .collect();
+        files.sort_unstable();
+        Ok(files)
     }
 }
 
@@ -652,5 +657,17 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         assert!(write_atomically(&temp.path().join("missing/x"), b"").is_err());
+    }
+
+    #[test]
+    fn files_are_listed_by_the_number_of_their_shard() {
+        let temp = tempfile::tempdir().unwrap();
+        assert!(ResultDir::at(temp.path().join("missing")).trial_files().unwrap().is_empty());
+        for name in ["trials-10.jsonl", "trials-2.jsonl", "trials-x.jsonl", "golden.json", "trials-1.json"] {
+            std::fs::write(temp.path().join(name), "").unwrap();
+        }
+        let shards: Vec<u32> =
+            ResultDir::at(temp.path()).trial_files().unwrap().into_iter().map(|(shard, _)| shard).collect();
+        assert_eq!(shards, [2, 10]);
     }
 }

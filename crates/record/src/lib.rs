@@ -14,6 +14,7 @@ mod golden;
 mod json;
 mod lines;
 mod metric;
+mod metric_sequence;
 mod moments;
 mod overview;
 mod parquet_export;
@@ -35,7 +36,9 @@ pub use golden::{
 };
 pub use lines::for_each_line;
 pub use json::{JsonResults, to_json};
+pub use lines::Lines;
 pub use metric::{METRICS, Metric};
+pub use metric_sequence::MetricSequence;
 pub use overview::{Overview, OverviewBuilder, ShownTrial};
 pub use parquet_export::{ParquetRows, trials_to_parquet};
 pub use summary::{IntervalRule, MetricSummary, Overall, PointSummary, SummaryOptions, summarise};

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
@@ -11,28 +12,59 @@ use crate::error::RecordError;
 /// Bytes read at once when looking for the end of a file's last whole line.
 const BLOCK: u64 = 1 << 16;
 
-/// Calls `each` with every whole line of a file, in order. A torn last line is passed over: one without its end, or, since a
-/// system crash can leave a last line of zeros with an end, one that cannot be read.
+/// The records of a file, one a line, in memory that does not grow with it. A torn last line is passed over: one without its end,
+/// or, since a system crash can leave a last line of zeros with an end, one that cannot be read.
+#[derive(Debug)]
+pub struct Lines<T> {
+    file: BufReader<File>,
+    path: PathBuf,
+    line: Vec<u8>,
+    number: usize,
+    of: PhantomData<T>,
+}
+
+impl<T: DeserializeOwned> Lines<T> {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// [`RecordError::Io`].
+    pub fn open(path: &Path) -> Result<Self, RecordError> {
+        let file = File::open(path).map_err(RecordError::io(path, "read"))?;
+        let file = BufReader::with_capacity(1 << 18, file);
+        Ok(Self { file, path: path.to_owned(), line: Vec::new(), number: 0, of: PhantomData })
+    }
+
+    /// The next record and its line, which ends with a newline; none at the end.
+    ///
+    /// # Errors
+    /// [`RecordError::Line`] for a line that cannot be read and is not the last; [`RecordError::Io`].
+    pub fn next_record(&mut self) -> Result<Option<(T, &[u8])>, RecordError> {
+        if !next_line(&mut self.file, &mut self.line, &self.path)? {
+            return Ok(None);
+        }
+        self.number += 1;
+        match serde_json::from_slice(&self.line) {
+            Ok(record) => Ok(Some((record, &self.line))),
+            Err(_) if !next_line(&mut self.file, &mut self.line, &self.path)? => Ok(None),
+            Err(error) => {
+                let (path, line, reason) = (self.path.clone(), self.number, error.to_string());
+                Err(RecordError::Line { path, line, reason })
+            }
+        }
+    }
+}
+
+/// Calls `each` with every record of a file, in order, as [`Lines`] gives them.
 ///
 /// # Errors
-/// [`RecordError::Line`] for any other line that cannot be read; what `each` returns.
+/// As for [`Lines::next_record`]; what `each` returns.
 pub fn for_each_line<T: DeserializeOwned>(
     path: &Path,
     mut each: impl FnMut(T) -> Result<(), RecordError>,
 ) -> Result<(), RecordError> {
-    let file = File::open(path).map_err(RecordError::io(path, "read"))?;
-    let mut lines = BufReader::with_capacity(1 << 18, file);
-    let (mut line, mut number) = (Vec::new(), 0);
-    while next_line(&mut lines, &mut line, path)? {
-        number += 1;
-        match serde_json::from_slice(&line) {
-            Ok(record) => each(record)?,
-            Err(_) if !next_line(&mut lines, &mut line, path)? => break,
-            Err(error) => {
-                let reason = error.to_string();
-                return Err(RecordError::Line { path: path.to_owned(), line: number, reason });
-            }
-        }
+    let mut lines = Lines::open(path)?;
+    while let Some((record, _)) = lines.next_record()? {
+        each(record)?;
     }
     Ok(())
 }
@@ -104,4 +136,41 @@ fn count_newlines(file: &mut File, end: u64, path: &Path) -> Result<usize, Recor
         count += 1;
     }
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TrialRecord;
+
+    const LINE: &str = r#"{"point":0,"trial":7,"rate":0.5,"faults":1,"dormant":0,"images":1,"correct":1,"top5_correct":1,"golden_mismatch":0,"nonfinite":0,"err_union":0,"due":0,"loss":null,"seconds":1.0,"to_one":1,"became_nan":0,"became_inf":0,"by_bit":{},"by_tensor":{},"pattern":"00"}"#;
+
+    fn read(text: &str) -> Result<usize, RecordError> {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("trials-0.jsonl");
+        std::fs::write(&path, text).unwrap();
+        let mut lines = Lines::<TrialRecord>::open(&path)?;
+        let mut count = 0;
+        while let Some((trial, line)) = lines.next_record()? {
+            assert_eq!((trial.trial, line.last()), (7, Some(&b'\n')));
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    #[test]
+    fn whole_lines_are_read_and_a_torn_one_is_passed_over() {
+        for (text, wanted) in [
+            (String::new(), 0),
+            (format!("{LINE}\n"), 1),
+            (format!("{LINE}\n{LINE}\n"), 2),
+            (format!("{LINE}\n{}", &LINE[..40]), 1),
+            (format!("{LINE}\n{LINE}"), 1),
+            (format!("{LINE}\n\0\0\0\n"), 1),
+            (format!("{LINE}\n\0\0\0\n{{\"poi"), 1),
+        ] {
+            assert_eq!(read(&text).unwrap(), wanted, "{text:?}");
+        }
+        assert!(matches!(read(&format!("{LINE}\n{{}}\n{LINE}\n")), Err(RecordError::Line { line: 2, .. })));
+    }
 }

@@ -44,6 +44,15 @@ impl Metric {
         self.is_share.then_some(if is_plain { (0.0, 1.0) } else { (all - 1.0, all + 1.0) })
     }
 
+    /// Whether trials can have the metric, a share of images: of a classifier (`has_classes`), or of a model whose outputs are compared
+    /// by a distance.
+    #[must_use]
+    pub fn is_of(&self, has_classes: bool) -> bool {
+        let of_distances = ["exceeded", "within"].contains(&self.name);
+        let of_both = ["masked", "nonfinite", "due"].contains(&self.name);
+        self.is_share && (of_both || of_distances != has_classes)
+    }
+
     /// The number of a trial without faults: that of the golden run.
     #[must_use]
     pub fn of_golden(&self, golden: &Counts) -> Option<f64> {
@@ -345,6 +354,18 @@ mod tests {
         assert_eq!(names(&trial), wanted);
         assert_eq!(metric("cosine_worst").of(&trial, &counts()), Some(-0.5));
         assert_eq!(metric("exceeded").of(&trial, &counts()), Some(0.07));
+    }
+
+    #[test]
+    fn every_kind_of_model_has_the_shares_that_its_trials_have() {
+        let of_classes = TrialRecord { distance: None, clean: None, ..full_record(0, 0, 90) };
+        let of_distances = TrialRecord { clean: None, ..full_record(0, 0, 90) };
+        for metric in METRICS {
+            for (has_classes, trial) in [(true, &of_classes), (false, &of_distances)] {
+                let has = metric.is_share && metric.of(trial, &counts()).is_some();
+                assert_eq!(metric.is_of(has_classes), has, "{}, {has_classes}", metric.name);
+            }
+        }
     }
 
     #[test]

@@ -274,19 +274,10 @@ impl PointTally {
         options: SummaryOptions,
     ) -> Result<Option<StopStatus>, RecordError> {
         let Some((goal, sequences)) = options.stop.zip(self.sequences.as_ref()) else { return Ok(None) };
-        let entry = METRICS.iter().zip(metrics).find(|(metric, _)| metric.name == goal.metric);
-        let Some((metric, summary)) = entry.and_then(|(metric, entry)| Some((metric, entry.summary?))) else {
-            return Ok(None);
-        };
+        let entry = metrics.iter().find(|entry| entry.metric == goal.metric);
+        let Some(summary) = entry.and_then(|entry| entry.summary) else { return Ok(None) };
         let Some(interval) = sequences.at(goal.metric, goal.rule.confidence)? else { return Ok(None) };
-        let (estimate, interval) = match plan.weight.zip(metric.of_golden(&golden.metrics)) {
-            Some((weight, clean)) => {
-                (weighted(summary.mean, weight, clean), interval.weighted(weight, clean))
-            }
-            None => (summary.mean, interval),
-        };
-        let is_met = goal.rule.is_met(estimate, &interval);
-        Ok(Some(StopStatus { metric: goal.metric, estimate, interval, is_met }))
+        Ok(Some(goal.status(&golden.metrics, plan, summary.mean, interval)))
     }
 
     fn metric(

@@ -7,7 +7,7 @@ use bitquake_bits::{Field, Format};
 use serde::Serialize;
 
 use crate::figure::Figure;
-use crate::number::{fixed, grouped, trimmed};
+use crate::number::{counted, fixed, grouped, trimmed};
 use crate::plot::{Anchor, Frame, Mark, Svg, legend, nice_step, text_width};
 use crate::view::View;
 
@@ -95,7 +95,7 @@ fn note(flips: &BTreeMap<u32, u64>, view: &View<'_>) -> String {
         notes.push("The tensors have several formats, so a position has no common meaning.".to_owned());
     }
     if beyond > 0 {
-        notes.push(format!("{} flips beyond bit {} are not drawn.", grouped(beyond), WIDEST - 1));
+        notes.push(format!("Not drawn: {} beyond bit {}.", counted(beyond, "flip"), WIDEST - 1));
     }
     notes.join(" ")
 }
@@ -117,7 +117,7 @@ fn draw(bars: &[Bar]) -> String {
     let numbers_fit = bars.iter().all(|bar| VALUE_SIZE * text_width(&short(bar.flips)) < slot);
     for (place, bar) in bars.iter().enumerate() {
         let (x, height) = (left(place), y(bar.flips as f64));
-        let hint = format!("bit {}: {} flips", bar.bit, grouped(bar.flips));
+        let hint = format!("bit {}: {}", bar.bit, counted(bar.flips, "flip"));
         let size = (0.76 * slot, FRAME.bottom - height);
         svg.rect(class(bar.field), (x + 0.12 * slot, height), size, Some(&hint));
         if numbers_fit && bar.flips > 0 {

@@ -10,6 +10,12 @@ pub(crate) fn grouped(number: u64) -> String {
     group_digits(&number.to_string())
 }
 
+/// A number of things: `1 trial`, `2,000 trials`.
+pub(crate) fn counted(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", grouped(number))
+}
+
 fn group_digits(digits: &str) -> String {
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {

@@ -13,15 +13,15 @@ use crate::bit_flips::{BitFlips, bit_flips};
 use crate::error::ReportError;
 use crate::escape::write_escaped;
 use crate::figure::Figure;
-use crate::number::{NONE, grouped, percent, plain};
+use crate::number::{NONE, counted, grouped, percent, plain};
 use crate::outcomes::{OutcomeFigures, outcome_figures};
 use crate::shares::shares_plot;
 use crate::summary_tables::{MetricTable, PointRow, metric_tables, point_rows};
 use crate::tensor_flips::{TensorFlips, tensor_flips};
 use crate::verdict::{Verdict, verdict};
-use crate::view::{View, short_percent};
+use crate::view::{Exposed, View, short_percent};
 use crate::vulnerability::{VulnerabilitySection, vulnerability_section};
-use crate::worst::{WorstRow, worst_rows};
+use crate::worst::{WorstRow, replay_text, worst_rows};
 
 /// Templates by name; names that end in `.html` are escaped.
 const TEMPLATES: [(&str, &str); 7] = [
@@ -94,6 +94,9 @@ struct Page<'a> {
     has_trials: bool,
     metrics: Vec<MetricTable>,
     worst: Vec<WorstRow>,
+    replay_text: &'static str,
+    /// Whether there are faulty models to write.
+    has_models: bool,
     golden_facts: Vec<Fact>,
     setup: Vec<Fact>,
     identity: Vec<Fact>,
@@ -149,6 +152,8 @@ impl<'a> Page<'a> {
             points,
             metrics: metric_tables(view),
             worst: worst_rows(view, dir),
+            replay_text: replay_text(view),
+            has_models: view.exposed != Exposed::Values,
             golden_facts: golden_facts(view),
             setup: setup(golden),
             identity: golden.identity.iter().map(|(key, value)| code(key, value)).collect(),
@@ -203,16 +208,16 @@ fn golden_facts(view: &View<'_>) -> Vec<Fact> {
 
 fn setup(golden: &Golden) -> Vec<Fact> {
     let (engine, machine, storage) = (&golden.engine, &golden.machine, &golden.storage);
-    let tensors = grouped(storage.tensors.len() as u64);
+    let tensors = counted(storage.tensors.len() as u64, "tensor");
     let or_none = |text: &str| if text.is_empty() { NONE.to_owned() } else { text.to_owned() };
     vec![
         fact("model", or_none(&storage.model)),
         fact("memory", or_none(&storage.memory)),
-        fact("check bits and copies", format!("{} bits", grouped(storage.check_bits))),
-        fact("fault space", format!("{} bits in {tensors} tensors", grouped(storage.bits))),
+        fact("check bits and copies", counted(storage.check_bits, "bit")),
+        fact("fault space", format!("{} in {tensors}", counted(storage.bits, "bit"))),
         fact("engine", format!("{} {}", engine.name, engine.version)),
         fact("engine settings", or_none(&engine.settings)),
-        fact("batch", format!("{} images", grouped(engine.batch))),
+        fact("batch", counted(engine.batch, "image")),
         fact("threads", grouped(machine.threads)),
         fact("processor", or_none(&machine.cpu)),
         fact("system", or_none(&machine.system)),

@@ -2,8 +2,8 @@
 
 use bitquake_record::{Overview, PointSummary};
 
-use crate::number::{NONE, align_points, grouped, percent, percent_decimals, plain};
-use crate::view::{View, estimate_text, interval_text, is_degenerate, of_planned, summary};
+use crate::number::{NONE, align_points, counted, percent, percent_decimals, plain};
+use crate::view::{View, estimate_text, interval_text, is_degenerate, summary, trials_of_planned};
 
 /// How to print a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -207,10 +207,10 @@ fn rule_notes(view: &View<'_>) -> Vec<String> {
         let verdict = if stop.is_met { "met" } else { "not met" };
         let (estimate, half) = (100.0 * stop.estimate, 100.0 * stop.interval.half_width());
         notes.push(format!(
-            "  {} {}: {verdict} after {} trials, {} = {} % ± {} %",
+            "  {} {}: {verdict} after {}, {} = {} % ± {} %",
             point.amount.kind(),
             point.amount,
-            grouped(point.trials),
+            counted(point.trials, "trial"),
             stop.metric,
             plain(estimate),
             plain(half)
@@ -251,10 +251,10 @@ fn notes(view: &View<'_>, left_out: &[String]) -> Vec<String> {
     }
     if view.is_partial() {
         let (done, planned) = view.progress();
-        notes.push(format!("not finished: {} trials", of_planned(done, planned)));
+        notes.push(format!("not finished: {}", trials_of_planned(done, planned)));
     }
     if view.points.is_empty() {
-        notes.push(format!("no points; {} trials", grouped(view.overview.trials)));
+        notes.push(format!("no points; {}", counted(view.overview.trials, "trial")));
     }
     if !left_out.is_empty() {
         notes.push(format!("left out for width: {}", left_out.join(", ")));

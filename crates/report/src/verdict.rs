@@ -3,8 +3,8 @@
 use bitquake_record::{Amount, DistanceMeasure, DistanceRule, PointSummary};
 use serde::Serialize;
 
-use crate::number::{NONE, amount, grouped, percent, plain};
-use crate::view::{View, estimate_text, is_degenerate, of_planned};
+use crate::number::{NONE, amount, counted, grouped, percent, plain};
+use crate::view::{View, estimate_text, is_degenerate, of_planned, trials_of_planned};
 
 /// The top of the page.
 #[derive(Debug, Serialize)]
@@ -58,13 +58,13 @@ fn reach<'a>(view: &View<'a>) -> Reach<'a> {
 fn sentences(view: &View<'_>) -> Vec<String> {
     let counts = &view.golden.metrics;
     let golden = percent(view.golden_score(), 2);
-    let images = grouped(counts.images);
+    let images = counted(counts.images, "image");
     let mut sentences = vec![match view.golden.distance {
         None => {
-            format!("Without faults, {golden} % of {images} images are classified correctly (golden run).")
+            format!("Without faults, {golden} % of {images} are classified correctly (golden run).")
         }
         Some(rule) => format!(
-            "Each of {images} images is within the threshold ({}) as long as its outputs lie no further from the golden run's.",
+            "Each of {images} is within the threshold ({}) as long as its outputs lie no further from the golden run's.",
             rule_text(rule)
         ),
     }];
@@ -74,7 +74,7 @@ fn sentences(view: &View<'_>) -> Vec<String> {
         sentences.push(format!(
             "The worst single trial left {} %{} (trial {} at {}).",
             percent(view.told_score(trial), 2),
-            trial.clean.map_or(String::new(), |_| format!(" of its {} images", grouped(trial.images))),
+            trial.clean.map_or(String::new(), |_| format!(" of its {}", counted(trial.images, "image"))),
             grouped(trial.trial),
             place(point.amount)
         ));
@@ -184,7 +184,7 @@ fn figures(view: &View<'_>) -> Vec<KeyFigure> {
             None => KeyFigure {
                 name: "golden accuracy",
                 value: format!("{} %", percent(view.golden_score(), 2)),
-                about: format!("{} of {} images", grouped(counts.correct), grouped(counts.images)),
+                about: format!("{} of {}", grouped(counts.correct), counted(counts.images, "image")),
             },
             Some(rule) => KeyFigure {
                 name: "threshold",
@@ -212,7 +212,7 @@ fn figures(view: &View<'_>) -> Vec<KeyFigure> {
         KeyFigure {
             name: "trials",
             value: of_planned(done, planned),
-            about: format!("at {} point{}", view.points.len(), if view.points.len() == 1 { "" } else { "s" }),
+            about: format!("at {}", counted(view.points.len() as u64, "point")),
         },
     ]
 }
@@ -221,8 +221,8 @@ fn partial(view: &View<'_>) -> Option<String> {
     let (done, planned) = view.progress();
     view.is_partial().then(|| {
         format!(
-            "This campaign is not finished: {} trials are recorded. Running it again resumes it.",
-            of_planned(done, planned)
+            "This campaign is not finished: {} so far. Running it again resumes it.",
+            trials_of_planned(done, planned)
         )
     })
 }

@@ -6,7 +6,7 @@ use bitquake_record::{
 };
 use bitquake_stats::{Interval, Summary};
 
-use crate::number::{NONE, amount, fixed, grouped, percent, percent_decimals, trimmed};
+use crate::number::{NONE, amount, counted, fixed, grouped, percent, percent_decimals, trimmed};
 
 /// What is shown of a campaign.
 pub(crate) struct View<'a> {
@@ -14,6 +14,7 @@ pub(crate) struct View<'a> {
     pub(crate) golden: &'a Golden,
     pub(crate) points: &'a [PointSummary],
     pub(crate) options: SummaryOptions,
+    pub(crate) exposed: Exposed,
     /// Trials wanted at each point, as far as the configuration tells.
     pub(crate) planned: Option<u64>,
 }
@@ -25,6 +26,7 @@ impl<'a> View<'a> {
             golden: &overview.golden,
             points: &overview.points,
             options: overview.options,
+            exposed: Exposed::by(&overview.campaign),
             planned: planned_trials(&overview.campaign).filter(|_| overview.options.stop.is_none()),
         }
     }
@@ -202,6 +204,42 @@ pub(crate) fn of_planned(done: u64, planned: Option<u64>) -> String {
     }
 }
 
+/// `50 trials`, or `12 of 50 trials`.
+pub(crate) fn trials_of_planned(done: u64, planned: Option<u64>) -> String {
+    match planned.filter(|planned| done < *planned) {
+        Some(planned) => format!("{} of {}", grouped(done), counted(planned, "trial")),
+        None => counted(done, "trial"),
+    }
+}
+
+/// What the faults of a campaign hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exposed {
+    /// What is stored of the model.
+    Memory,
+    /// Activations or inputs, while the model runs.
+    Values,
+    /// Both.
+    Both,
+}
+
+impl Exposed {
+    /// What a configuration says; the memory, as is the default, where it cannot be read.
+    fn by(campaign: &str) -> Self {
+        let table: toml::Table = campaign.parse().unwrap_or_default();
+        let is_memory = |section: &toml::Value| {
+            section.get("target").and_then(toml::Value::as_str).is_none_or(|target| target == "weights")
+        };
+        let fault = table.get("fault");
+        let also = fault.and_then(|fault| fault.get("also"));
+        match (fault.is_none_or(is_memory), also.map(is_memory)) {
+            (first, Some(second)) if first != second => Self::Both,
+            (true, _) => Self::Memory,
+            (false, _) => Self::Values,
+        }
+    }
+}
+
 /// The number of trials a point that the configuration asks for.
 fn planned_trials(campaign: &str) -> Option<u64> {
     let table: toml::Table = campaign.parse().ok()?;
@@ -244,7 +282,7 @@ pub(crate) fn estimate_text(point: &PointSummary, metric: &str, decimals: usize)
 /// One point in words, for those who cannot see the plot: `10⁻⁵: 91.2 % [90.8, 91.5], 50 trials`.
 pub(crate) fn point_text(point: &PointSummary, metric: &str, decimals: usize) -> String {
     let estimate = estimate_text(point, metric, decimals);
-    format!("{}: {estimate}, {} trials", amount(point.amount), grouped(point.trials))
+    format!("{}: {estimate}, {}", amount(point.amount), counted(point.trials, "trial"))
 }
 
 /// A share in percent with no more decimals than it has, at most 4.
@@ -277,6 +315,23 @@ mod tests {
         ];
         for (campaign, trials) in cases {
             assert_eq!(planned_trials(campaign), trials, "{campaign}");
+        }
+    }
+
+    #[test]
+    fn the_configuration_tells_what_is_hit() {
+        let cases = [
+            ("[fault]\nrates = [0.1]", Exposed::Memory),
+            ("[fault]\ntarget = \"weights\"", Exposed::Memory),
+            ("[fault]\ntarget = \"activations\"", Exposed::Values),
+            ("[fault]\ntarget = \"inputs\"", Exposed::Values),
+            ("[fault]\n[fault.also]\ntarget = \"inputs\"", Exposed::Both),
+            ("[fault]\ntarget = \"activations\"\n[fault.also]\ncounts = [1]", Exposed::Both),
+            ("no toml at all", Exposed::Memory),
+            ("", Exposed::Memory),
+        ];
+        for (campaign, exposed) in cases {
+            assert_eq!(Exposed::by(campaign), exposed, "{campaign}");
         }
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::command::replay;
 use crate::number::{amount, grouped, percent};
-use crate::view::View;
+use crate::view::{Exposed, View};
 
 /// One trial.
 #[derive(Debug, Serialize)]
@@ -19,9 +19,23 @@ pub(crate) struct WorstRow {
     pub(crate) became_inf: String,
     pub(crate) sdc: String,
     pub(crate) pattern: String,
-    pub(crate) command: String,
+    /// None where there is no faulty model to write.
+    pub(crate) command: Option<String>,
     /// The worst of all points.
     pub(crate) is_worst: bool,
+}
+
+/// What the commands of the rows do.
+pub(crate) fn replay_text(view: &View<'_>) -> &'static str {
+    match view.exposed {
+        Exposed::Memory => "Its command writes the faulty model of exactly that trial.",
+        Exposed::Both => {
+            "Its command writes the faulty model of exactly that trial, whose faults in activations or inputs are part of no model."
+        }
+        Exposed::Values => {
+            "Its faults are in activations or inputs, so there is no faulty model to write; running the campaign again draws the same."
+        }
+    }
 }
 
 pub(crate) fn worst_rows(view: &View<'_>, dir: &Path) -> Vec<WorstRow> {
@@ -37,7 +51,7 @@ pub(crate) fn worst_rows(view: &View<'_>, dir: &Path) -> Vec<WorstRow> {
             became_inf: grouped(trial.became_inf),
             sdc: grouped(trial.failures()),
             pattern: trial.pattern.clone(),
-            command: replay(dir, trial.point, trial.trial),
+            command: (view.exposed != Exposed::Values).then(|| replay(dir, trial.point, trial.trial)),
             is_worst: worst == Some((trial.point, trial.trial)),
         })
         .collect()

@@ -174,6 +174,16 @@ fn numbers_of_the_records_are_on_the_page() {
 }
 
 #[test]
+fn commands_that_replay_are_there_where_there_is_a_model_to_write() {
+    let with = |fault: &str| page(&Results { campaign: format!("[fault]\n{fault}"), ..small() });
+    let values = with("target = \"activations\"\n");
+    assert!(values.contains("Worst trials") && values.contains("no faulty model to write"));
+    assert!(!values.contains("bitquake replay"));
+    let both = with("target = \"activations\"\nalso = { counts = [1] }\n");
+    assert!(both.contains("bitquake replay results/x") && both.contains("part of no model"));
+}
+
+#[test]
 fn hostile_names_are_only_text() {
     let hostile =
         "</pre></title></style><script>alert(1)</script><img src=x onerror=\"alert(2)\">&{{ 7*7 }}'";
@@ -201,7 +211,7 @@ fn hostile_names_are_only_text() {
 #[test]
 fn a_stopped_campaign_says_how_far_it_came() {
     let page = page(&samples::partial());
-    assert!(page.contains("not finished: 101 of 200 trials are recorded"));
+    assert!(page.contains("not finished: 101 of 200 trials so far"));
     assert!(page.contains("1 of 50") && page.contains("0 of 50"));
 }
 

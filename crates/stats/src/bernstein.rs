@@ -1,8 +1,8 @@
 //! A mean that may be looked at after every trial, in closed form: empirical Bernstein.
 
-use crate::betting::Range;
 use crate::error::{StatsError, check_confidence};
 use crate::predictable::Bets;
+use crate::range::Range;
 use crate::{Interval, Method};
 
 /// Bets stay below this.

@@ -51,6 +51,7 @@ mod moments;
 mod normal;
 mod paired;
 mod predictable;
+mod range;
 mod ratio;
 mod running;
 mod sample_size;

@@ -1,8 +1,10 @@
 //! Campaigns that are not run but drawn from the records of one that was: trials by lot, with replacement, each on some of its images,
 //! by lot and without. So the mean that they estimate is known exactly: that of the records.
 
-use bitquake_record::{CleanRecord, Counts, Metric, TrialRecord};
-use bitquake_stats::{Interval, MeanSequence, StatsError, StopRule};
+use bitquake_record::{
+    Amount, CleanRecord, Counts, Metric, MetricSequence, PointPlan, StopGoal, TrialRecord,
+};
+use bitquake_stats::{Interval, StatsError, StopRule};
 use bitquake_testing::SplitMix64;
 
 /// The records to draw from.
@@ -25,28 +27,30 @@ impl Population<'_> {
         values.sum::<f64>() / self.records.len() as f64
     }
 
-    /// A campaign with `images` a trial until `rule` is met, as `Campaign::run` looks at its trials.
+    /// A campaign with `images` a trial until `rule` is met, by the sequence and the judgement of `Campaign::run`.
     pub fn campaign(
         &self,
         images: u64,
         rule: &StopRule,
         random: &mut SplitMix64,
     ) -> Result<Ended, StatsError> {
-        // The range of a trial on some of the images: the golden value and a change.
-        let clean = self.metric.of_golden(self.golden).unwrap_or_default();
-        let mut sequence = MeanSequence::new(clean - 1.0, clean + 1.0, rule.confidence)?;
+        let plan = PointPlan { images: Some(images), ..PointPlan::new(0, Amount::Count(1)) };
+        let goal = StopGoal { metric: self.metric.name, rule: *rule };
+        let mut sequence = MetricSequence::new(self.metric, self.golden, &plan, rule.confidence)?
+            .expect("a metric with bounds");
         let mut trials = 0;
         loop {
             let look = rule.next_look(trials);
             for _ in trials..look {
                 let whole = &self.records[below(random, self.records.len() as u64) as usize];
                 let value = self.metric.of(&subset(whole, self.golden, images, random), self.golden);
-                sequence.push(value.unwrap_or(f64::NAN))?;
+                sequence.push(value.unwrap_or(f64::NAN), None)?;
             }
             trials = look;
-            if let Some(interval) = sequence.interval(rule.confidence)?
-                && (rule.is_met(sequence.mean().unwrap_or(f64::NAN), &interval) || trials >= rule.max_trials)
-            {
+            let Some((mean, interval)) = sequence.mean().zip(sequence.interval(rule.confidence)?) else {
+                continue;
+            };
+            if goal.status(self.golden, &plan, mean, interval).is_met || trials >= rule.max_trials {
                 return Ok(Ended { trials, interval });
             }
         }

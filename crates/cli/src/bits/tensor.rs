@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::word::Look;
 use crate::exit::Failure;
-use crate::output::{Output, grouped};
+use crate::output::{Output, counted, grouped};
 
 /// Rows that are shown when none are asked for.
 const FEW: u64 = 32;
@@ -65,11 +65,11 @@ pub(super) fn run(which: &Which<'_>, look: &Look, json: bool, output: &Output) -
         }));
     }
     output.note(format!(
-        "{}: {} {:?}, {} elements",
+        "{}: {} {:?}, {}",
         info.name,
         info.dtype,
         info.shape,
-        grouped(words.elements())
+        counted(words.elements(), "element")
     ));
     let mut from = *elements.start();
     while from <= last {

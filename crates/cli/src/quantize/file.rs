@@ -3,9 +3,9 @@
 use bitquake::quantize::{QuantizedFile, QuantizedTensor, StoredTensor};
 
 use crate::output::columns::{Cell, columns};
-use crate::output::grouped;
 use crate::output::heat::{Damage, HeatStrip, Scale};
 use crate::output::number::four_digits;
+use crate::output::{counted, grouped};
 
 pub(super) fn as_text(file: &QuantizedFile) -> String {
     let header = ["tensor", "stored", "scale", "range", "rms error", "largest", "SQNR", "bits", "damage"];
@@ -55,11 +55,11 @@ fn summary(file: &QuantizedFile) -> String {
     let (parts, kept) = (quantized().map(beside).sum::<u64>(), file.tensors.len() - quantized().count());
     let percent = 100.0 * file.stored_bits as f64 / file.file_bits.max(1) as f64;
     format!(
-        "{}: {} tensors quantized by {}, {kept} kept: {} bits instead of {} ({percent:.1} %), {} of them beside the codes",
+        "{}: {} quantized by {}, {kept} kept: {} instead of {} ({percent:.1} %), {} of them beside the codes",
         file.kind,
-        quantized().count(),
+        counted(quantized().count() as u64, "tensor"),
         file.spec.family.unwrap_or_default(),
-        grouped(file.stored_bits),
+        counted(file.stored_bits, "bit"),
         grouped(file.file_bits),
         grouped(parts),
     )

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::exit::Failure;
 use crate::output::columns::{Cell, columns};
+use crate::output::counted;
 use crate::output::heat::HeatStrip;
 use crate::output::number::{four_digits, number_text};
 
@@ -241,7 +242,7 @@ fn stored_text(grid: &Grid) -> String {
     let parts = grid.part_kinds().iter().map(|&kind| {
         format!(", {} of {}", grid.units() * u64::from(grid.part_format(kind).width()), kind.name())
     });
-    format!("{} bits stored: {codes} of codes{}", grid.stored_bits(), parts.collect::<String>())
+    format!("{} stored: {codes} of codes{}", counted(grid.stored_bits(), "bit"), parts.collect::<String>())
 }
 
 /// `symmetric, 8 bits as i8`.
