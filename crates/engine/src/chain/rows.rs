@@ -49,15 +49,39 @@ impl RowFaults for NoFaults {
 /// The values of one row at a boundary.
 pub struct RowValues<'v> {
     /// Name and row of each value alive here.
-    pub(crate) here: Vec<(&'v str, &'v mut [f32])>,
+    pub(crate) here: Vec<(&'v str, HereRow<'v>)>,
     /// Name and row of each value that the link before read, at a stop that looks back.
     pub(crate) before: Vec<(&'v str, Vec<f32>)>,
+}
+
+/// The row of a value that is alive at a boundary.
+pub(crate) enum HereRow<'v> {
+    /// Changed where it is.
+    InPlace(&'v mut [f32]),
+    /// Copied when it is asked for.
+    OnDemand(Box<dyn Fn() -> Vec<f32> + 'v>),
+    /// As it was copied, and as it is now.
+    Copied(Vec<f32>, Vec<f32>),
+}
+
+impl HereRow<'_> {
+    fn get_mut(&mut self) -> &mut [f32] {
+        if let Self::OnDemand(copy) = self {
+            let row = copy();
+            *self = Self::Copied(row.clone(), row);
+        }
+        match self {
+            Self::InPlace(row) => row,
+            Self::Copied(_, row) => row,
+            Self::OnDemand(_) => &mut [],
+        }
+    }
 }
 
 impl RowValues<'_> {
     /// A value alive here, to be changed.
     pub fn get_mut(&mut self, name: &str) -> Option<&mut [f32]> {
-        self.here.iter_mut().find(|(known, _)| *known == name).map(|(_, values)| &mut **values)
+        self.here.iter_mut().find(|(known, _)| *known == name).map(|(_, row)| row.get_mut())
     }
 
     /// A value that the link before this boundary read.
@@ -70,6 +94,6 @@ impl RowValues<'_> {
     pub fn before_and_here(&mut self, before: &str, here: &str) -> Option<(&[f32], &mut [f32])> {
         let before = self.before.iter().find(|(known, _)| *known == before)?;
         let here = self.here.iter_mut().find(|(known, _)| *known == here)?;
-        Some((&before.1, here.1))
+        Some((&before.1, here.1.get_mut()))
     }
 }

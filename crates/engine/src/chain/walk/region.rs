@@ -20,6 +20,12 @@ impl Region {
         self.rows.is_empty() || self.columns.is_empty()
     }
 
+    /// Its rows as ranges of an image with this many columns, channels last.
+    pub(crate) fn lines(&self, columns: usize, channels: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let Range { start, end } = self.columns;
+        self.rows.clone().map(move |row| (row * columns + start) * channels..(row * columns + end) * channels)
+    }
+
     /// The least rectangle that holds both.
     pub(crate) fn join(&self, other: &Self) -> Self {
         if self.is_empty() {
