@@ -58,22 +58,87 @@ pub struct RowValues<'v> {
 pub(crate) enum HereRow<'v> {
     /// Changed where it is.
     InPlace(&'v mut [f32]),
-    /// Copied when it is asked for.
-    OnDemand(Box<dyn Fn() -> Vec<f32> + 'v>),
-    /// As it was copied, and as it is now.
-    Copied(Vec<f32>, Vec<f32>),
+    /// Changed in a copy of what is asked for.
+    Copied(RowCopy<'v>),
+}
+
+/// Where rows are copied from.
+pub(crate) trait RowSource {
+    /// An element of a value, if it has that.
+    fn element(&self, value: usize, element: usize) -> Option<f32>;
+
+    /// All elements.
+    fn row(&self, value: usize) -> Vec<f32>;
+}
+
+/// Copies of a row's elements, made when they are asked for.
+pub(crate) struct RowCopy<'v> {
+    source: &'v dyn RowSource,
+    value: usize,
+    changes: Changes,
+}
+
+/// What was asked for, and so may have changed.
+pub(crate) enum Changes {
+    /// Some elements.
+    Elements(Vec<ElementChange>),
+    /// The row as it was, and as it is now.
+    Row(Vec<f32>, Vec<f32>),
+}
+
+/// An element as it was, and as it is now.
+pub(crate) struct ElementChange {
+    pub(crate) element: usize,
+    pub(crate) before: f32,
+    pub(crate) after: f32,
+}
+
+impl<'v> RowCopy<'v> {
+    pub(crate) fn new(source: &'v dyn RowSource, value: usize) -> Self {
+        Self { source, value, changes: Changes::Elements(Vec::new()) }
+    }
+
+    /// What was asked for, if anything was.
+    pub(crate) fn into_changes(self) -> Option<(usize, Changes)> {
+        let is_untouched = matches!(&self.changes, Changes::Elements(elements) if elements.is_empty());
+        (!is_untouched).then_some((self.value, self.changes))
+    }
+
+    fn row_mut(&mut self) -> &mut [f32] {
+        if let Changes::Elements(elements) = &self.changes {
+            let before = self.source.row(self.value);
+            let mut after = before.clone();
+            elements.iter().for_each(|change| after[change.element] = change.after);
+            self.changes = Changes::Row(before, after);
+        }
+        match &mut self.changes {
+            Changes::Row(_, after) => after,
+            Changes::Elements(_) => &mut [],
+        }
+    }
+
+    fn element_mut(&mut self, element: usize) -> Option<&mut f32> {
+        let elements = match &mut self.changes {
+            Changes::Row(_, after) => return after.get_mut(element),
+            Changes::Elements(elements) => elements,
+        };
+        let at = match elements.iter().position(|change| change.element == element) {
+            Some(at) => at,
+            None => {
+                let before = self.source.element(self.value, element)?;
+                elements.push(ElementChange { element, before, after: before });
+                elements.len() - 1
+            }
+        };
+        Some(&mut elements[at].after)
+    }
 }
 
 impl HereRow<'_> {
-    fn get_mut(&mut self) -> &mut [f32] {
-        if let Self::OnDemand(copy) = self {
-            let row = copy();
-            *self = Self::Copied(row.clone(), row);
-        }
+    fn row_mut(&mut self) -> &mut [f32] {
         match self {
             Self::InPlace(row) => row,
-            Self::Copied(_, row) => row,
-            Self::OnDemand(_) => &mut [],
+            Self::Copied(copy) => copy.row_mut(),
         }
     }
 }
@@ -81,7 +146,16 @@ impl HereRow<'_> {
 impl RowValues<'_> {
     /// A value alive here, to be changed.
     pub fn get_mut(&mut self, name: &str) -> Option<&mut [f32]> {
-        self.here.iter_mut().find(|(known, _)| *known == name).map(|(_, row)| row.get_mut())
+        self.here.iter_mut().find(|(known, _)| *known == name).map(|(_, row)| row.row_mut())
+    }
+
+    /// An element of a value alive here, to be changed. For a few elements this costs far less than [`get_mut`](Self::get_mut), which
+    /// may have to copy the whole row.
+    pub fn element_mut(&mut self, name: &str, element: usize) -> Option<&mut f32> {
+        match self.here.iter_mut().find(|(known, _)| *known == name)? {
+            (_, HereRow::InPlace(row)) => row.get_mut(element),
+            (_, HereRow::Copied(copy)) => copy.element_mut(element),
+        }
     }
 
     /// A value that the link before this boundary read.
@@ -94,6 +168,6 @@ impl RowValues<'_> {
     pub fn before_and_here(&mut self, before: &str, here: &str) -> Option<(&[f32], &mut [f32])> {
         let before = self.before.iter().find(|(known, _)| *known == before)?;
         let here = self.here.iter_mut().find(|(known, _)| *known == here)?;
-        Some((&before.1, here.1.get_mut()))
+        Some((&before.1, here.1.row_mut()))
     }
 }

@@ -5,7 +5,7 @@ use bitquake_data::Dataset;
 use crate::chain::golden::GoldenRun;
 use crate::chain::layout::{ImageDims, same_bits, to_channels_first, to_channels_last};
 use crate::chain::plan::ChainPlan;
-use crate::chain::rows::{HereRow, RowFaults, RowValues};
+use crate::chain::rows::{Changes, ElementChange, HereRow, RowCopy, RowFaults, RowSource, RowValues};
 use crate::chain::state::Carried;
 use crate::chain::walk::Walk;
 use crate::chain::walk::conv::ConvScratch;
@@ -122,47 +122,83 @@ impl<'w> Walker<'w> {
 
     /// Applies the faults that a row has at a boundary.
     fn edit(&mut self, place: usize, row: usize, faults: &dyn RowFaults) -> Result<(), EngineError> {
-        for (value, before, after) in self.edited(place, row, faults)? {
-            self.take(value, &before, &after);
+        for (value, changes) in self.edited(place, row, faults)? {
+            match changes {
+                Changes::Row(before, after) => self.take_row(value, &before, &after),
+                Changes::Elements(changes) => changes.iter().for_each(|change| self.take(value, change)),
+            }
         }
         Ok(())
     }
 
-    /// The values that the faults of a row touch at a boundary, before and after, channels first.
-    fn edited(&self, place: usize, row: usize, faults: &dyn RowFaults) -> Result<Vec<Edited>, EngineError> {
-        let alive = &self.plan.boundaries[place];
-        let here = alive.iter().map(|&value| {
-            let copy = move || self.channels_first(value);
-            (self.plan.values[value].name.as_str(), HereRow::OnDemand(Box::new(copy)))
+    /// The values that the faults of a row touch at a boundary.
+    fn edited(
+        &self,
+        place: usize,
+        row: usize,
+        faults: &dyn RowFaults,
+    ) -> Result<Vec<(usize, Changes)>, EngineError> {
+        let here = self.plan.boundaries[place].iter().map(|&value| {
+            (self.plan.values[value].name.as_str(), HereRow::Copied(RowCopy::new(self, value)))
         });
         let mut values = RowValues { here: here.collect(), before: Vec::new() };
         faults.apply(row, place, &mut values)?;
-        let copied = alive.iter().zip(values.here).filter_map(|(&value, (_, row))| match row {
-            HereRow::Copied(before, after) => Some((value, before, after)),
-            _ => None,
+        let changes = values.here.into_iter().filter_map(|(_, row)| match row {
+            HereRow::Copied(copy) => copy.into_changes(),
+            HereRow::InPlace(_) => None,
         });
-        Ok(copied.collect())
+        Ok(changes.collect())
     }
 
-    /// Takes a value as it was changed, channels first.
-    fn take(&mut self, value: usize, before: &[f32], after: &[f32]) {
+    /// Takes a value as it was changed.
+    fn take_row(&mut self, value: usize, before: &[f32], after: &[f32]) {
         let dims @ [channels, rows, columns] = self.walk.dims(value);
         let changed = changed(before, after, dims);
-        let old = self.scratch.deltas.of(value).region.clone();
         if changed.is_empty() {
             return;
         }
-        let region = old.join(&changed);
-        let delta = self.scratch.deltas.fresh(value, region.clone(), after.len());
-        for line in region.rows {
-            for at in line * columns + region.columns.start..line * columns + region.columns.end {
+        let delta = self.grow(value, &changed);
+        for line in changed.rows {
+            for at in line * columns + changed.columns.start..line * columns + changed.columns.end {
                 let place = &mut delta[at * channels..(at + 1) * channels];
                 let from = after[at..].iter().step_by(rows * columns);
                 place.iter_mut().zip(from).for_each(|(element, &from)| *element = from);
             }
         }
-        // What lies between two changes is golden.
-        self.scratch.deltas.of_mut(value).is_loose = !old.is_empty();
+    }
+
+    /// Takes an element as it was changed.
+    fn take(&mut self, value: usize, change: &ElementChange) {
+        if change.before.to_bits() == change.after.to_bits() {
+            return;
+        }
+        let [channels, rows, columns] = self.walk.dims(value);
+        let (channel, at) = (change.element / (rows * columns), change.element % (rows * columns));
+        let (row, column) = (at / columns, at % columns);
+        let delta = self.grow(value, &Region { rows: row..row + 1, columns: column..column + 1 });
+        delta[at * channels + channel] = change.after;
+    }
+
+    /// Makes the region in which a value differs hold another one too; what was golden is golden still.
+    fn grow(&mut self, value: usize, by: &Region) -> &mut [f32] {
+        let [channels, rows, columns] = self.walk.dims(value);
+        let old = self.scratch.deltas.of(value).region.clone();
+        let region = old.join(by);
+        self.scratch.deltas.fresh(value, region.clone(), channels * rows * columns);
+        let mut values = std::mem::take(&mut self.scratch.deltas.of_mut(value).values);
+        if let Some(golden) = self.golden(value) {
+            let end = region.columns.end;
+            for row in region.rows {
+                let own = if old.rows.contains(&row) { old.columns.clone() } else { end..end };
+                for places in [region.columns.start..own.start, own.end..end] {
+                    let line = (row * columns + places.start) * channels..(row * columns + places.end) * channels;
+                    values[line.clone()].copy_from_slice(&golden[line]);
+                }
+            }
+        }
+        let delta = self.scratch.deltas.of_mut(value);
+        (delta.values, delta.is_loose) = (values, !old.is_empty());
+        &mut delta.values
     }
 
     /// The values of a row at a boundary, for links to go on with.
@@ -217,8 +253,21 @@ impl<'w> Walker<'w> {
     }
 }
 
-/// A value of the plan, before and after faults.
-type Edited = (usize, Vec<f32>, Vec<f32>);
+impl RowSource for Walker<'_> {
+    fn element(&self, value: usize, element: usize) -> Option<f32> {
+        let [channels, rows, columns] = self.walk.dims(value);
+        let (channel, at) = (element / (rows * columns), element % (rows * columns));
+        let delta = self.scratch.deltas.of(value);
+        let (row, column) = (at / columns, at % columns);
+        let differs = delta.region.rows.contains(&row) && delta.region.columns.contains(&column);
+        let values = if differs { &delta.values } else { self.golden(value)? };
+        (channel < channels).then(|| values[at * channels + channel])
+    }
+
+    fn row(&self, value: usize) -> Vec<f32> {
+        self.channels_first(value)
+    }
+}
 
 /// The value of the plan that is the model's input.
 const INPUT: usize = 0;
