@@ -44,7 +44,6 @@ pub(crate) fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && !a.chunks(BLOCK).zip(b.chunks(BLOCK)).any(|(a, b)| differs(a, b))
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -171,3 +171,64 @@ impl RowValues<'_> {
         Some((&before.1, here.1.row_mut()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Value `v` holds `v`, `v + 1`, `v + 2`.
+    struct Counting;
+
+    impl RowSource for Counting {
+        fn element(&self, value: usize, element: usize) -> Option<f32> {
+            (element < 3).then(|| (value + element) as f32)
+        }
+
+        fn row(&self, value: usize) -> Vec<f32> {
+            (0..3).map(|element| (value + element) as f32).collect()
+        }
+    }
+
+    fn values() -> RowValues<'static> {
+        let here = |value| HereRow::Copied(RowCopy::new(&Counting, value));
+        RowValues { here: vec![("five", here(5)), ("nine", here(9))], before: Vec::new() }
+    }
+
+    fn changes(values: RowValues<'_>) -> Vec<(usize, Changes)> {
+        let of = |(_, row)| match row {
+            HereRow::Copied(copy) => RowCopy::into_changes(copy),
+            HereRow::InPlace(_) => None,
+        };
+        values.here.into_iter().filter_map(of).collect()
+    }
+
+    #[test]
+    fn elements_are_copied_one_by_one() {
+        let mut values = values();
+        *values.element_mut("nine", 2).expect("an element") += 0.5;
+        *values.element_mut("nine", 2).expect("an element") += 0.5;
+        *values.element_mut("nine", 0).expect("an element") = -1.0;
+        assert!(values.element_mut("nine", 3).is_none() && values.element_mut("ten", 0).is_none());
+        let changes = changes(values);
+        let [(9, Changes::Elements(elements))] = changes.as_slice() else { panic!("elements of one value") };
+        let seen: Vec<_> =
+            elements.iter().map(|change| (change.element, change.before, change.after)).collect();
+        assert_eq!(seen, [(2, 11.0, 12.0), (0, 9.0, -1.0)]);
+    }
+
+    #[test]
+    fn a_row_holds_what_became_of_its_elements() {
+        let mut values = values();
+        *values.element_mut("five", 1).expect("an element") = 0.5;
+        values.get_mut("five").expect("a row")[2] = -7.0;
+        *values.element_mut("five", 0).expect("an element") = 4.0;
+        let changes = changes(values);
+        let [(5, Changes::Row(before, after))] = changes.as_slice() else { panic!("the row of one value") };
+        assert_eq!((before.as_slice(), after.as_slice()), (&[5.0, 6.0, 7.0][..], &[4.0, 0.5, -7.0][..]));
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_not_copied() {
+        assert!(changes(values()).is_empty());
+    }
+}

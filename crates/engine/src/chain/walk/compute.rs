@@ -22,7 +22,7 @@ impl Walker<'_> {
             _ => reached,
         };
         if region.is_empty() {
-            self.scratch.deltas.forget(step.output);
+            self.scratch.deltas.of_mut(step.output).region = region;
             return;
         }
         let elements = self.walk.dims(step.output).iter().product();

@@ -17,18 +17,20 @@ pub(super) struct Delta {
 #[derive(Debug, Default)]
 pub(super) struct Deltas {
     of: Vec<Delta>,
+    /// The values that have memory: all others are golden.
+    held: Vec<usize>,
     spare: Vec<Vec<f32>>,
 }
 
 impl Deltas {
     /// All values are golden.
     pub(super) fn clear(&mut self, values: usize) {
+        self.retain(|_| false);
         self.of.resize_with(values, Delta::default);
-        (0..values).for_each(|value| self.forget(value));
     }
 
     pub(super) fn is_golden(&self) -> bool {
-        self.of.iter().all(|delta| delta.region.is_empty())
+        self.held.iter().all(|&value| self.of[value].region.is_empty())
     }
 
     pub(super) fn of(&self, value: usize) -> &Delta {
@@ -39,13 +41,17 @@ impl Deltas {
         &mut self.of[value]
     }
 
-    /// A value is golden, or no longer needed.
-    pub(super) fn forget(&mut self, value: usize) {
-        let delta = &mut self.of[value];
-        delta.region = Region::default();
-        if !delta.values.is_empty() {
-            self.spare.push(std::mem::take(&mut delta.values));
-        }
+    /// The other values are golden, or no longer needed.
+    pub(super) fn retain(&mut self, stays: impl Fn(usize) -> bool) {
+        let Self { of, held, spare } = self;
+        held.retain(|&value| {
+            let stays = stays(value);
+            if !stays {
+                of[value].region = Region::default();
+                spare.push(std::mem::take(&mut of[value].values));
+            }
+            stays
+        });
     }
 
     /// Gives a value a region, and the memory to fill it.
@@ -53,6 +59,7 @@ impl Deltas {
         let delta = &mut self.of[value];
         delta.region = region;
         if delta.values.is_empty() {
+            self.held.push(value);
             delta.values = self.spare.pop().unwrap_or_default();
         }
         delta.values.resize(elements.max(delta.values.len()), 0.0);

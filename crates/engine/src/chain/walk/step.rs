@@ -24,7 +24,10 @@ pub(crate) struct Step {
 pub(crate) enum Kind {
     Conv(Box<WalkConv>),
     /// `x * factor + term`, by channel.
-    Scale { factors: Vec<f32>, terms: Vec<f32> },
+    Scale {
+        factors: Vec<f32>,
+        terms: Vec<f32>,
+    },
     Relu,
     Add,
 }

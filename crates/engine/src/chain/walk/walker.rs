@@ -111,8 +111,7 @@ impl<'w> Walker<'w> {
     /// Forgets values that are not alive at a boundary.
     fn forget(&mut self, place: usize) {
         let alive = &self.plan.boundaries[place];
-        let dead = (0..self.walk.values.len()).filter(|value| !alive.contains(value));
-        dead.for_each(|value| self.scratch.deltas.forget(value));
+        self.scratch.deltas.retain(|value| alive.contains(&value));
     }
 
     fn tighten_all(&mut self, place: usize) {
@@ -191,7 +190,8 @@ impl<'w> Walker<'w> {
             for row in region.rows {
                 let own = if old.rows.contains(&row) { old.columns.clone() } else { end..end };
                 for places in [region.columns.start..own.start, own.end..end] {
-                    let line = (row * columns + places.start) * channels..(row * columns + places.end) * channels;
+                    let line =
+                        (row * columns + places.start) * channels..(row * columns + places.end) * channels;
                     values[line.clone()].copy_from_slice(&golden[line]);
                 }
             }
