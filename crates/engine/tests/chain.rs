@@ -162,7 +162,7 @@ impl RowFaults for Sites {
         let at = self.stops[row].iter().position(|stop| stop.boundary == boundary).expect("a stop");
         let site = &self.sites[row][at];
         // A word in its row or alone: both must do the same.
-        let value = if row / 3 % 2 == 0 {
+        let value = if (row / 3).is_multiple_of(2) {
             &mut values.get_mut(&site.value).expect("alive")[site.element]
         } else {
             values.element_mut(&site.value, site.element).expect("an element")
