@@ -10,6 +10,7 @@
 mod activations;
 mod cost;
 pub(crate) mod golden;
+pub(crate) mod layout;
 mod places;
 pub(crate) mod plan;
 mod probe;

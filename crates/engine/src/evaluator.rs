@@ -7,14 +7,14 @@ use bitquake_data::Dataset;
 use bitquake_fault::FaultPattern;
 use ort::session::Session;
 
-use crate::chain::golden::{GoldenRun, boundaries_to_keep};
+use crate::chain::golden::{GoldenRun, Kept, boundaries_to_keep};
 use crate::chain::plan::ChainPlan;
 use crate::chain::rows::{NoFaults, RowFaults, RowValues, Stop};
 use crate::chain::session::Settings;
 use crate::chain::sessions::Sessions;
 use crate::chain::state::{Block, Carried};
 use crate::chain::value_map::ValueMap;
-use crate::chain::walk::{End, Walk, Walker};
+use crate::chain::walk::{End, Walk, WalkScratch, Walker};
 use crate::error::EngineError;
 use crate::judge::{ClassifierJudge, Judge};
 use crate::model::Model;
@@ -54,6 +54,7 @@ pub struct Evaluator<'d> {
     pub(crate) values: Option<Arc<dyn ValueMap>>,
     batch: usize,
     lets_go: bool,
+    walked: WalkScratch,
 }
 
 impl<'d> Evaluator<'d> {
@@ -83,7 +84,8 @@ impl<'d> Evaluator<'d> {
         let sessions = plan.links.iter().map(|_| None).collect();
         let judge = Arc::new(ClassifierJudge { kind: model.kind });
         let settings = Settings::new(threads);
-        Ok(Self { model, data, plan, settings, sessions, judge, values: None, batch, lets_go: true })
+        let walked = WalkScratch::default();
+        Ok(Self { model, data, plan, settings, sessions, judge, values: None, batch, lets_go: true, walked })
     }
 
     /// Whether rows that became golden ones, bit for bit, are let go before the end; they are by default.
@@ -165,12 +167,15 @@ impl<'d> Evaluator<'d> {
         let width = run.golden.outputs.len() / self.data.len().max(1);
         let rows = run.golden.outputs.chunks_exact(width.max(1)).enumerate();
         run.golden.predictions = rows.map(|(row, output)| judge.golden(output, label(labels, row))).collect();
-        run.values = (0..self.plan.values.len()).map(|value| values.remove(&value)).collect();
+        run.values = (0..self.plan.values.len()).map(|value| values.remove(&value).map(Kept::new)).collect();
         run.kept = kept;
         // A walk knows the arithmetic of nodes, and nothing of what happens to values between links.
         if self.plan.hits_values && self.values.is_none() {
             let walk = Walk::new(&self.model, &self.plan);
-            run.walk = walk.and_then(|walk| walk.proved(&self.plan, &run, self.data)).map(Arc::new);
+            if let Some(walk) = walk.and_then(|walk| walk.proved(&self.plan, &run, self.data)) {
+                walk.lay_channels_last(&self.plan, &mut run);
+                run.walk = Some(Arc::new(walk));
+            }
         }
         Ok(run)
     }
@@ -218,7 +223,7 @@ impl<'d> Evaluator<'d> {
         each: EachRow<'_>,
     ) -> Result<(), EngineError> {
         let (batch, plan, data) = (self.batch, Arc::clone(&self.plan), self.data);
-        let mut walker = Walker::new(walk, &plan, golden, data);
+        let mut walker = Walker::new(walk, &plan, golden, data, std::mem::take(&mut self.walked));
         let mut sessions = Sessions::new(self, &FaultPattern::empty())?;
         // Rows that wait until enough of them are to be taken up at a boundary.
         let mut waiting: BTreeMap<usize, Vec<Carried>> = BTreeMap::new();
@@ -243,7 +248,9 @@ impl<'d> Evaluator<'d> {
             }
         }
         let waiting: Vec<Carried> = waiting.into_values().flatten().collect();
-        waiting.chunks(batch).try_for_each(|rows| run(rows, each))
+        waiting.chunks(batch).try_for_each(|rows| run(rows, each))?;
+        self.walked = walker.into_scratch();
+        Ok(())
     }
 
     /// As [`run`](Self::run) without faults in stored tensors, but no row is let go before the end.

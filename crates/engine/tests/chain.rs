@@ -161,7 +161,12 @@ impl RowFaults for Sites {
     fn apply(&self, row: usize, boundary: usize, values: &mut RowValues<'_>) -> Result<(), EngineError> {
         let at = self.stops[row].iter().position(|stop| stop.boundary == boundary).expect("a stop");
         let site = &self.sites[row][at];
-        let value = &mut values.get_mut(&site.value).expect("alive")[site.element];
+        // A word in its row or alone: both must do the same.
+        let value = if (row / 3).is_multiple_of(2) {
+            &mut values.get_mut(&site.value).expect("alive")[site.element]
+        } else {
+            values.element_mut(&site.value, site.element).expect("an element")
+        };
         *value = match site.change {
             Change::Flip(mask) => f32::from_bits(value.to_bits() ^ mask),
             Change::Set(word) => word,

@@ -224,7 +224,7 @@ impl RowFaults for Upsets {
 
     fn apply(&self, row: usize, _boundary: usize, values: &mut RowValues<'_>) -> Result<(), EngineError> {
         let site = &self.sites[row];
-        let value = &mut values.get_mut(&site.value).expect("alive at its boundary")[site.element];
+        let value = values.element_mut(&site.value, site.element).expect("alive at its boundary");
         *value = f32::from_bits(value.to_bits() ^ site.mask);
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! The rows of a block on their way along the links.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::chain::golden::GoldenRun;
+use crate::chain::layout::same_bits;
 use crate::chain::plan::ChainPlan;
-use crate::chain::rows::{RowFaults, RowValues};
+use crate::chain::rows::{HereRow, RowFaults, RowValues};
 use crate::error::EngineError;
 
 use bitquake_data::Dataset;
@@ -50,8 +52,12 @@ pub(crate) struct Block<'b> {
 
 impl<'b> Block<'b> {
     /// The golden row of a value, if it is kept.
-    fn golden_row(&self, value: usize, row: usize) -> Option<&'b [f32]> {
+    fn golden_row(&self, value: usize, row: usize) -> Option<Cow<'b, [f32]>> {
         self.golden.row(value, self.images[row] as usize, self.plan, self.data)
+    }
+
+    fn is_golden_row(&self, found: &[f32], value: usize, row: usize) -> bool {
+        self.golden.is_row(found, value, self.images[row] as usize, self.plan, self.data)
     }
 
     fn golden_output(&self, row: usize) -> &'b [f32] {
@@ -138,7 +144,7 @@ impl<'b> State<'b> {
             for &value in &block.plan.boundaries[place] {
                 // A row wakes only where everything alive is kept; at the end it would wake for nothing.
                 let golden = block.golden_row(value, row).unwrap_or_default();
-                self.values.entry(value).or_default().extend_from_slice(golden);
+                self.values.entry(value).or_default().extend_from_slice(&golden);
             }
         }
     }
@@ -157,7 +163,8 @@ impl<'b> State<'b> {
             let here = self.values.iter_mut().map(|(&value, rows)| {
                 let value = &block.plan.values[value];
                 let elements = value.elements();
-                (value.name.as_str(), &mut rows[at * elements..(at + 1) * elements])
+                let row = &mut rows[at * elements..(at + 1) * elements];
+                (value.name.as_str(), HereRow::InPlace(row))
             });
             let mut values = RowValues { here: here.collect(), before };
             block.faults.apply(block.first + row, place, &mut values)?;
@@ -175,8 +182,9 @@ impl<'b> State<'b> {
             let known = &self.block.plan.values[value];
             let elements = known.elements();
             let kept = || buffers.get(&value).and_then(|rows| rows.get(at * elements..(at + 1) * elements));
-            let values = if at < *ran { kept() } else { self.block.golden_row(value, row) };
-            Some((known.name.as_str(), values?.to_vec()))
+            let golden = || self.block.golden_row(value, row).map(Cow::into_owned);
+            let values = if at < *ran { kept().map(<[f32]>::to_vec) } else { golden() };
+            Some((known.name.as_str(), values?))
         };
         link.inputs.iter().filter_map(of).collect()
     }
@@ -192,7 +200,7 @@ impl<'b> State<'b> {
                 let elements = block.plan.values[value].elements();
                 let here =
                     self.values.get(&value).and_then(|rows| rows.get(at * elements..(at + 1) * elements));
-                here.zip(block.golden_row(value, row)).is_some_and(|(here, golden)| same_bits(here, golden))
+                here.is_some_and(|here| block.is_golden_row(here, value, row))
             })
         };
         let stays = |(at, &row): (usize, &usize)| {
@@ -248,11 +256,6 @@ impl<'b> State<'b> {
             each(block.first + row, found.filter(is_news));
         }
     }
-}
-
-/// Whether two rows are equal bit for bit: a NaN equals itself, 0 and -0 differ.
-pub(crate) fn same_bits(a: &[f32], b: &[f32]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
 /// Keeps some rows, in their order.

@@ -20,6 +20,17 @@ impl Region {
         self.rows.is_empty() || self.columns.is_empty()
     }
 
+    /// Its rows as ranges of an image with this many columns, channels last.
+    pub(crate) fn lines(
+        &self,
+        columns: usize,
+        channels: usize,
+    ) -> impl Iterator<Item = Range<usize>> + use<> {
+        let Range { start, end } = self.columns;
+        let rows = if self.is_empty() { 0..0 } else { self.rows.clone() };
+        rows.map(move |row| (row * columns + start) * channels..(row * columns + end) * channels)
+    }
+
     /// The least rectangle that holds both.
     pub(crate) fn join(&self, other: &Self) -> Self {
         if self.is_empty() {
@@ -61,4 +72,18 @@ fn reached(axis: &Axis, inputs: &Range<usize>) -> Range<usize> {
     let first = (inputs.start + axis.before).saturating_sub(reach).div_ceil(axis.stride);
     let end = ((inputs.end - 1 + axis.before) / axis.stride + 1).min(axis.output);
     first.min(end)..end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_an_image() {
+        let region = Region { rows: 1..3, columns: 2..4 };
+        assert_eq!(region.lines(5, 10).collect::<Vec<_>>(), [70..90, 120..140]);
+        for empty in [Region { rows: 1..3, columns: 2..2 }, Region { rows: 3..3, columns: 0..4 }] {
+            assert_eq!(empty.lines(5, 10).count(), 0);
+        }
+    }
 }

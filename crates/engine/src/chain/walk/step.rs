@@ -24,7 +24,10 @@ pub(crate) struct Step {
 pub(crate) enum Kind {
     Conv(Box<WalkConv>),
     /// `x * factor + term`, by channel.
-    Scale(Vec<(f32, f32)>),
+    Scale {
+        factors: Vec<f32>,
+        terms: Vec<f32>,
+    },
     Relu,
     Add,
 }
@@ -63,7 +66,8 @@ impl Kind {
             norm.stored.each_ref().map(|tensor| stored(model, &tensor.tensor));
         let (scale, bias, mean, variance) = (scale?, bias?, mean?, variance?);
         let of = |at: usize| norm.factor_and_term([scale[at], bias[at], mean[at], variance[at]]);
-        Some(Self::Scale((0..scale.len()).map(of).collect()))
+        let (factors, terms) = (0..scale.len()).map(of).unzip();
+        Some(Self::Scale { factors, terms })
     }
 }
 
