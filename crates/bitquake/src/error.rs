@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bitquake_campaign::CampaignError;
 use bitquake_campaign::slurm::SlurmError;
+use bitquake_config::ConfigError;
 use bitquake_engine::{EngineError, SelfCheckError};
 use bitquake_fault::{DrawError, PatternError, PatternFileError, SelectorError, SpaceError};
 use bitquake_record::RecordError;
@@ -115,9 +116,9 @@ impl Error {
 
 fn campaign_kind(error: &CampaignError) -> ErrorKind {
     match error {
-        CampaignError::Read { .. } | CampaignError::Tensors(_) | CampaignError::Chip(_) => {
-            ErrorKind::BadInput
-        }
+        CampaignError::Config(ConfigError::Read { .. })
+        | CampaignError::Tensors(_)
+        | CampaignError::Chip(_) => ErrorKind::BadInput,
         CampaignError::Data(error) if error.is_configuration() => ErrorKind::Usage,
         CampaignError::Data(_) => ErrorKind::BadInput,
         CampaignError::Engine(error) | CampaignError::SelfCheck(SelfCheckError::Engine(error)) => {

@@ -21,6 +21,7 @@
 
 pub use bitquake_bits as bits;
 pub use bitquake_campaign as campaign;
+pub use bitquake_config as config;
 pub use bitquake_data as data;
 pub use bitquake_engine as engine;
 pub use bitquake_fault as fault;

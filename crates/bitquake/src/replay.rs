@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bitquake_campaign::{Campaign, CampaignError, pattern_digest, read_config};
+use bitquake_campaign::{Campaign, CampaignError, ConfigError, pattern_digest, read_config};
 use bitquake_fault::FaultPattern;
 use bitquake_record::{CAMPAIGN_FILE, ResultDir};
 use bitquake_tensors::TensorFile;
@@ -31,8 +31,10 @@ pub fn replay(
     campaign.check_same(&golden, dir)?;
     let (in_memory, in_values) = campaign.exposes();
     if !in_memory {
-        let reason = "its faults are in activations or inputs: there is no faulty model to write".into();
-        return Err(CampaignError::Config { place: dir.path().display().to_string(), reason }.into());
+        let reason = "its faults are in activations or inputs: there is no faulty model to write";
+        return Err(
+            CampaignError::Config(ConfigError::wrong(dir.path().display().to_string(), reason)).into()
+        );
     }
     let mut model = TensorFile::open(&campaign.config().model.path)?;
     campaign.memory().write_levels(&mut model).map_err(CampaignError::from)?;

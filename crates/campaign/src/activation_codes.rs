@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use bitquake_bits::Format;
+use bitquake_config::Target;
 use bitquake_data::Dataset;
 use bitquake_engine::{Activation, Evaluator, Model, Value, ValueMap, activations};
 use bitquake_fault::{Name, Selector, SpaceTensor};
@@ -26,7 +27,7 @@ pub(crate) use grids::{CodeGrids, ValueCodes};
 use ranges::{Ranges, Units};
 
 use crate::error::CampaignError;
-use crate::exposure::{Exposure, Target};
+use crate::exposure::Exposure;
 
 fn wrong(reason: impl std::fmt::Display) -> CampaignError {
     CampaignError::config("campaign", format!("[activations] {reason}"))

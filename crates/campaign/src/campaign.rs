@@ -1,6 +1,8 @@
 //! A campaign, read and checked, before anything runs.
 
 use bitquake_bits::WordStore;
+use bitquake_config::Target;
+use bitquake_config::hex;
 use bitquake_data::{Dataset, load, load_images};
 use bitquake_engine::{EngineError, Model};
 use bitquake_fault::{Candidate, Elements, FaultModel, FaultPattern, FaultSpace, Faults, Hits, TensorFlips};
@@ -15,8 +17,8 @@ use sha2::{Digest, Sha256};
 use crate::activation_codes::{ActivationCodes, CodeChoice};
 use crate::config::Config;
 use crate::error::CampaignError;
-use crate::exposure::{Exposure, Target};
-use crate::identity::{Identity, hex};
+use crate::exposure::Exposure;
+use crate::identity::Identity;
 use crate::run_config::SamplingConfig;
 use crate::strata::Strata;
 

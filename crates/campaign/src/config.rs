@@ -1,19 +1,17 @@
 //! What a campaign file says.
 
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, PathBuf};
 
+use bitquake_config::{
+    ConfigError, FaultConfig, Layout, Target, absolute_path, check_storage, fill_storage, read_layers,
+};
 use bitquake_data::DataConfig;
-use bitquake_quant::{Family, Quantizer, QuantizerSpec};
 use bitquake_record::DistanceMeasure;
 use bitquake_storage::StorageSpec;
 use serde::{Deserialize, Serialize};
-use toml::Table;
 
 use crate::activation_codes::ActivationsConfig;
 use crate::error::CampaignError;
-use crate::exposure::Target;
-use crate::fault_config::FaultConfig;
-use crate::merge_toml::{assignment, explain, merge_campaign};
 use crate::run_config::{RunConfig, SamplingConfig};
 
 /// A campaign file, every default filled in.
@@ -131,79 +129,25 @@ impl Default for OutputConfig {
     }
 }
 
+/// What `[fault]` and the paths of a campaign file are.
+const LAYOUT: Layout<'static> =
+    Layout { paths: &["model.path", "data.images", "data.labels", "output.dir"], faults: &["fault"] };
+
 /// Reads campaign files, later ones on top of earlier ones, then `key=value` settings on top of all; checks everything that
 /// can be checked without the model and the data; makes all paths absolute. Paths in a file are relative to that file, paths
 /// in settings to the working directory.
 ///
 /// # Errors
-/// [`CampaignError::Read`] and [`CampaignError::Config`].
+/// [`CampaignError::Config`].
 pub fn read_config(files: &[PathBuf], settings: &[String]) -> Result<Config, CampaignError> {
-    let mut all = Table::new();
-    for file in files {
-        merge_campaign(&mut all, read_layer(file)?);
-    }
-    for text in settings {
-        let mut table = assignment(text)?;
-        resolve_paths(&mut table, Path::new("."));
-        merge_campaign(&mut all, table);
-    }
-    let place = files.last().map_or_else(|| "--set".into(), |file| file.display().to_string());
-    let mut config: Config =
-        all.try_into().map_err(|error: toml::de::Error| CampaignError::config(&place, explain(&error)))?;
-    config.check().map_err(|reason| CampaignError::config(&place, reason))?;
+    let mut config: Config = read_layers(files, settings, LAYOUT)?;
+    config.check().map_err(|reason| ConfigError::in_files(files, reason))?;
     fill_defaults(&mut config);
     if config.output.dir.is_none() {
         let base = files.first().and_then(|file| file.parent()).unwrap_or(Path::new("."));
-        config.output.dir = Some(resolved(base, &Path::new("results").join(&config.name)));
+        config.output.dir = Some(absolute_path(base, &Path::new("results").join(&config.name)));
     }
     Ok(config)
-}
-
-/// One file, checked against the known keys, so that an error names this file.
-fn read_layer(file: &Path) -> Result<Table, CampaignError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|source| CampaignError::Read { path: file.to_owned(), source })?;
-    let mut table: Table = toml::from_str(&text)
-        .map_err(|error| CampaignError::config(file.display().to_string(), explain(&error)))?;
-    resolve_paths(&mut table, file.parent().unwrap_or(Path::new(".")));
-    Ok(table)
-}
-
-const PATHS: [(&str, &str); 4] =
-    [("model", "path"), ("data", "images"), ("data", "labels"), ("output", "dir")];
-
-fn resolve_paths(table: &mut Table, base: &Path) {
-    for (section, key) in PATHS {
-        resolve(table.get_mut(section).and_then(|section| section.get_mut(key)), base);
-    }
-    if let Some(fault) = table.get_mut("fault") {
-        resolve_fault(fault, base);
-    }
-}
-
-/// The files of a `[fault]` section, of its parts and of what happens also.
-fn resolve_fault(fault: &mut toml::Value, base: &Path) {
-    resolve(fault.get_mut("chip"), base);
-    resolve(fault.get_mut("shape").and_then(|shape| shape.get_mut("file")), base);
-    let parts = fault.get_mut("parts").and_then(toml::Value::as_array_mut);
-    parts.into_iter().flatten().for_each(|part| resolve_fault(part, base));
-    if let Some(also) = fault.get_mut("also") {
-        resolve_fault(also, base);
-    }
-}
-
-/// Makes a path absolute; what is no text is left alone.
-fn resolve(value: Option<&mut toml::Value>, base: &Path) {
-    if let Some(toml::Value::String(path)) = value
-        && let Some(full) = resolved(base, Path::new(path.as_str())).to_str()
-    {
-        *path = full.to_owned();
-    }
-}
-
-fn resolved(base: &Path, path: &Path) -> PathBuf {
-    let joined = base.join(path);
-    absolute(&joined).unwrap_or(joined)
 }
 
 /// The configuration as a file that gives the same campaign, every default visible.
@@ -268,32 +212,9 @@ impl Config {
     }
 }
 
-/// That the fields make quantizers, before any model is read. Those of an override go on top of others that only the model
-/// tells; on top of `[storage]` they must make sense all the same.
-fn check_storage(storage: &StorageSpec) -> Result<(), String> {
-    let quantizer = |place: &str, spec: QuantizerSpec| match Quantizer::from_spec(&spec) {
-        Err(error) if !spec.is_native() => Err(format!("{place}: {error}")),
-        _ if spec.is_native()
-            && spec != (QuantizerSpec { family: spec.family, ..QuantizerSpec::default() }) =>
-        {
-            Err(format!("{place}: native words take no other fields; name a family, such as \"symmetric\""))
-        }
-        _ => Ok(()),
-    };
-    quantizer("[storage]", storage.base.clone())?;
-    for over in &storage.overrides {
-        quantizer("[[storage.override]]", storage.base.overridden_by(&over.spec))?;
-    }
-    Ok(())
-}
-
 /// Every default in its place, so that the file saved with the results shows them.
 fn fill_defaults(config: &mut Config) {
     config.fault.fill_defaults();
     config.activations.fill_defaults();
-    let base = &mut config.storage.base;
-    base.family.get_or_insert(Family::Native);
-    if let Ok(quantizer) = Quantizer::from_spec(base) {
-        *base = quantizer.spec().clone();
-    }
+    fill_storage(&mut config.storage);
 }

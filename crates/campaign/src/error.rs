@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bitquake_config::ConfigError;
 use bitquake_data::DataError;
 use bitquake_engine::{EngineError, SelfCheckError};
 use bitquake_fault::{DrawError, SelectorError, SpaceError};
@@ -13,22 +14,9 @@ use bitquake_tensors::TensorsError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CampaignError {
-    /// A campaign file cannot be read.
-    #[error("{}: cannot read the campaign: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The configuration is wrong.
-    #[error("{place}: {reason}")]
-    Config {
-        /// The file, or the place in it.
-        place: String,
-        /// What is wrong, and what would be right.
-        reason: String,
-    },
+    /// A campaign file cannot be read, or the configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The selection of tensors or bits.
     #[error("[fault]: {0}")]
     Space(#[from] SpaceError),
@@ -94,6 +82,6 @@ pub enum CampaignError {
 
 impl CampaignError {
     pub(crate) fn config(place: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Config { place: place.into(), reason: reason.into() }
+        ConfigError::wrong(place, reason).into()
     }
 }

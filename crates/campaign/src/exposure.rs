@@ -1,39 +1,14 @@
 //! What faults may hit, and which models draw them.
 
 use bitquake_bits::{BitSelection, Format};
+use bitquake_config::{FaultConfig, Persistence, Target};
 use bitquake_data::Dataset;
 use bitquake_engine::{Activation, Model, activations};
 use bitquake_fault::{Candidate, FaultModel, FaultSpace, Selector};
 use bitquake_storage::Memory;
-use serde::{Deserialize, Serialize};
 
 use crate::activation_codes::CodeChoice;
 use crate::error::CampaignError;
-use crate::fault_config::FaultConfig;
-
-/// Which state is exposed to faults.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Target {
-    /// What is stored of the model.
-    #[default]
-    Weights,
-    /// Values that nodes compute.
-    Activations,
-    /// The images as the model gets them.
-    Inputs,
-}
-
-/// How long faults in activations and inputs last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Persistence {
-    /// One inference: each image of a trial has faults of its own.
-    #[default]
-    Transient,
-    /// The whole trial: all its images have the same faults.
-    Permanent,
-}
 
 /// Part of the fault space with its models, one for each point.
 pub(crate) struct Exposure {

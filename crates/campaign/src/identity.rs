@@ -1,10 +1,10 @@
 //! What makes a campaign the same campaign.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::io::Read;
 use std::path::Path;
 
+use bitquake_config::hex;
 use bitquake_data::{DataError, source_files};
 use bitquake_sample::STREAM_VERSION;
 use sha2::{Digest, Sha256};
@@ -118,13 +118,4 @@ fn hash_file(path: &Path) -> Result<String, CampaignError> {
             n => hash.update(&buffer[..n]),
         }
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }

@@ -7,13 +7,10 @@
 
 mod activation_codes;
 mod campaign;
-mod chip_config;
 mod config;
 mod error;
 mod exposure;
-mod fault_config;
 mod identity;
-mod merge_toml;
 mod pilot;
 mod plan;
 mod pool;
@@ -21,7 +18,6 @@ mod rounds;
 mod run;
 mod run_config;
 mod set_up;
-mod shape_config;
 mod shard;
 pub mod slurm;
 mod strata;
@@ -29,18 +25,21 @@ mod tally;
 mod value_faults;
 mod worker;
 
+// The sections that campaigns share with training.
+pub use bitquake_config::{
+    ChipConfig, ConfigError, EffectConfig, FaultConfig, LengthConfig, OffsetConfig, PatternFile, Persistence,
+    ProtectConfig, RandomOffset, RegionConfig, ShapeConfig, SizeConfig, SyntheticConfig, Target, ValueConfig,
+    ValueEffect,
+};
+
 pub use activation_codes::ActivationsConfig;
 pub use campaign::{Campaign, Trial, candidates, pattern_digest};
-pub use chip_config::{ChipConfig, OffsetConfig, RandomOffset, SyntheticConfig};
 pub use config::{
     Compat, Config, ModelConfig, OutcomeConfig, OutputConfig, ReportConfig, read_config, resolved_toml,
 };
 pub use error::CampaignError;
-pub use exposure::{Persistence, Target};
-pub use fault_config::{FaultConfig, LengthConfig, ProtectConfig, RegionConfig, ValueConfig};
 pub use identity::{Identity, identity_difference};
 pub use plan::{Asked, Plan, PlannedPoint};
 pub use run::{End, Event, Look, RunOptions};
 pub use run_config::{ImagesConfig, ImagesRule, ReuseConfig, RunConfig, SamplingConfig, StopConfig};
-pub use shape_config::{EffectConfig, PatternFile, ShapeConfig, SizeConfig, ValueEffect};
 pub use shard::{RunNote, Shard, ShardError, stop_text};

@@ -6,13 +6,13 @@
 
 use std::time::Instant;
 
+use bitquake_config::Target;
 use bitquake_record::{Amount, Golden, PointPlan};
 use bitquake_stats::{StatsError, faults_needed, finite_population_factor, margin_of_faults, trials_needed};
 use serde::Serialize;
 
 use crate::campaign::Campaign;
 use crate::error::CampaignError;
-use crate::exposure::Target;
 use crate::pilot::Measured;
 use crate::rounds::bounds;
 use crate::run::RunOptions;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bitquake_config::{Target, hex};
 use bitquake_engine::{
     ChainPlan, CutRequest, DistanceJudge, Evaluator, Exposure as Hits, Golden, GoldenRun, Measure, Model,
     Runtime, SelfCheckError, Splicer, Threads, check_reuse, check_values, flip_highest, self_check,
@@ -15,8 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::activation_codes::{ActivationCodes, ValueCodes};
 use crate::campaign::Campaign;
 use crate::error::CampaignError;
-use crate::exposure::{Exposure, Target};
-use crate::identity::hex;
+use crate::exposure::Exposure;
 use crate::run_config::{ImagesConfig, ImagesRule};
 
 /// Models up to this size get one evaluator a thread, larger ones one evaluator with all threads.

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use bitquake_bits::{Format, WordStore, Words, WordsMut};
+use bitquake_config::Persistence;
 use bitquake_engine::{ChainPlan, EngineError, RowFaults, RowValues, Stop};
 use bitquake_fault::{Effect, Faults, PatternError, Sampler};
 use bitquake_sample::PartKey;
@@ -11,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::activation_codes::ActivationCodes;
 use crate::error::CampaignError;
-use crate::exposure::{Exposure, Persistence};
+use crate::exposure::Exposure;
 use crate::tally::Tally;
 
 /// The faults that the images of one trial have in values.

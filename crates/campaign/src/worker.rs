@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::time::Instant;
 
+use bitquake_config::hex;
 use bitquake_engine::{
     EngineError, Evaluator, GoldenRun, NoFaults, Outcome, SpliceMemory, SplicedFaults, SplicedRows, Splicer,
 };
@@ -13,7 +14,6 @@ use sha2::{Digest, Sha256};
 
 use crate::campaign::{Campaign, Trial, pattern_digest};
 use crate::error::CampaignError;
-use crate::identity::hex;
 use crate::tally::Tally;
 use crate::value_faults::ValueFaults;
 

@@ -9,7 +9,7 @@ use bitquake_fault::{
 use bitquake_record::Amount;
 use serde::{Deserialize, Serialize};
 
-use crate::fault_config::{FaultConfig, ValueConfig};
+use crate::fault::{FaultConfig, ValueConfig};
 
 /// Which words fail together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -11,10 +11,10 @@ use bitquake_sample::Rate;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use crate::chip_config::{ChipConfig, OffsetConfig};
-use crate::exposure::{Persistence, Target};
-use crate::merge_toml::explain;
-use crate::shape_config::{EffectConfig, ShapeConfig, SizeConfig};
+use crate::chip::{ChipConfig, OffsetConfig};
+use crate::layers::explain;
+use crate::shape::{EffectConfig, ShapeConfig, SizeConfig};
+use crate::target::{Persistence, Target};
 
 /// `[fault]`. Which keys a model takes stands in [`MODELS`]; one that it does not take is an error.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -169,7 +169,7 @@ const COMMON: [&str; 9] =
 
 impl FaultConfig {
     /// Puts every default that all models have in its place.
-    pub(crate) fn fill_defaults(&mut self) {
+    pub fn fill_defaults(&mut self) {
         self.model.get_or_insert_with(|| "bit-flip".into());
         let target = *self.target.get_or_insert_default();
         if target != Target::Weights {
@@ -194,22 +194,24 @@ impl FaultConfig {
         self.select.as_deref().unwrap_or_default()
     }
 
-    /// The chips of this model and of its parts.
-    pub(crate) fn chips(&self) -> impl Iterator<Item = &ChipConfig> {
-        self.chip.iter().chain(self.parts.iter().flatten().filter_map(|part| part.chip.as_ref()))
+    /// The chips of this model, of its parts and of what happens also.
+    pub fn chips(&self) -> impl Iterator<Item = &ChipConfig> {
+        let below = self.parts.iter().flatten().chain(self.also.as_deref());
+        let below: Vec<&ChipConfig> = below.flat_map(|part| part.chips().collect::<Vec<_>>()).collect();
+        self.chip.iter().chain(below)
     }
 
     /// The same with the path of each chip and spatial pattern replaced by a digest of what is in it: what decides results,
     /// wherever the file lies.
-    pub(crate) fn with_digests(&self) -> Result<Self, String> {
-        let digest = |chip: &Option<ChipConfig>| chip.as_ref().map(ChipConfig::digest).transpose();
+    ///
+    /// # Errors
+    /// What is wrong with a file.
+    pub fn with_digests(&self) -> Result<Self, String> {
         let mut config = self.clone();
-        config.chip = digest(&self.chip)?;
-        let shape = |shape: &Option<ShapeConfig>| shape.as_ref().map(ShapeConfig::digest).transpose();
-        config.shape = shape(&self.shape)?;
+        config.chip = self.chip.as_ref().map(ChipConfig::digest).transpose()?;
+        config.shape = self.shape.as_ref().map(ShapeConfig::digest).transpose()?;
         for part in config.parts.iter_mut().flatten() {
-            part.chip = digest(&part.chip)?;
-            part.shape = shape(&part.shape)?;
+            *part = part.with_digests()?;
         }
         if let Some(also) = &mut config.also {
             **also = also.with_digests()?;
@@ -308,10 +310,13 @@ impl FaultConfig {
             return Err("[fault] at_least is 1, or left out".into());
         }
         self.check_points()?;
-        // A map's chip is a file: it is read when the campaign is prepared.
-        let is_map = self.chips().next().is_some();
-        let amounts = self.amounts().into_iter().filter(|_| !is_map);
+        let amounts = self.amounts().into_iter().filter(|_| !self.is_map());
         amounts.into_iter().try_for_each(|amount| self.model(amount).map(|_| ()))
+    }
+
+    /// Whether a chip is needed to make the model. It is a file, which is read when the work is prepared.
+    fn is_map(&self) -> bool {
+        self.chip.is_some() || self.parts.iter().flatten().any(Self::is_map)
     }
 
     fn check_target(&self) -> Result<(), String> {
@@ -355,7 +360,8 @@ impl FaultConfig {
     }
 
     /// Whether the outputs of an operator are exposed.
-    pub(crate) fn takes_operator(&self, op_type: &str) -> bool {
+    #[must_use]
+    pub fn takes_operator(&self, op_type: &str) -> bool {
         self.ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op.eq_ignore_ascii_case(op_type)))
     }
 
@@ -634,6 +640,18 @@ mod tests {
         }
         let known: Vec<&str> = MODELS.iter().map(|row| row.name).collect();
         assert_eq!(known, examples.map(|(name, _)| name));
+    }
+
+    #[test]
+    fn chips_of_parts_and_of_what_happens_also_count() {
+        let of = |text: &str| fault(text).unwrap().chips().count();
+        let also = "rates = [0.1]\n[also]\ntarget = \"inputs\"\nmodel = \"map\"\nchip = \"c.csv\"";
+        let mixture =
+            "model = \"mixture\"\n[[parts]]\nrates = [0.1]\n[[parts]]\nmodel = \"map\"\nchip = \"c.csv\"";
+        assert_eq!([of("rates = [0.1]"), of(also), of(mixture)], [0, 1, 1]);
+        // A chip somewhere else is no reason not to look at the rates.
+        let wrong = fault(&also.replace("0.1", "1.5")).unwrap_err();
+        assert!(wrong.contains("1.5 is not a probability"), "{wrong}");
     }
 
     #[test]

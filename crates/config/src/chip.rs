@@ -11,8 +11,8 @@ use bitquake_tensors::TensorFile;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::fault_config::FaultConfig;
-use crate::identity::hex;
+use crate::digest::hex;
+use crate::fault::FaultConfig;
 
 /// Where a chip comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

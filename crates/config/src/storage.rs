@@ -1,0 +1,35 @@
+//! `[storage]`, before any model is read.
+
+use bitquake_quant::{Family, Quantizer, QuantizerSpec};
+use bitquake_storage::StorageSpec;
+
+/// That the fields of `[storage]` make quantizers. Those of an override go on top of others that only the model tells; on top
+/// of `[storage]` they must make sense all the same.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn check_storage(storage: &StorageSpec) -> Result<(), String> {
+    let quantizer = |place: &str, spec: QuantizerSpec| match Quantizer::from_spec(&spec) {
+        Err(error) if !spec.is_native() => Err(format!("{place}: {error}")),
+        _ if spec.is_native()
+            && spec != (QuantizerSpec { family: spec.family, ..QuantizerSpec::default() }) =>
+        {
+            Err(format!("{place}: native words take no other fields; name a family, such as \"symmetric\""))
+        }
+        _ => Ok(()),
+    };
+    quantizer("[storage]", storage.base.clone())?;
+    for over in &storage.overrides {
+        quantizer("[[storage.override]]", storage.base.overridden_by(&over.spec))?;
+    }
+    Ok(())
+}
+
+/// Puts every default of `[storage]` in its place, so that a saved file shows them.
+pub fn fill_storage(storage: &mut StorageSpec) {
+    let base = &mut storage.base;
+    base.family.get_or_insert(Family::Native);
+    if let Ok(quantizer) = Quantizer::from_spec(base) {
+        *base = quantizer.spec().clone();
+    }
+}
