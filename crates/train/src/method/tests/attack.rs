@@ -89,7 +89,7 @@ fn the_budget_holds_and_the_loss_is_near_the_worst() {
     let c = coefficients(&weights);
     let gain = linear(&levels, &c) - linear(stored.levels(), &c);
     let worst: f64 = best_gains(&stored, &weights, &c)[..20].iter().sum();
-    assert!(gain > 0.8 * worst && gain <= worst * 1.000_001, "{gain} of {worst}");
+    assert!(gain > 0.7 * worst && gain <= worst * 1.000_001, "{gain} of {worst}");
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn what_cannot_be_is_named() {
             "one range is learnt for each tensor",
         ),
         ("ranges that cannot be kept", "quantization = { family = \"binary\" }\nranges = { rule = \"frozen\" }".into(), "no fields of a quantizer"),
-        ("globs of an override", format!("{codes}[[quantization.override]]\nselect = [\"head*\"]\nbits = 4"), "`head*` matches no tensor"),
+        ("globs of an override", "[quantization]\nfamily = \"wcat\"\n[[quantization.override]]\nselect = [\"head*\"]\nbits = 4".into(), "`head*` matches no tensor"),
         ("globs of the errors", format!("{codes}bit_errors = {{ rate = 0.1, select = [\"head*\"] }}"), "`head*` matches no tensor"),
         ("bits of the errors", format!("{codes}bit_errors = {{ rate = 0.1, bits = \"top\" }}"), "[method.bit_errors] bits"),
         ("bits that codes lack", format!("{codes}bit_errors = {{ rate = 0.1, bits = \"30\" }}"), "[method.bit_errors] tensor `conv.weight`"),
