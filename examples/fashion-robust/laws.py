@@ -5,6 +5,7 @@ contradict says so; nothing here is expected to hold by construction. Errors are
 """
 
 import csv
+import json
 from dataclasses import dataclass, field
 
 
@@ -51,8 +52,6 @@ def read(folder):
 
 
 def clean(folder):
-    import json
-
     metrics = json.loads((folder / "golden.json").read_text())["metrics"]
     return 1 - metrics["correct"] / metrics["images"]
 
@@ -129,8 +128,8 @@ def generalises(found):
 
 def exponent(found):
     """8: of a float32 word, the exponent takes the damage, bit 30 above all."""
-    bits = [row for row in rows(found.upsets / "vulnerability.csv") if row["kind"] == "bit"]
-    harm = {int(row["name"]): float(row["sdc"]) for row in bits}
+    bits = [row for row in rows(found.upsets / "vulnerability.csv") if row["part"] == "bit"]
+    harm = {int(row["bit"]): float(row["sdc_rate"]) for row in bits}
     worst = max(harm, key=harm.get)
     mantissa = max(value for bit, value in harm.items() if bit < 23)
     yield f"SDC-1 rate of bit 30: {percent(harm[30])} %, of the worst mantissa bit: {percent(mantissa)} %, worst bit: {worst}", worst == 30 and harm[30] > 10 * mantissa
