@@ -8,7 +8,7 @@ use bitquake_record::{
     AtomicFile, CAMPAIGN_FILE, IntervalRule, JsonResults, METRICS, Overview, OverviewBuilder, ParquetRows,
     RecordError, ResultDir, StopGoal, SummaryOptions, TrialRecord, csv, write_atomically,
 };
-use bitquake_report::{ReportInput, html};
+use bitquake_report::{ReportInput, curves_html, html};
 use bitquake_stats::StopRule;
 
 use crate::error::Error;
@@ -60,6 +60,16 @@ pub fn rebuild(dir: &ResultDir) -> Result<Rebuilt, Error> {
     let page = html(&ReportInput { overview: &overview, dir: dir.path() })?;
     write_atomically(&report, page.as_bytes())?;
     Ok(Rebuilt { overview, report })
+}
+
+/// Writes one page with the error curves of several campaigns, from their records ([`curves_html`]).
+///
+/// # Errors
+/// [`Error`] when records cannot be read, campaigns have no common picture, or the file cannot be written.
+pub fn curves(dirs: &[ResultDir], page: &Path) -> Result<(), Error> {
+    let overviews = dirs.iter().map(|dir| Ok(summarised(dir)?.0)).collect::<Result<Vec<_>, Error>>()?;
+    let html = curves_html(&overviews.iter().collect::<Vec<_>>())?;
+    Ok(write_atomically(page, html.as_bytes())?)
 }
 
 /// A file with one row a trial.

@@ -5,24 +5,39 @@ use std::path::PathBuf;
 use bitquake::inject::write_pattern;
 use bitquake::record::ResultDir;
 use bitquake::report::{TableStyle, table, vulnerability_table};
-use bitquake::results::{ExportFormat, Rebuilt, rebuild, write_json};
+use bitquake::results::{ExportFormat, Rebuilt, curves, rebuild, write_json};
 
 use crate::exit::Failure;
 use crate::output::{Output, counted};
 
-/// Make the tables and the report of a campaign again, from its records.
+/// Make the tables and the report of a campaign again, from its records; or one page for several campaigns.
+///
+/// Several campaigns are drawn as curves of their test error. Where names hold ` / `, what stands before is the plot, what stands after the
+/// curve.
 #[derive(clap::Args)]
 pub(crate) struct ReportArgs {
-    /// Result directory
-    dir: PathBuf,
+    /// Result directory, or several
+    #[arg(required = true)]
+    dirs: Vec<PathBuf>,
+    /// Where the page of several campaigns goes
+    #[arg(short, long, value_name = "FILE", default_value = "curves.html")]
+    output: PathBuf,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn report(args: &ReportArgs, output: &Output) -> Result<(), Failure> {
-    let dir = ResultDir::at(&args.dir);
-    show(&dir, &rebuild(&dir)?, args.json, output)
+    if let [dir] = args.dirs.as_slice() {
+        let dir = ResultDir::at(dir);
+        return show(&dir, &rebuild(&dir)?, args.json, output);
+    }
+    if args.json {
+        return Err(Failure::usage("--json takes one result directory"));
+    }
+    curves(&args.dirs.iter().map(ResultDir::at).collect::<Vec<_>>(), &args.output)?;
+    output.note(format!("report: {}", args.output.display()));
+    Ok(())
 }
 
 /// Prints the table of the points and names the report.

@@ -1,8 +1,8 @@
 //! What people see of a campaign: the table at the end of a run, and one self-contained HTML page.
 //!
 //! Everything here is read from records and their summaries; no statistics are computed. [`html`] makes the page: plots as
-//! SVG, every number of a plot also in a table, no scripts and nothing from the network. [`table`] makes the table for a
-//! terminal.
+//! SVG, every number of a plot also in a table, no scripts and nothing from the network. [`curves_html`] puts several campaigns
+//! on one page, [`table`] makes the table for a terminal.
 //!
 //! ```
 //! use bitquake_record::Overview;
@@ -19,6 +19,7 @@
 mod accuracy;
 mod bit_flips;
 mod command;
+mod curves;
 mod error;
 mod escape;
 mod figure;
@@ -35,6 +36,7 @@ mod view;
 mod vulnerability;
 mod worst;
 
+pub use curves::curves_html;
 pub use error::ReportError;
 pub use page::{ReportInput, html};
 pub use table::{TableStyle, table};

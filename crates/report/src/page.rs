@@ -24,7 +24,8 @@ use crate::vulnerability::{VulnerabilitySection, vulnerability_section};
 use crate::worst::{WorstRow, replay_text, worst_rows};
 
 /// Templates by name; names that end in `.html` are escaped.
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 8] = [
+    ("curves.html", include_str!("../templates/curves.html")),
     ("report.html", include_str!("../templates/report.html")),
     ("figures.html", include_str!("../templates/figures.html")),
     ("vulnerability.html", include_str!("../templates/vulnerability.html")),
@@ -50,7 +51,11 @@ pub struct ReportInput<'a> {
 /// # Errors
 /// [`ReportError::Template`] when a template cannot be filled in, which no record should cause.
 pub fn html(input: &ReportInput<'_>) -> Result<String, ReportError> {
-    let view = View::new(input.overview);
+    render("report.html", &Page::new(&View::new(input.overview), input.dir))
+}
+
+/// Fills in a template.
+pub(crate) fn render(template: &str, page: &impl Serialize) -> Result<String, ReportError> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_formatter(write_escaped);
@@ -58,7 +63,7 @@ pub fn html(input: &ReportInput<'_>) -> Result<String, ReportError> {
     for (name, source) in TEMPLATES {
         environment.add_template(name, source)?;
     }
-    Ok(environment.get_template("report.html")?.render(Serde(Page::new(&view, input.dir)))?)
+    Ok(environment.get_template(template)?.render(Serde(page))?)
 }
 
 /// What `report.html` shows.

@@ -7,7 +7,7 @@ use crate::escape::escaped;
 /// A picture being drawn.
 #[derive(Debug)]
 pub(crate) struct Svg {
-    id: &'static str,
+    id: String,
     width: f64,
     height: f64,
     title: String,
@@ -41,9 +41,15 @@ pub(crate) enum Mark {
 
 impl Svg {
     /// An empty picture. `id` must be unique within the page; title and description are for those who cannot see it.
-    pub(crate) fn new(id: &'static str, width: f64, height: f64, title: &str, description: &str) -> Self {
+    pub(crate) fn new(
+        id: impl Into<String>,
+        width: f64,
+        height: f64,
+        title: &str,
+        description: &str,
+    ) -> Self {
         Self {
-            id,
+            id: id.into(),
             width,
             height,
             title: escaped(title),

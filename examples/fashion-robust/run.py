@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Six ways of training, two networks, two widths of codes: trained, judged under bit errors, drawn on one page, and checked against the laws.
+
+    python3 examples/fashion-robust/run.py            all of it, under an hour on two cores
+    python3 examples/fashion-robust/run.py --small    a few steps of LeNet-5, to see that everything works
+
+Needs the command `bitquake` (--bitquake FILE if it is not on the path), the Debian package dataset-fashion-mnist, and nothing of Python but
+its standard library. Interrupted, it goes on where it was: finished trainings and trials are not run again.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import laws
+
+RECIPES = Path(__file__).resolve().parent / "recipes"
+NETWORKS = {"lenet5": "LeNet-5", "simplenet": "SimpleNet c=8"}
+# The layers of each method, and whether its codes hold the kernels alone.
+METHODS = {
+    "Normal": ["normal"],
+    "RQuant": ["rquant"],
+    "Clipping 0.1": ["rquant", "clipping"],
+    "RandBET 1 %": ["rquant", "clipping", "randbet"],
+    "WCAT": ["wcat"],
+    "LSQ": ["lsq"],
+}
+# Trainings that only the laws ask for: a name, its method, bits, and what is set on top.
+VARIANTS = [
+    ("Clipping 0.25", "Clipping 0.1", 8, ["method.w_max=0.25"]),
+    ("Clipping 0.05", "Clipping 0.1", 8, ["method.w_max=0.05"]),
+    ("RQuant, truncated", "RQuant", 8, ['method.quantization.rounding="truncate"']),
+    ("RQuant, truncated", "RQuant", 4, ['method.quantization.rounding="truncate"']),
+]
+# A few steps, a few images, a few trials.
+SMALL_TRAIN = ["train.epochs=1", "data.limit=2000"]
+SMALL_RUN = ["data.limit=200", "run.trials=3"]
+
+
+class Example:
+    def __init__(self, options):
+        self.options = options
+        self.out = options.output
+        self.results = []
+
+    def command(self, *arguments):
+        """Runs bitquake; what it says about progress goes to the terminal."""
+        line = [self.options.bitquake, *map(str, arguments)]
+        start = time.monotonic()
+        done = subprocess.run(line, stdout=subprocess.DEVNULL)
+        if done.returncode != 0:
+            sys.exit(f"{' '.join(line)}\nended with exit code {done.returncode}")
+        return time.monotonic() - start
+
+    def train(self, network, name, layers, bits, settings=()):
+        """Trains a network; gives its folder."""
+        folder = self.out / "trained" / network / f"{slug(name)}-{bits}"
+        files = [RECIPES / f"{layer}.toml" for layer in ["base", network, *layers]]
+        settings = [f"method.quantization.bits={bits}", *settings]
+        settings += SMALL_TRAIN if self.options.small else []
+        seconds = self.command("train", *files, "-o", folder, *sets(settings), "--quiet")
+        print(f"{NETWORKS[network]}, {name}, {bits} bits: trained in {seconds:.0f} s", flush=True)
+        return folder
+
+    def judge(self, trained, title, settings=(), on_page=True):
+        """Runs the campaign on a trained network; gives the folder of its results."""
+        results = self.out / "results" / slug(title)
+        settings = [f"name={title}", f"model.path={trained / 'model.onnx'}", *settings]
+        settings += SMALL_RUN if self.options.small else []
+        files = [RECIPES / "judge.toml", trained / "storage.toml"]
+        seconds = self.command("run", *files, "-o", results, *sets(settings), "--quiet")
+        print(f"    judged in {seconds:.0f} s: {title}", flush=True)
+        if on_page:
+            self.results.append(results)
+        return results
+
+    def run(self):
+        found = laws.Found()
+        for network in ["lenet5"] if self.options.small else NETWORKS:
+            for bits in [8, 4]:
+                for name, layers in METHODS.items():
+                    trained = self.train(network, name, layers, bits)
+                    title = f"{NETWORKS[network]}, {bits} bits / {name}"
+                    found.curves[network, bits, name] = self.judge(trained, title)
+        self.variants(found)
+        page = self.out / "curves.html"
+        self.command("report", *self.results, "-o", page)
+        print(f"report: {page}")
+        table = laws.table(found)
+        (self.out / "laws.md").write_text(table)
+        print(table)
+
+    def variants(self, found):
+        """What the laws need beside the curves, on LeNet-5."""
+        for name, method, bits, settings in VARIANTS:
+            trained = self.train("lenet5", name, METHODS[method], bits, settings)
+            found.curves["lenet5", bits, name] = self.judge(trained, f"LeNet-5, variants / {name}, {bits} bits")
+        rquant = self.out / "trained" / "lenet5" / "rquant-8"
+        for name, bits in [("MSB alone", "msb"), ("LSB alone", "0")]:
+            title = f"LeNet-5, variants / RQuant, 8 bits, {name}"
+            found.curves["lenet5", 8, name] = self.judge(rquant, title, [f'fault.bits="{bits}"'])
+        native = ["storage={ family = \"native\" }", "fault.counts=[1]", "run.trials=4000", "data.limit=500"]
+        title = "LeNet-5, float32 / one upset"
+        found.upsets = self.judge(rquant, title, native, on_page=False)
+
+
+def sets(settings):
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+def slug(text):
+    words = "".join(c if c.isalnum() or c == "." else " " for c in text.lower()).split()
+    return "-".join(words)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bitquake", default="bitquake", help="the command; default: bitquake")
+    parser.add_argument("-o", "--output", type=Path, default=Path("results/fashion-robust"), help="default: results/fashion-robust")
+    parser.add_argument("--small", action="store_true", help="a few steps of LeNet-5 alone")
+    options = parser.parse_args()
+    options.output = options.output.resolve()
+    Example(options).run()
+
+
+if __name__ == "__main__":
+    main()
