@@ -49,7 +49,11 @@ const TASKS: &[Task] = &[
         about: "run the console blocks marked `<!-- run -->` in README.md and docs/",
         run: |_| readme::run(),
     },
-    Task { name: "examples", about: "run every example: campaigns with two trials, trainings with one epoch", run: |_| examples::run() },
+    Task {
+        name: "examples",
+        about: "run every example: campaigns with two trials, trainings with one epoch",
+        run: |_| examples::run(),
+    },
     Task {
         name: "deny",
         about: "check licences, sources and advisories of the dependencies",

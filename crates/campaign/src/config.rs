@@ -130,8 +130,10 @@ impl Default for OutputConfig {
 }
 
 /// What `[fault]` and the paths of a campaign file are.
-const LAYOUT: Layout<'static> =
-    Layout { paths: &["model.path", "data.images", "data.more", "data.labels", "output.dir"], faults: &["fault"] };
+const LAYOUT: Layout<'static> = Layout {
+    paths: &["model.path", "data.images", "data.more", "data.labels", "output.dir"],
+    faults: &["fault"],
+};
 
 /// Reads campaign files, later ones on top of earlier ones, then `key=value` settings on top of all; checks everything that
 /// can be checked without the model and the data; makes all paths absolute. Paths in a file are relative to that file, paths

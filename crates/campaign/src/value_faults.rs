@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bitquake_bits::{Format, WordStore, Words, WordsMut};
 use bitquake_config::Persistence;
 use bitquake_engine::{ChainPlan, EngineError, RowFaults, RowValues, Stop};
-use bitquake_fault::{Effect, Faults, PatternError, Sampler};
+use bitquake_fault::{Effect, Faults, PatternError, Sampler, TensorFaults};
 use bitquake_record::SiteRecord;
 use bitquake_sample::PartKey;
 use sha2::{Digest, Sha256};
@@ -17,6 +17,9 @@ use crate::exposure::Exposure;
 use crate::tally::Tally;
 use crate::worker::site_of;
 
+/// Fewer faults than one in so many elements are put into those elements alone.
+const FEW: u64 = 16;
+
 /// The faults that the images of one trial have in values.
 pub(crate) struct ValueFaults<'c> {
     /// Of each row. Rows with the same faults share them.
@@ -26,6 +29,8 @@ pub(crate) struct ValueFaults<'c> {
     /// What is stored as codes; all else is float words.
     codes: Option<&'c ActivationCodes>,
     tally: RefCell<Tally>,
+    /// The words of a row of which only some elements are asked for.
+    scratch: RefCell<Vec<f32>>,
 }
 
 /// The faults of one image.
@@ -93,7 +98,10 @@ impl<'c> ValueFaults<'c> {
                 rows
             }
         };
-        Ok((Self { rows, site, codes, tally: RefCell::default() }, hash.finalize().into()))
+        Ok((
+            Self { rows, site, codes, tally: RefCell::default(), scratch: RefCell::default() },
+            hash.finalize().into(),
+        ))
     }
 
     /// The one bit that flips in every image, an element of one image; none where images have faults of their own, where there are
@@ -139,19 +147,65 @@ impl RowFaults for ValueFaults<'_> {
         let here = row.stops.iter().position(|stop| stop.boundary == boundary).map(|at| &row.faults[at]);
         for faults in here.into_iter().flatten() {
             for tensor in faults.tensors() {
-                let Some(words) = values.get_mut(&tensor.tensor) else {
-                    return Err(PatternError::NoTensor { tensor: tensor.tensor.clone() }.into());
-                };
-                if let Some(codes) = self.codes.and_then(|codes| codes.of(&tensor.tensor)) {
-                    let hit = codes.hit(&tensor.tensor, faults, words)?;
-                    self.tally.borrow_mut().add(&hit.told, &hit.seen, hit.dormant);
-                    continue;
+                let is_coded = self.codes.is_some_and(|codes| codes.of(&tensor.tensor).is_some());
+                if is_coded || tensor.faults() > tensor.elements / FEW {
+                    let words = values.get_mut(&tensor.tensor).ok_or_else(|| no_tensor(&tensor.tensor))?;
+                    self.hit(faults, tensor, words)?;
+                } else {
+                    self.hit_elements(faults, tensor, values)?;
                 }
-                let mut store = OneValue { name: &tensor.tensor, words };
-                let resolved = faults.resolve(&store)?;
-                let told = resolved.pattern.explain(&store)?;
-                resolved.pattern.apply(&mut store)?;
-                self.tally.borrow_mut().add(&told, &told.total, resolved.dormant);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn no_tensor(tensor: &str) -> PatternError {
+    PatternError::NoTensor { tensor: tensor.to_owned() }
+}
+
+impl ValueFaults<'_> {
+    /// Puts the faults into a row of a value.
+    fn hit(&self, faults: &Faults, tensor: &TensorFaults, words: &mut [f32]) -> Result<(), EngineError> {
+        let mut tally = self.tally.borrow_mut();
+        if let Some(codes) = self.codes.and_then(|codes| codes.of(&tensor.tensor)) {
+            let hit = codes.hit(&tensor.tensor, faults, words)?;
+            tally.add(&hit.told, &hit.seen, hit.dormant);
+            return Ok(());
+        }
+        let mut store = OneValue { name: &tensor.tensor, words };
+        let resolved = faults.resolve(&store)?;
+        let told = resolved.pattern.explain(&store)?;
+        resolved.pattern.apply(&mut store)?;
+        tally.add(&told, &told.total, resolved.dormant);
+        Ok(())
+    }
+
+    /// The same for a few faults of float words: only the elements that they hit are asked for, since a whole row may have to be copied.
+    fn hit_elements(
+        &self,
+        faults: &Faults,
+        tensor: &TensorFaults,
+        values: &mut RowValues<'_>,
+    ) -> Result<(), EngineError> {
+        let mut hit: Vec<usize> = Effect::ALL
+            .into_iter()
+            .flat_map(|effect| tensor.addresses(effect))
+            .map(|address| (address / u64::from(tensor.format.width())) as usize)
+            .collect();
+        hit.sort_unstable();
+        hit.dedup();
+        // Words that no fault hits are never read, so what an earlier row left there does not matter.
+        let mut words = self.scratch.borrow_mut();
+        words.resize(tensor.elements as usize, 0.0);
+        for &element in &hit {
+            let value = values.element_mut(&tensor.tensor, element);
+            words[element] = *value.ok_or_else(|| no_tensor(&tensor.tensor))?;
+        }
+        self.hit(faults, tensor, &mut words)?;
+        for &element in &hit {
+            if let Some(value) = values.element_mut(&tensor.tensor, element) {
+                *value = words[element];
             }
         }
         Ok(())

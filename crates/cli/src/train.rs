@@ -64,7 +64,10 @@ fn show(dir: &Path, summary: &Summary, json: bool, output: &Output) -> Result<()
     output.data(&models(&summary.models))?;
     output.note(format!("files: {}", shown(dir).display()));
     if let Some(model) = summary.models.first() {
-        let campaign = summary.campaign.as_deref().map_or("CAMPAIGN.toml".into(), |path| shown(path).display().to_string());
+        let campaign = summary
+            .campaign
+            .as_deref()
+            .map_or("CAMPAIGN.toml".into(), |path| shown(path).display().to_string());
         let storage = shown(&model.files.storage);
         output.note(format!("next: bitquake run {campaign} {}", storage.display()));
     }
@@ -74,14 +77,9 @@ fn show(dir: &Path, summary: &Summary, json: bool, output: &Output) -> Result<()
 /// One row a model: its errors without faults, as its memory holds it.
 fn models(models: &[TrainedModel]) -> String {
     let row = |model: &TrainedModel| {
-        let file = model.files.model.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
-        vec![
-            model.name.to_owned(),
-            model.epoch.to_string(),
-            error(model.validation),
-            error(model.test),
-            file,
-        ]
+        let file =
+            model.files.model.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
+        vec![model.name.to_owned(), model.epoch.to_string(), error(model.validation), error(model.test), file]
     };
     table(&["model", "epoch", "validation error", "test error", "file"], &[1, 2, 3], models.iter().map(row))
 }
@@ -89,7 +87,9 @@ fn models(models: &[TrainedModel]) -> String {
 /// `8.25 % [7.72, 8.81]`.
 fn error(score: Option<Score>) -> String {
     let Some(score) = score else { return "-".into() };
-    let interval = score.error_interval().map(|Interval { lo, hi, .. }| format!(" [{:.2}, {:.2}]", 100.0 * lo, 100.0 * hi));
+    let interval = score
+        .error_interval()
+        .map(|Interval { lo, hi, .. }| format!(" [{:.2}, {:.2}]", 100.0 * lo, 100.0 * hi));
     format!("{:.2} %{}", 100.0 * score.error(), interval.unwrap_or_default())
 }
 

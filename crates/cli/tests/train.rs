@@ -121,7 +121,8 @@ impl Place {
 
     fn assert_same(&self, straight: &str, broken: &str) {
         for file in FILES {
-            let is_same = self.bytes(&format!("{straight}/{file}")) == self.bytes(&format!("{broken}/{file}"));
+            let is_same =
+                self.bytes(&format!("{straight}/{file}")) == self.bytes(&format!("{broken}/{file}"));
             assert!(is_same, "{file} of {broken}");
         }
         assert_eq!(self.log(straight), self.log(broken));
@@ -287,8 +288,10 @@ fn the_campaign_that_training_wrote_runs() {
 #[test]
 fn json_and_exit_codes() {
     let place = Place::new();
-    let json: serde_json::Value = serde_json::from_str(&place.train("out", &["--json", "--quiet"]).ok()).expect("JSON");
-    let names: Vec<_> = json["models"].as_array().expect("models").iter().map(|model| &model["name"]).collect();
+    let json: serde_json::Value =
+        serde_json::from_str(&place.train("out", &["--json", "--quiet"]).ok()).expect("JSON");
+    let names: Vec<_> =
+        json["models"].as_array().expect("models").iter().map(|model| &model["name"]).collect();
     assert_eq!(names, ["last", "averaged", "best"]);
     assert_eq!(json["models"][0]["test"]["images"], 160);
     for (out, more, code, wanted) in [

@@ -224,6 +224,18 @@ fn splits_that_cannot_be_made_say_why() {
     assert_eq!(none, Err(SplitError::NothingLeft { validation: 0, test: 0, rows: 0 }));
 }
 
+/// Each part takes the same class first, which has one row alone.
+#[test]
+fn a_part_takes_nothing_that_another_has_taken() {
+    let config = SplitConfig {
+        validation: out(Amount::Count(1)),
+        test: out(Amount::Count(1)),
+        ..SplitConfig::default()
+    };
+    let split = Split::new(&[2, 0, 1], &config, 1).unwrap();
+    assert_eq!((split.test, split.validation, split.training), (vec![1], vec![2], vec![0]));
+}
+
 #[test]
 fn shares_round_to_the_nearest_and_halves_up() {
     let taken = |(share, rows): (f64, usize)| {

@@ -38,7 +38,7 @@ pub enum GradError {
     },
     /// A stored tensor has elements of another type.
     #[error(
-        "tensor `{tensor}` holds {dtype}; supported are f32, and integers of 8 to 64 bits and bool where they set something"
+        "tensor `{tensor}` holds {dtype}; supported are f32, and integers of 8 to 64 bits as codes, shapes and indices"
     )]
     UnsupportedDtype {
         /// The tensor.

@@ -9,7 +9,8 @@
 //! - `operators` is the table of what nodes may do ([`operators()`]).
 //! - `seam` is what a backend brings beside burn's own operations: where faster convolutions come in.
 //!
-//! NaN and infinities go through operators as IEEE 754, PyTorch and ONNX Runtime have it.
+//! NaN and infinities go through operators as IEEE 754, PyTorch and ONNX Runtime have it. Where the last two differ (maxima of a window or
+//! along axes, in which ONNX Runtime passes over a NaN at some places), a NaN stays a NaN, as in PyTorch.
 
 mod axes;
 mod call;

@@ -11,7 +11,7 @@ use crate::ints::Ints;
 pub(crate) enum Stored {
     /// f32 values, with their shape.
     Floats(Vec<f32>, Vec<usize>),
-    /// Integers or truth values.
+    /// Integers.
     Ints(Ints),
 }
 
@@ -20,16 +20,13 @@ pub(crate) fn read(file: &TensorFile, name: &str) -> Result<Stored, GradError> {
     let unsupported = |dtype: String| GradError::UnsupportedDtype { tensor: name.to_owned(), dtype };
     let info = file.tensor(name).ok_or_else(|| unsupported("nothing".to_owned()))?;
     let shape: Vec<usize> = info.shape.iter().map(|&size| size as usize).collect();
-    let words = file.words(name);
-    let Some(words) = words.filter(|_| !info.dtype.to_string().is_empty()) else {
-        return Err(unsupported(info.dtype.to_string()));
-    };
+    let words = file.words(name).ok_or_else(|| unsupported(info.dtype.to_string()))?;
     match &info.dtype {
         Dtype::Known(format) if *format == Format::F32 => {
             Ok(Stored::Floats(words.iter().map(|word| f32::from_bits(word as u32)).collect(), shape))
         }
         Dtype::Known(format) if is_integer(*format) => {
-            // Exact: 64-bit numbers are taken from the word, all others fit a float's significand.
+            // Numbers of up to 32 bits fit the significand of the float that they are decoded to.
             let value =
                 |word: u64| if format.width() == 64 { word as i64 } else { format.decode(word) as i64 };
             Ok(Stored::Ints(Ints { shape, values: words.iter().map(value).collect() }))

@@ -5,6 +5,7 @@
 //! [`build`] writes ONNX models node by node, and [`resnet`] one fixed network with it, for tests and benches.
 //! [`cut`] makes of a model a chain of smaller ones.
 
+mod about_normal;
 pub mod architecture;
 pub mod build;
 pub mod cut;

@@ -6,6 +6,7 @@
 //! are followed by batch normalization, which is kept as `BatchNormalization` nodes. Where the shape changes, the
 //! shortcut is a 1x1 convolution with batch normalization. 272,474 trainable parameters.
 
+use crate::about_normal::about_normal;
 use crate::build::{AttrValue, BuildDim, ElemType, ModelBuilder, TensorSpec};
 
 /// The channels of the three stages.
@@ -25,7 +26,7 @@ pub fn resnet20(seed: u64) -> Vec<u8> {
     resnet20_with(|fan_in, count| {
         // The square root is exactly rounded by IEEE 754.
         let scale = (2.0 / fan_in as f64).sqrt();
-        (0..count).map(|_| (random.about_normal() * scale) as f32).collect()
+        (0..count).map(|_| (about_normal(|| random.next()) * scale) as f32).collect()
     })
 }
 
@@ -162,18 +163,6 @@ impl SplitMix64 {
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
-
-    /// Mean 0, variance 1: twelve uniform numbers of 16 bits, summed as integers, so that no rounding depends on the
-    /// machine. A uniform integer below `2^16` has variance `(2^32 - 1) / 12`.
-    fn about_normal(&mut self) -> f64 {
-        let sum: u64 = (0..3).map(|_| self.next()).map(sum_of_lanes).sum();
-        (sum as f64 - 6.0 * 65535.0) / 65536.0
-    }
-}
-
-/// The sum of the four 16-bit parts of a word.
-fn sum_of_lanes(word: u64) -> u64 {
-    (0..4).map(|lane| word >> (16 * lane) & 0xffff).sum()
 }
 
 #[cfg(test)]
@@ -184,7 +173,7 @@ mod tests {
     fn numbers_are_about_normal_and_pinned() {
         let mut random = SplitMix64(0);
         assert_eq!(random.next(), 0xe220_a839_7b1d_cdaf); // the published first output for seed 0
-        let numbers: Vec<f64> = (0..10_000).map(|_| random.about_normal()).collect();
+        let numbers: Vec<f64> = (0..10_000).map(|_| about_normal(|| random.next())).collect();
         let mean = numbers.iter().sum::<f64>() / 1e4;
         let variance = numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 1e4;
         // Five standard errors: 0.05 for the mean, 0.07 for the variance; the seed is fixed.

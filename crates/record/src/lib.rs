@@ -34,9 +34,9 @@ pub use golden::{
     ActivationRecord, Counts, DistanceMeasure, DistanceRule, Engine, Golden, LARGEST_WEIGHT, Machine,
     PointPlan, Sampling, SpaceTensorRecord, StorageRecord, StratumRecord,
 };
-pub use lines::for_each_line;
 pub use json::{JsonResults, to_json};
 pub use lines::Lines;
+pub use lines::for_each_line;
 pub use metric::{METRICS, Metric};
 pub use metric_sequence::MetricSequence;
 pub use overview::{Overview, OverviewBuilder, ShownTrial};

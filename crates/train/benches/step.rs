@@ -23,7 +23,9 @@ const CASES: [(&str, [u64; 3], usize, usize); 2] =
     [("lenet5", [1, 28, 28], 128, 15), ("resnet20", [3, 32, 32], 128, 5)];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("ms a step     pass   load  store  inject  combine  move  step   store+inject (goal < 3 %)   RandBET / normal (goal <= 2.1)");
+    println!(
+        "ms a step     pass   load  store  inject  combine  move  step   store+inject (goal < 3 %)   RandBET / normal (goal <= 2.1)"
+    );
     for (name, input, batch, steps) in CASES {
         let normal = Case::new(name, input, batch, "")?.run(steps)?;
         let randbet = Case::new(name, input, batch, RANDBET)?.run(steps)?;
@@ -74,8 +76,10 @@ impl Case {
     fn new(name: &str, input: [u64; 3], batch: usize, method: &str) -> Result<Self, Box<dyn Error>> {
         let network = Network::from_onnx(&Architecture::new(name, input, 10).build(1)?, Device::Cpu)?;
         let all = network.parameters().iter().enumerate();
-        let places: Vec<usize> =
-            all.filter(|(_, parameter)| parameter.role == ParameterRole::Weight).map(|(place, _)| place).collect();
+        let places: Vec<usize> = all
+            .filter(|(_, parameter)| parameter.role == ParameterRole::Weight)
+            .map(|(place, _)| place)
+            .collect();
         let tensor = |&place: &usize| {
             let parameter = &network.parameters()[place];
             let values = network.parameter(place).to_vec();

@@ -99,7 +99,8 @@ mod tests {
 
     /// The records of a file, each checked, up to a torn one.
     fn records(bytes: &[u8]) -> Vec<&[u8]> {
-        let number = |at: usize| bytes.get(at..at + 4).map(|four| u32::from_le_bytes(four.try_into().unwrap()));
+        let number =
+            |at: usize| bytes.get(at..at + 4).map(|four| u32::from_le_bytes(four.try_into().unwrap()));
         let (mut at, mut found) = (0, Vec::new());
         while let (Some(low), Some(crc)) = (number(at), number(at + 8)) {
             assert_eq!(crc, slow_masked_crc(&bytes[at..at + 8]), "the length at {at}");

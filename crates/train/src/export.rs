@@ -110,7 +110,9 @@ struct StorageLayer<'a> {
 fn storage_toml(storage: &StorageSpec) -> Result<String, TrainError> {
     let text = toml::to_string(&StorageLayer { storage });
     let text = text.map_err(|error| TrainError::Snapshot(format!("storage: {error}")))?;
-    Ok(format!("# What training stored: a layer for campaigns, `bitquake run campaign.toml {{this file}}`.\n{text}"))
+    Ok(format!(
+        "# What training stored: a layer for campaigns, `bitquake run campaign.toml {{this file}}`.\n{text}"
+    ))
 }
 
 /// Writes a campaign on the test images, at rates around that of training. Only if the test images are files of their own: rows that

@@ -234,8 +234,7 @@ impl Learner {
 
     /// Moves running statistics toward those of a batch.
     fn follow(&mut self, measured: &BatchStatistics) {
-        let both =
-            [(measured.mean, &measured.batch_mean), (measured.variance, &measured.batch_variance)];
+        let both = [(measured.mean, &measured.batch_mean), (measured.variance, &measured.batch_variance)];
         for (place, batch) in both {
             let found = self.statistics.iter_mut().find(|statistic| statistic.place == place);
             for (running, &new) in found.into_iter().flat_map(|found| &mut found.values).zip(batch) {
@@ -252,9 +251,8 @@ impl Learner {
         levels: &Levels,
         examples: Examples<'_>,
     ) -> StepFailure {
-        let look = |network: &Network| {
-            network.first_nonfinite(examples.images, examples.labels.len(), Mode::Train)
-        };
+        let look =
+            |network: &Network| network.first_nonfinite(examples.images, examples.labels.len(), Mode::Train);
         match load(&mut self.network, &self.places, levels).and_then(|()| Ok(look(&self.network)?)) {
             Ok(place) => StepFailure::NotFinite { what, loss, place },
             Err(error) => StepFailure::Error(error),
@@ -331,7 +329,8 @@ fn classes(network: &Network) -> Result<u32, TrainError> {
     let zeros = vec![0.0; sizes.map(|size| size.unwrap_or(1)).product()];
     let classes = network.forward(&zeros, 1, Mode::Evaluate)?.len();
     if classes < 2 {
-        let reason = format!("the network has {classes} output; training needs one for each class, two or more");
+        let reason =
+            format!("the network has {classes} output; training needs one for each class, two or more");
         return Err(TrainError::recipe("[model]", reason));
     }
     u32::try_from(classes).map_err(|_| TrainError::recipe("[model]", "the network has too many outputs"))
@@ -349,7 +348,8 @@ fn tensor_settings(
         weights.tensors.iter().map(|tensor| Name { text: &tensor.name, by_name_only: false }).collect();
     for over in &config.overrides {
         let chosen = Selector::new(&over.select).and_then(|selector| selector.matches(&names));
-        let chosen = chosen.map_err(|error| TrainError::recipe("[[optimiser.override]]", error.to_string()))?;
+        let chosen =
+            chosen.map_err(|error| TrainError::recipe("[[optimiser.override]]", error.to_string()))?;
         for (settings, _) in settings.iter_mut().zip(chosen).filter(|(_, is_chosen)| *is_chosen) {
             settings.weight_decay = over.weight_decay.unwrap_or(settings.weight_decay);
             settings.rate_factor = over.rate_factor.unwrap_or(settings.rate_factor);

@@ -280,7 +280,8 @@ mod tests {
     #[test]
     fn the_event_file_is_that_of_the_lines() {
         let (straight, resumed) = (bitquake_testing::temp_dir(), bitquake_testing::temp_dir());
-        let events = |dir: &Path| std::fs::read(dir.join("tensorboard/events.out.tfevents.0.bitquake")).unwrap();
+        let events =
+            |dir: &Path| std::fs::read(dir.join("tensorboard/events.out.tfevents.0.bitquake")).unwrap();
         let append = |dir: &Path, step, lines: &[LogLine]| {
             let mut log = Log::open(dir, &at(0, step)).unwrap();
             lines.iter().for_each(|line| log.append(line).unwrap());

@@ -1,6 +1,8 @@
 //! The images of a training: what is learnt from, and what is kept from training.
 
-use bitquake_data::{Augmentation, BatchError, DataConfig, DataError, Feed, Held, Normalization, Part, Parts};
+use bitquake_data::{
+    Augmentation, BatchError, DataConfig, DataError, Feed, Held, Normalization, Part, Parts,
+};
 
 use crate::error::TrainError;
 use crate::recipe::Recipe;

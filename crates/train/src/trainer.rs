@@ -19,9 +19,7 @@ use crate::recipe::{Recipe, identity, recipe_toml};
 use crate::schedule::Timeline;
 use crate::score::Score;
 use crate::sets::Sets;
-use crate::snapshot::{
-    BEST_SNAPSHOT, Best, Header, LAST_SNAPSHOT, Progress, Snapshot, epoch_snapshot,
-};
+use crate::snapshot::{BEST_SNAPSHOT, Best, Header, LAST_SNAPSHOT, Progress, Snapshot, epoch_snapshot};
 
 /// The resolved recipe in the output folder.
 pub const RECIPE_FILE: &str = "recipe.toml";
@@ -138,8 +136,8 @@ impl Training {
     /// the network has no class for, an empty split.
     pub fn prepare(recipe: Recipe) -> Result<Self, TrainError> {
         let (data, seed) = (&recipe.data, recipe.seed);
-        let parts = Parts::load(&data.files, &data.split, seed, Path::new(""))
-            .map_err(TrainError::data("[data]"))?;
+        let parts =
+            Parts::load(&data.files, &data.split, seed, Path::new("")).map_err(TrainError::data("[data]"))?;
         let model = recipe.model.starting_model(parts.training.data(), seed)?;
         let identity = identity(&recipe, &model)?;
         let network = Network::from_file(&model, recipe.train.device.0)?;
@@ -171,11 +169,7 @@ impl Training {
     ///
     /// # Errors
     /// [`TrainError`]; what the newest snapshot has stays.
-    pub fn run(
-        mut self,
-        stop: &AtomicBool,
-        mut observer: impl FnMut(Event<'_>),
-    ) -> Result<End, TrainError> {
+    pub fn run(mut self, stop: &AtomicBool, mut observer: impl FnMut(Event<'_>)) -> Result<End, TrainError> {
         let _lock = FolderLock::take(&self.dir)?;
         let header = self.resume()?;
         write_atomically(&self.dir.join(RECIPE_FILE), recipe_toml(&self.recipe)?.as_bytes())?;

@@ -30,7 +30,9 @@ fn a_recipe_gives_models_that_know_the_classes() {
     for model in &summary.models {
         let validation = model.validation.expect("validation images");
         assert!(validation.images == 30 && validation.error() < 0.1, "{model:?}");
-        assert!([&model.files.model, &model.files.storage, &model.files.codes].iter().all(|file| file.exists()));
+        assert!(
+            [&model.files.model, &model.files.storage, &model.files.codes].iter().all(|file| file.exists())
+        );
     }
     for file in ["recipe.toml", "training.jsonl", "tensorboard", "last.safetensors", "best.safetensors"] {
         assert!(place.path("out").join(file).exists(), "{file}");
@@ -121,7 +123,8 @@ fn the_snapshot_of_another_recipe_is_refused_with_the_difference() {
 #[test]
 fn a_diverging_loss_keeps_the_last_snapshot() {
     let place = Place::new();
-    let settings = ["optimiser={ rate = 1e30, momentum = 0.0 }", "schedule={ kind = \"constant\", warm_up = 0.0 }"];
+    let settings =
+        ["optimiser={ rate = 1e30, momentum = 0.0 }", "schedule={ kind = \"constant\", warm_up = 0.0 }"];
     let error = place.train("out", &settings).unwrap_err();
     let text = error.to_string();
     let TrainError::Diverged { epoch: 0, step, place: Some(layer), .. } = error else { panic!("{text}") };

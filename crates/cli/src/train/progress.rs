@@ -46,7 +46,11 @@ impl Progress {
             counted(images, "image")
         ));
         if done > 0 {
-            self.say(&format!("resuming: {} of {} steps are done, in epoch {epoch}", grouped(done), grouped(steps)));
+            self.say(&format!(
+                "resuming: {} of {} steps are done, in epoch {epoch}",
+                grouped(done),
+                grouped(steps)
+            ));
         }
     }
 
@@ -82,8 +86,10 @@ fn epoch_line(record: &EpochRecord, epochs: u64) -> String {
         parts.push(format!("loss {loss}, error {}", error(losses)));
     }
     if let Some(losses) = &record.validation {
-        let perturbed = record.validation_perturbed.as_ref().map(|losses| format!(", with faults {}", error(losses)));
-        let averaged = record.validation_averaged.as_ref().map(|losses| format!(", averaged {}", error(losses)));
+        let perturbed =
+            record.validation_perturbed.as_ref().map(|losses| format!(", with faults {}", error(losses)));
+        let averaged =
+            record.validation_averaged.as_ref().map(|losses| format!(", averaged {}", error(losses)));
         let best = if record.is_best { " (best so far)" } else { "" };
         let more = perturbed.unwrap_or_default() + &averaged.unwrap_or_default();
         parts.push(format!("validation {}{more}{best}", error(losses)));

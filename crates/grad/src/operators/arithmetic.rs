@@ -35,10 +35,10 @@ pub(super) fn pow<B: Kernels>(call: Call<'_, B>) -> Results<B> {
     let x = call.as_float(0)?;
     // A constant exponent needs no logarithm of a base that may be negative.
     let power = match call.constant(1)? {
-        Some(exponent) if exponent == 1.0 => x,
-        Some(exponent) if exponent == 2.0 => x.clone().mul(x)?,
-        Some(exponent) if exponent == 3.0 => x.clone().mul(x.clone())?.mul(x)?,
-        Some(exponent) if exponent == 0.5 => x.map(B::float_sqrt),
+        Some(1.0) => x,
+        Some(2.0) => x.clone().mul(x)?,
+        Some(3.0) => x.clone().mul(x.clone())?.mul(x)?,
+        Some(0.5) => x.map(B::float_sqrt),
         // The backend looks whether it is a whole number, which an infinite or very large one does not let it.
         Some(exponent) if exponent.abs() < 1e6 => x.map(|x| B::float_powf_scalar(x, exponent.into())),
         _ => {

@@ -36,10 +36,14 @@ pub(super) fn cast<B: Kernels>(call: Call<'_, B>) -> Results<B> {
         3 => (i64::from(i8::MIN), i64::from(i8::MAX)),
         6 => (i64::from(i32::MIN), i64::from(i32::MAX)),
         7 => (i64::MIN, i64::MAX),
-        9 => return one_ints(whole(&call, |value| value != 0.0)?.map(|value| i64::from(value != 0))),
+        9 => {
+            return one_ints(
+                whole(&call, |value| i64::from(value != 0.0))?.map(|value| i64::from(value != 0)),
+            );
+        }
         other => return Err(format!("to type {other}; f32, i8, u8, i32, i64 and bool are supported")),
     };
-    let ints = whole(&call, |value| value)?;
+    let ints = whole(&call, cut)?;
     match ints.values.iter().find(|&&value| value < least || value > most) {
         Some(value) => Err(format!("{value} is not within {least}..={most}")),
         None => one_ints(ints),
@@ -50,36 +54,24 @@ pub(super) fn cast<B: Kernels>(call: Call<'_, B>) -> Results<B> {
 pub(super) fn cast_like<B: Kernels>(call: Call<'_, B>) -> Results<B> {
     match call.value(1)? {
         Value::Float(_) => one(call.as_float(0)?),
-        Value::Ints(_) => one_ints(whole(&call, |value| value)?),
+        Value::Ints(_) => one_ints(whole(&call, cut)?),
     }
 }
 
-/// The first input as whole numbers; floats are fetched, changed and cut towards 0.
-fn whole<B: Kernels, T: Number>(call: &Call<'_, B>, change: impl Fn(f32) -> T) -> Result<Ints, String> {
+/// The first input as whole numbers; floats are fetched and changed.
+fn whole<B: Kernels>(call: &Call<'_, B>, change: impl Fn(f32) -> i64) -> Result<Ints, String> {
     match call.value(0)? {
         Value::Ints(ints) => Ok(ints),
         Value::Float(float) => {
             let (shape, values) = (float.shape(), float.detach().to_host()?);
-            Ok(Ints { shape, values: values.into_iter().map(|value| change(value).whole()).collect() })
+            Ok(Ints { shape, values: values.into_iter().map(change).collect() })
         }
     }
 }
 
-/// What becomes a whole number.
-trait Number {
-    fn whole(self) -> i64;
-}
-
-impl Number for f32 {
-    fn whole(self) -> i64 {
-        self as i64
-    }
-}
-
-impl Number for bool {
-    fn whole(self) -> i64 {
-        self.into()
-    }
+/// Cut towards 0.
+fn cut(value: f32) -> i64 {
+    value as i64
 }
 
 pub(super) fn range<B: Kernels>(call: Call<'_, B>) -> Results<B> {

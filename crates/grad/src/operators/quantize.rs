@@ -25,7 +25,8 @@ pub(super) fn quantize<B: Kernels>(call: Call<'_, B>) -> Results<B> {
         code = code.add(per_channel(&call, call.as_float(2)?, &shape)?)?;
     }
     let bools = bool_dtype::<B>(&code.device());
-    let low = B::float_lower_elem(code.primitive().clone(), least.into(), bools);
+    // No code is NaN: ONNX Runtime stores the smallest for it.
+    let low = B::bool_not(B::float_greater_equal_elem(code.primitive().clone(), least.into(), bools));
     let high = B::float_greater_elem(code.primitive().clone(), most.into(), bools);
     one(code.fill(low, least).fill(high, most))
 }

@@ -174,7 +174,7 @@ const fn maximum(case: Case) -> Case {
 }
 
 const fn straight_through(case: Case) -> Case {
-    Case { nonfinite: false, exact_gradient: false, ..case }
+    Case { exact_gradient: false, ..case }
 }
 
 macro_rules! unary {

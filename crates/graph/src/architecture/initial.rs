@@ -3,6 +3,7 @@
 use bitquake_sample::Words;
 
 use super::options::{Distribution, Fan};
+use crate::about_normal::about_normal;
 
 /// How many weights meet in an output of a layer, and in the gradient of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ impl Initial {
     pub(super) fn values(&self, fans: &Fans, words: &mut Words, count: u64) -> Vec<f32> {
         let deviation = self.gain / self.fan(fans).sqrt();
         let one: fn(&mut Words) -> f64 = match self.distribution {
-            Distribution::KaimingNormal | Distribution::XavierNormal => about_normal,
+            Distribution::KaimingNormal | Distribution::XavierNormal => |words| about_normal(|| words.u64()),
             Distribution::KaimingUniform | Distribution::XavierUniform => uniform,
         };
         (0..count).map(|_| (one(words) * deviation) as f32).collect()
@@ -40,18 +41,6 @@ impl Initial {
             _ => fan_in,
         }
     }
-}
-
-/// Mean 0, variance 1: twelve uniform integers of 16 bits, summed as integers. A uniform integer below `2^16` has variance
-/// `(2^32 - 1) / 12`.
-fn about_normal(words: &mut Words) -> f64 {
-    let sum: u64 = (0..3).map(|_| sum_of_lanes(words.u64())).sum();
-    (sum as f64 - 6.0 * 65535.0) / 65536.0
-}
-
-/// The sum of the four 16-bit parts of a word.
-fn sum_of_lanes(word: u64) -> u64 {
-    (0..4).map(|lane| word >> (16 * lane) & 0xffff).sum()
 }
 
 /// Mean 0, variance 1, within `sqrt(3)`.

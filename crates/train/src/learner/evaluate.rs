@@ -22,11 +22,7 @@ pub(crate) struct Evaluation {
 impl Learner {
     /// All images of a feed: what the memory holds, read without faults, with the faults of `epoch`, and as
     /// the averaged weights have it; batch normalization by its running statistics.
-    pub(crate) fn evaluate(
-        &mut self,
-        feed: &Feed,
-        epoch: u64,
-    ) -> Result<Evaluation, TrainError> {
+    pub(crate) fn evaluate(&mut self, feed: &Feed, epoch: u64) -> Result<Evaluation, TrainError> {
         self.load_statistics()?;
         self.method.project(&mut self.weights);
         let stored = self.method.store(&self.weights)?;

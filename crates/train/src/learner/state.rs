@@ -36,7 +36,8 @@ impl Learner {
     /// # Errors
     /// [`TrainError::Snapshot`] when it is of another network.
     pub(crate) fn restore(&mut self, snapshot: &Snapshot) -> Result<(), TrainError> {
-        let weights = self.weights.tensors.iter_mut().map(|tensor| (tensor.name.as_str(), &mut tensor.values));
+        let weights =
+            self.weights.tensors.iter_mut().map(|tensor| (tensor.name.as_str(), &mut tensor.values));
         fill(snapshot, "weight", weights)?;
         let statistics =
             self.statistics.iter_mut().map(|statistic| (statistic.name.as_str(), &mut statistic.values));
@@ -44,7 +45,8 @@ impl Learner {
         let state: Vec<Vec<f32>> =
             snapshot.of_kind("optimiser").map(|(_, tensor)| tensor.values.clone()).collect();
         self.optimiser.restore(snapshot.header.optimiser_steps, &state)?;
-        let tensors = snapshot.of_kind("method").map(|(name, tensor)| (name.to_owned(), tensor.values.clone()));
+        let tensors =
+            snapshot.of_kind("method").map(|(name, tensor)| (name.to_owned(), tensor.values.clone()));
         let state = MethodState { values: snapshot.header.method.clone(), tensors: tensors.collect() };
         Ok(self.method.restore(&state, &self.weights)?)
     }
@@ -90,10 +92,18 @@ fn fill<'a>(
     slots: impl Iterator<Item = (&'a str, &'a mut Vec<f32>)>,
 ) -> Result<(), TrainError> {
     for (name, slot) in slots {
-        let found = snapshot.tensors.iter().find(|tensor| tensor.name.strip_prefix(kind) == Some(&format!("/{name}")));
+        let found = snapshot
+            .tensors
+            .iter()
+            .find(|tensor| tensor.name.strip_prefix(kind) == Some(&format!("/{name}")));
         match found {
             Some(tensor) if tensor.values.len() == slot.len() => slot.copy_from_slice(&tensor.values),
-            _ => return Err(TrainError::Snapshot(format!("it has no {kind} `{name}` of {} values", slot.len()))),
+            _ => {
+                return Err(TrainError::Snapshot(format!(
+                    "it has no {kind} `{name}` of {} values",
+                    slot.len()
+                )));
+            }
         }
     }
     Ok(())

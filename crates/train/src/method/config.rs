@@ -1,6 +1,6 @@
 //! The table `[method]` of a recipe.
 
-use bitquake_fault::FaultModel;
+use bitquake_config::{FaultConfig, Target};
 use bitquake_storage::StorageSpec;
 use serde::{Deserialize, Serialize};
 
@@ -145,22 +145,21 @@ pub enum LsqForm {
     Repository,
 }
 
-/// `[method.bit_errors]`: a second pass over the batch, on weights with bit errors. Exactly one of `rate`, `attack` and a fault
-/// model is given.
+/// `[method.bit_errors]`: a second pass over the batch, on weights with bit errors. Exactly one of `rate`, `fault` and `attack` is
+/// given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BitErrorConfig {
     /// Every stored bit flips with this probability.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
-    /// Any other fault model. Not a key of the table: a program sets it.
-    #[serde(skip)]
-    pub model: Option<FaultModel>,
-    /// Globs over tensors, as in `[fault]`; everything that is stored by default. `*@*` takes scales and zero points in.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub select: Vec<String>,
-    /// Which bits of a word, as in `[fault]`; `all` by default.
-    pub bits: String,
+    /// Globs over tensors, as in `[fault]`; everything that is stored by default. `*@*` takes scales and zero points in. With
+    /// `fault`, that table has its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub select: Option<Vec<String>>,
+    /// Which bits of a word, as in `[fault]`; `all` by default. With `fault`, that table has its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits: Option<String>,
     /// How many perturbed passes the curriculum turns on; 1 by default.
     pub population: u32,
     /// How their gradients and the clean one become one.
@@ -173,6 +172,9 @@ pub struct BitErrorConfig {
     /// `inf` is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clamp: Option<f32>,
+    /// Any other fault model: the table `[fault]` of a campaign, with one amount.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultConfig>,
     /// Adversarial bit errors in place of random ones (`AdvBET`, SPEC 2.9).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attack: Option<AttackConfig>,
@@ -182,14 +184,14 @@ impl Default for BitErrorConfig {
     fn default() -> Self {
         Self {
             rate: None,
-            model: None,
-            select: Vec::new(),
-            bits: "all".into(),
+            select: None,
+            bits: None,
             population: 1,
             combination: Combination::Average,
             curriculum: CurriculumRule::Average,
             start_loss: 1.75,
             clamp: None,
+            fault: None,
             attack: None,
         }
     }
@@ -336,9 +338,18 @@ impl RangeRule {
 
 impl BitErrorConfig {
     fn check(&self, checks: &mut Checks) {
-        let given = [self.rate.is_some(), self.model.is_some(), self.attack.is_some()];
+        let given = [self.rate.is_some(), self.fault.is_some(), self.attack.is_some()];
         let count = given.iter().filter(|given| **given).count();
-        checks.is("bit_errors", count == 1, "give one of rate, attack and a fault model");
+        checks.is("bit_errors", count == 1, "give one of rate, fault and attack");
+        if let Some(reason) = self.fault.as_ref().and_then(fault_problem) {
+            checks.is("bit_errors.fault", false, reason);
+        }
+        let has_selection = self.select.is_some() || self.bits.is_some();
+        checks.is(
+            "bit_errors",
+            !has_selection || self.fault.is_none(),
+            "select and bits stand in the table `fault`, which is given",
+        );
         checks.probability("bit_errors.rate", self.rate);
         checks.is("bit_errors.population", self.population > 0, "at least 1");
         checks.is("bit_errors.start_loss", self.start_loss > 0.0, "a number above 0");
@@ -362,6 +373,22 @@ impl BitErrorConfig {
     pub(crate) fn clamp(&self) -> Option<f32> {
         let default = (self.combination == Combination::Average).then_some(0.05);
         self.clamp.or(default).filter(|clamp| clamp.is_finite())
+    }
+}
+
+/// What is wrong with a table of faults, or cannot be trained on.
+fn fault_problem(fault: &FaultConfig) -> Option<String> {
+    let only_weights = fault.target() == Target::Weights && fault.also.is_none();
+    match (fault.check(), fault.amounts().len()) {
+        (Err(reason), _) => Some(reason),
+        _ if !only_weights => {
+            Some("training perturbs weights alone: target and also are no keys here".into())
+        }
+        _ if fault.at_least.is_some() => {
+            Some("training has no weighted trials: at_least is no key here".into())
+        }
+        (Ok(()), 1) => None,
+        (Ok(()), amounts) => Some(format!("one amount is needed here, not {amounts}")),
     }
 }
 

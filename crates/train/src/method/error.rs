@@ -19,6 +19,9 @@ pub enum MethodError {
     /// `bits` of the errors.
     #[error("[method.bit_errors] bits: {0}")]
     Bits(BitSelectionError),
+    /// The table of faults.
+    #[error("[method.bit_errors.fault] {0}")]
+    Fault(String),
     /// The storage of the weights.
     #[error("[method.quantization] {0}")]
     Storage(#[from] StorageError),

@@ -1,6 +1,7 @@
 //! Bit errors in the stored codes, and what the network then sees.
 
 use bitquake_bits::BitSelection;
+use bitquake_config::FaultConfig;
 use bitquake_fault::{Effect, FaultModel, FaultPattern, FaultSpace, Faults, Hits};
 use bitquake_sample::{PartKey, Rate};
 
@@ -21,17 +22,24 @@ pub(crate) struct BitErrors {
 }
 
 impl BitErrors {
-    pub(crate) fn new(config: &BitErrorConfig, stored: &Stored) -> Result<Self, MethodError> {
-        let bits: BitSelection = config.bits.parse().map_err(MethodError::Bits)?;
-        let everything = ["*".to_owned()];
-        let select = if config.select.is_empty() { &everything[..] } else { &config.select };
-        let space = stored.memory.fault_space(select, bits)?;
-        let rate = config.rate.map(Rate::clamped); // the table was checked
-        let model = rate.map(flips_at).or_else(|| config.model.clone());
+    pub(crate) fn new(
+        config: &BitErrorConfig,
+        stored: &Stored,
+        weights: &Weights,
+    ) -> Result<Self, MethodError> {
+        let (model, space) = match &config.fault {
+            Some(fault) => (Some(only_model(fault)?), space_of_table(fault, stored)?),
+            None => {
+                // The table was checked: the rate is a probability.
+                let model = config.rate.map(Rate::clamped).map(flips_at);
+                (model, space(config.select.as_deref(), config.bits.as_deref(), stored)?)
+            }
+        };
+        let space = space.with_dims(|name| dims(name, weights))?;
         if let Some(model) = &model {
             model.sampler(&space)?; // what is wrong with model and space is found before the first step
         }
-        Ok(Self { space, model, rate, share: 1.0 })
+        Ok(Self { space, model, rate: config.rate.map(Rate::clamped), share: 1.0 })
     }
 
     /// Whether random faults are drawn.
@@ -55,6 +63,35 @@ impl BitErrors {
         let faults = reduced.as_ref().unwrap_or(model).sampler(&self.space)?.draw(key)?;
         levels_under(stored, weights, &pattern(faults, stored, weights)?)
     }
+}
+
+/// The model of a table with one amount.
+fn only_model(fault: &FaultConfig) -> Result<FaultModel, MethodError> {
+    let amounts = fault.amounts();
+    // The table was checked: there is one.
+    let amount = amounts.first().ok_or(MethodError::Call("a table of faults without an amount"))?;
+    fault.model(*amount).map_err(MethodError::Fault)
+}
+
+fn space_of_table(fault: &FaultConfig, stored: &Stored) -> Result<FaultSpace, MethodError> {
+    let space = space(fault.select.as_deref(), fault.bits.as_deref(), stored)?;
+    match fault.protected().map_err(MethodError::Fault)? {
+        Some(protected) => Ok(stored.memory.spare(&space, &protected)?),
+        None => Ok(space),
+    }
+}
+
+/// The selected bits of the selected tensors.
+fn space(select: Option<&[String]>, bits: Option<&str>, stored: &Stored) -> Result<FaultSpace, MethodError> {
+    let bits: BitSelection = bits.unwrap_or("all").parse().map_err(MethodError::Bits)?;
+    let everything = ["*".to_owned()];
+    Ok(stored.memory.fault_space(select.unwrap_or(&everything), bits)?)
+}
+
+/// The dimensions of a weight tensor; parts have none.
+fn dims(name: &str, weights: &Weights) -> Option<Vec<u64>> {
+    let tensor = &weights.tensors[weights.position(name)?];
+    Some(tensor.shape.iter().map(|&dim| dim as u64).collect())
 }
 
 fn flips_at(rate: Rate) -> FaultModel {

@@ -183,8 +183,14 @@ mod tests {
     fn defaults_are_those_of_the_kind() {
         for (text, wanted) in [
             ("", "kind = 'sgd'\nrate = 0.05\nweight_decay = 5e-4\nmomentum = 0.9\nnesterov = true"),
-            ("momentum = 0.0", "kind = 'sgd'\nrate = 0.05\nweight_decay = 5e-4\nmomentum = 0.0\nnesterov = false"),
-            ("kind = 'adam'", "kind = 'adam'\nrate = 1e-3\nweight_decay = 0.0\nbetas = [0.9, 0.999]\nepsilon = 1e-8"),
+            (
+                "momentum = 0.0",
+                "kind = 'sgd'\nrate = 0.05\nweight_decay = 5e-4\nmomentum = 0.0\nnesterov = false",
+            ),
+            (
+                "kind = 'adam'",
+                "kind = 'adam'\nrate = 1e-3\nweight_decay = 0.0\nbetas = [0.9, 0.999]\nepsilon = 1e-8",
+            ),
         ] {
             let mut config: OptimiserConfig = toml::from_str(text).unwrap();
             config.fill_defaults();

@@ -73,10 +73,14 @@ impl RecipeModel {
             Self::Architecture(architecture) => {
                 let wrong = |error: &dyn std::fmt::Display| TrainError::recipe("[model]", error.to_string());
                 let &[channels, height, width] = data.image_shape() else {
-                    return Err(wrong(&format!("the data have shape {:?}, not channels, height and width", data.image_shape())));
+                    return Err(wrong(&format!(
+                        "the data have shape {:?}, not channels, height and width",
+                        data.image_shape()
+                    )));
                 };
                 let input = [channels, height, width].map(|size| size as u64);
-                let built = architecture.for_data(input, self.classes(data)).and_then(|full| full.build(seed));
+                let built =
+                    architecture.for_data(input, self.classes(data)).and_then(|full| full.build(seed));
                 Ok(TensorFile::from_onnx_bytes(built.map_err(|error| wrong(&error))?)?)
             }
         }
@@ -97,7 +101,8 @@ mod tests {
 
     #[test]
     fn one_of_the_two() {
-        let model = |text: &str| toml::from_str::<RecipeModel>(text).map_err(|error| error.message().to_owned());
+        let model =
+            |text: &str| toml::from_str::<RecipeModel>(text).map_err(|error| error.message().to_owned());
         let lenet = model("architecture = 'lenet5'").unwrap();
         assert!(matches!(&lenet, RecipeModel::Architecture(found) if found.architecture == "lenet5"));
         assert_eq!(model(&toml::to_string(&lenet).unwrap()).unwrap(), lenet);

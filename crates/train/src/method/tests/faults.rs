@@ -1,7 +1,5 @@
 //! Faults of perturbed passes: keyed, distinct, at the rate asked for.
 
-use bitquake_fault::{FaultModel, Hits};
-use bitquake_sample::Rate;
 use bitquake_testing::assert_binomial;
 use proptest::prelude::*;
 
@@ -59,18 +57,16 @@ fn validation_has_streams_of_its_own_and_the_full_rate() {
     assert_eq!(plain.validation_faults(&stored, &weights, 0, 0).unwrap(), None);
 }
 
-/// Any model of the `fault` crate, such as one whose faults depend on what is stored.
+/// Any model of the `fault` crate, by the table of a campaign, such as one whose faults depend on what is stored.
 #[test]
 fn any_fault_model_perturbs() {
     let weights = small();
-    let at = Hits::Rate(Rate::new(0.02).unwrap());
-    let codes = "quantization = { family = \"wcat\", bits = 4 }\n";
-    let errors = BitErrorConfig { curriculum: CurriculumRule::Always, ..BitErrorConfig::default() };
-    for (model, sign) in [(true, -1.0_f32), (false, 1.0)] {
-        let model = FaultModel::StuckAt { value: model, at: at.clone() };
-        let bit_errors = Some(BitErrorConfig { model: Some(model), bits: "msb".into(), ..errors.clone() });
-        let config = MethodConfig { bit_errors, ..config(codes) };
-        let mut method = Method::new(&config, &weights, 1).unwrap();
+    for (model, sign) in [("stuck-at-1", -1.0_f32), ("stuck-at-0", 1.0)] {
+        let text = format!(
+            "quantization = {{ family = \"wcat\", bits = 4 }}\n[bit_errors]\ncurriculum = \"always\"\n\
+             fault = {{ model = \"{model}\", rates = [0.02], bits = \"msb\" }}"
+        );
+        let mut method = method(&text, &weights);
         let stored = method.store(&weights).unwrap();
         let levels = method.perturbed(&stored, &weights, 0, 0).unwrap();
         // The highest bit of two's complement is the sign: stuck at 1 makes values smaller, stuck at 0 greater.
@@ -80,6 +76,21 @@ fn any_fault_model_perturbs() {
         assert_eq!(changes.len() as u64, levels.flips);
         assert!(!changes.is_empty() && changes.iter().all(|change| *change > 0.0));
     }
+}
+
+/// A shape sees the dimensions of the weights: one output channel of the convolution has 75 words.
+#[test]
+fn shapes_know_the_dimensions() {
+    let text = "quantization = { family = \"symmetric\", bits = 8 }\n[bit_errors]\ncurriculum = \"always\"\n\
+                fault = { model = \"shape\", shape = \"channel\", select = [\"conv.weight\"], counts = [1], effect = \"flip\", bits_hit = \"all\" }";
+    let weights = small();
+    let mut method = method(text, &weights);
+    let stored = method.store(&weights).unwrap();
+    let levels = method.perturbed(&stored, &weights, 0, 0).unwrap();
+    let changed: Vec<usize> =
+        (0..450).filter(|&i| levels.tensors[0][i] != stored.levels().tensors[0][i]).collect();
+    assert!(changed.last().unwrap() - changed[0] < 75 && changed.len() > 50, "{changed:?}");
+    assert_eq!(changed[0] / 75, changed[changed.len() - 1] / 75);
 }
 
 /// Scales are stored too, and can be hit; SEC-DED over 64 bits takes single errors back.
