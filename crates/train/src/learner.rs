@@ -78,7 +78,7 @@ impl Learner {
         let places: Vec<usize> = places(&network, ParameterRole::Weight);
         let tensors = places.iter().map(|&place| weight(&network, place)).collect();
         let weights = Weights { tensors };
-        let mut method = Method::new(&recipe.method_with_faults()?, &weights, recipe.seed)?;
+        let mut method = Method::new(&recipe.method, &weights, recipe.seed)?;
         let settings = tensor_settings(&recipe.optimiser, &weights, &method)?;
         let statistics = places_of_statistics(&network);
         let ranges = method.ranges().len();
