@@ -42,13 +42,13 @@ pub enum TrainError {
     /// The method.
     #[error(transparent)]
     Method(#[from] MethodError),
-    /// The loss is no number any more.
+    /// Numbers are not finite any more.
     #[error(
-        "diverged: the {what} of epoch {epoch}, step {step} is {loss}{}; the weights of the last snapshot are kept: lower [optimiser] rate, or add [schedule] warm_up",
+        "diverged: {what} in epoch {epoch}, step {step} (loss {loss}){}; the last snapshot is kept. Lower [optimiser] rate, or add [schedule] warm_up",
         place.as_ref().map_or(String::new(), |name| format!("; the first value that is not finite is `{name}`"))
     )]
     Diverged {
-        /// Which loss: of training or of validation.
+        /// What is not finite.
         what: &'static str,
         /// The epoch, from 0.
         epoch: u64,
@@ -56,7 +56,7 @@ pub enum TrainError {
         step: u64,
         /// The loss.
         loss: f64,
-        /// The first value of the network that is not finite, in the order of computation.
+        /// The first value of the network that is not finite, in the order of computation; none if all are.
         place: Option<String>,
     },
     /// The folder holds the training of another recipe.

@@ -53,7 +53,7 @@ pub(crate) struct StepScores {
 
 /// Why a step could not be taken.
 pub(crate) enum StepFailure {
-    /// A loss, or a gradient, is no finite number.
+    /// A loss, or a weight after the step, is no finite number.
     NotFinite {
         what: &'static str,
         loss: f64,
@@ -78,7 +78,7 @@ impl Learner {
         let places: Vec<usize> = places(&network, ParameterRole::Weight);
         let tensors = places.iter().map(|&place| weight(&network, place)).collect();
         let weights = Weights { tensors };
-        let mut method = Method::new(&recipe.method_with_faults()?, &weights, recipe.seed)?;
+        let mut method = Method::new(&recipe.method, &weights, recipe.seed)?;
         let settings = tensor_settings(&recipe.optimiser, &weights, &method)?;
         let statistics = places_of_statistics(&network);
         let ranges = method.ranges().len();
@@ -156,15 +156,15 @@ impl Learner {
         perturbed.iter().for_each(|(_, score)| scores.perturbed.add(*score));
         let clean = clean.map(|(half, _)| half);
         if let Some(half) = clean.as_ref().filter(|half| !half.loss.is_finite()) {
-            return Err(self.not_finite("loss", half.loss, stored.levels(), examples));
+            return Err(self.not_finite("the loss is not finite", half.loss, stored.levels(), examples));
         }
         let halves: Vec<Half> = perturbed.into_iter().map(|(half, _)| half).collect();
         let update = self.method.combine(clean.as_ref(), &halves, &stored, &self.weights)?;
-        if !update.gradients.iter().flatten().all(|slope| slope.is_finite()) {
-            let loss = losses.clean.or(losses.perturbed).unwrap_or(f64::NAN);
-            return Err(self.not_finite("gradient with a loss", loss, stored.levels(), examples));
-        }
         self.apply(&update, rate);
+        if !self.weights.tensors.iter().flat_map(|tensor| &tensor.values).all(|value| value.is_finite()) {
+            let loss = losses.clean.or(losses.perturbed).unwrap_or(f64::NAN);
+            return Err(self.not_finite("weights are not finite", loss, stored.levels(), examples));
+        }
         self.method.finish_step(losses, &mut self.weights);
         Ok(plan.again)
     }

@@ -6,7 +6,7 @@ mod model;
 
 use std::path::{Path, PathBuf};
 
-use bitquake_config::{ConfigError, FaultConfig, Layout, absolute_path, read_layers};
+use bitquake_config::{ConfigError, Layout, absolute_path, read_layers};
 use bitquake_data::{LastBatch, Step};
 use bitquake_grad::Device;
 use serde::{Deserialize, Serialize};
@@ -71,9 +71,6 @@ pub struct Recipe {
     /// What makes the network robust: quantization, clipping, faults.
     #[serde(default)]
     pub method: MethodConfig,
-    /// The faults of `[method.bit_errors]`, where they are not flips at a rate: as in a campaign, with one amount.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fault: Option<FaultConfig>,
     /// Where everything goes.
     #[serde(default)]
     pub output: RecipeOutput,
@@ -170,7 +167,7 @@ const LAYOUT: Layout<'static> = Layout {
         "data.split.test.labels",
         "output.dir",
     ],
-    faults: &["fault"],
+    faults: &["method.bit_errors.fault"],
 };
 
 /// Reads recipes, later ones on top of earlier ones, then `key=value` settings on top of all; checks everything that can be checked
@@ -211,7 +208,6 @@ impl Recipe {
         if let Some((place, problem)) = self.method.problem() {
             return Err(format!("[method] {place}: {problem}"));
         }
-        self.check_fault()?;
         self.train.check().map_err(|reason| format!("[train] {reason}"))
     }
 
@@ -224,30 +220,6 @@ impl Recipe {
             return Ok(());
         }
         Err("[data.preprocess] has mean or std, but the architecture limits pixels to 0..1 first: put them into [model] as whiten = { mean = [..], std = [..] } instead, or set [model] clamp = false".into())
-    }
-
-    /// That `[fault]` is one amount of faults in stored weights, and goes with `[method.bit_errors]` that has none of its own.
-    fn check_fault(&self) -> Result<(), String> {
-        let Some(fault) = &self.fault else { return Ok(()) };
-        if fault.select.is_some() || fault.bits.is_some() || fault.protect.is_some() {
-            return Err("[fault] select and bits stand in [method.bit_errors]".into());
-        }
-        fault.check()?;
-        let errors = self.method.bit_errors.as_ref();
-        if errors.is_none_or(|errors| errors.rate.is_some() || errors.attack.is_some()) {
-            return Err("[fault] needs [method.bit_errors] without rate and attack".into());
-        }
-        Ok(())
-    }
-
-    /// The method, with the faults of `[fault]`.
-    pub(crate) fn method_with_faults(&self) -> Result<MethodConfig, TrainError> {
-        let mut method = self.method.clone();
-        if let (Some(fault), Some(errors)) = (&self.fault, &mut method.bit_errors) {
-            let model = fault.only_model().map_err(|reason| TrainError::recipe("[fault]", reason))?;
-            errors.model = Some(model);
-        }
-        Ok(method)
     }
 
     fn fill_defaults(&mut self) {

@@ -178,7 +178,7 @@ fn tensors(bytes: &[u8]) -> Result<Vec<SnapshotTensor>, String> {
 /// SHA-256 over the header and the tensors, in the order of their names.
 fn digest(header: &str, tensors: &[SnapshotTensor]) -> String {
     let mut hash = Sha256::new();
-    let mut text = |hash: &mut Sha256, text: &str| {
+    let text = |hash: &mut Sha256, text: &str| {
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text);
     };

@@ -297,7 +297,7 @@ impl Training {
             None => None,
         };
         if let Some(loss) = evaluation.map(|found| found.clean.loss()).filter(|loss| !loss.is_finite()) {
-            let what = "loss on the validation images";
+            let what = "the loss on the validation images is not finite";
             return Err(TrainError::Diverged { what, epoch, step, loss, place: None });
         }
         let is_best = evaluation.is_some_and(|found| is_better(&found.clean, run.header.best.as_ref()));

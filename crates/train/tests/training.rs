@@ -16,7 +16,11 @@ const METHODS: [&[&str]; 4] = [
         "method.averaging={}",
         "model.norm=bn",
     ],
-    &["method.quantization={ family = \"wcat\", bits = 4 }", "method.ranges={ rule = \"learn\" }"],
+    &[
+        "method.tensors=kernels",
+        "method.quantization={ family = \"wcat\", bits = 4 }",
+        "method.ranges={ rule = \"learn\" }",
+    ],
 ];
 
 #[test]
@@ -164,7 +168,7 @@ fn what_does_not_fit_is_told_before_training() {
         (&["train.device=tpu"], "tpu"),
         (&["schema=2"], "schema 2 is not known"),
         (&["model.path=x.onnx"], "not both"),
-        (&["fault={ counts = [1] }"], "[fault] needs [method.bit_errors]"),
+        (&["method.bit_errors={ rate = 0.1, fault = { counts = [1] } }"], "[method"),
         (&["optimiser.override=[{ select = [\"nothing\"] }]"], "[[optimiser.override]]"),
         (&["augment=[{ crop = 99 }]"], "augment"),
     ] {

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::Recipe;
 use crate::error::TrainError;
+use crate::method::MethodConfig;
 
 /// Version of the steps of training: a change of what the same recipe gives raises it.
 const STEPS_VERSION: u32 = 1;
@@ -40,13 +41,9 @@ pub(crate) fn identity(recipe: &Recipe, model: &TensorFile) -> Result<Identity, 
     for (section, table) in [
         ("optimiser", table(&recipe.optimiser)?),
         ("schedule", table(&recipe.schedule)?),
-        ("method", table(&recipe.method)?),
+        ("method", table(&method(recipe)?)?),
     ] {
         table.iter().for_each(|(key, value)| put(&format!("{section} {key}"), value.to_string()));
-    }
-    if let Some(fault) = &recipe.fault {
-        let fault = fault.with_digests().map_err(|reason| TrainError::recipe("[fault]", reason))?;
-        table(&fault)?.iter().for_each(|(key, value)| put(&format!("fault {key}"), value.to_string()));
     }
     put_files(&mut put, "data", &recipe.data.files)?;
     let split = &recipe.data.split;
@@ -61,6 +58,16 @@ pub(crate) fn identity(recipe: &Recipe, model: &TensorFile) -> Result<Identity, 
         }
     }
     Ok(Identity::new(parts))
+}
+
+/// The method, its fault tables with digests in the place of files.
+fn method(recipe: &Recipe) -> Result<MethodConfig, TrainError> {
+    let mut method = recipe.method.clone();
+    if let Some(fault) = method.bit_errors.as_mut().and_then(|errors| errors.fault.as_mut()) {
+        *fault =
+            fault.with_digests().map_err(|reason| TrainError::recipe("[method.bit_errors.fault]", reason))?;
+    }
+    Ok(method)
 }
 
 /// What rounds sums alike: the kind of device, not which one of its kind.
