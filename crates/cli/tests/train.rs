@@ -46,7 +46,7 @@ labels = "labels"
 preprocess = { scale = 255.0 }
 
 [train]
-epochs = 6
+epochs = 20
 batch = 16
 log_every = 1
 
@@ -170,7 +170,7 @@ fn killed_at_random_moments_it_ends_with_the_same_weights() {
     }
     assert!(steps.is_sorted(), "a finished epoch is never lost: {steps:?}");
     steps.dedup();
-    assert!(alive >= 5 && steps.len() >= 3, "{alive} runs were killed, at steps {steps:?}");
+    assert!(alive >= 8 && steps.len() >= 4, "{alive} runs were killed, at steps {steps:?}");
     place.train("broken", &[]).ok();
     // The recipe names its folder.
     fs::copy(place.path("straight/recipe.toml"), place.path("broken/recipe.toml")).expect("a copy");
@@ -280,8 +280,8 @@ fn the_campaign_that_training_wrote_runs() {
     let file = |name: &str| place.path("out").join(name).display().to_string();
     let out = place.path("campaign").display().to_string();
     let settings = ["--set", "run.trials=2", "-o", &out];
-    let args = [&["run", &file("campaign.toml"), &file("storage.toml")][..], &settings].concat();
-    run(&args).ok();
+    let (campaign, storage) = (file("campaign.toml"), file("storage.toml"));
+    run(&[&["run", &campaign, &storage][..], &settings].concat()).ok();
     assert_eq!(ResultDir::at(&out).trials().expect("records").len(), 6);
 }
 
@@ -299,7 +299,7 @@ fn json_and_exit_codes() {
         ("out", &["--set", "train.epocs=9"], 2, "did you mean `epochs`?"),
         ("out", &["--device", "tpu"], 2, "tpu"),
         ("out", &["--set", "data.images=missing"], 3, "missing"),
-        ("other", &["--set", "optimiser.rate=1e30"], 2, "diverged"),
+        ("other", &["--set", "optimiser.rate=1e39"], 2, "diverged"),
     ] {
         let said = place.train(out, more).failed(code);
         assert!(said.contains(wanted), "{more:?}: {said}");
