@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bitquake::record::ResultDir;
 use bitquake_testing::SplitMix64;
-use common::{Done, bitquake, example, model, run};
+use common::{Done, example, model, run};
 use small::records;
 
 /// Runs long enough to be disturbed.

@@ -10,7 +10,6 @@ mod slurm;
 mod small;
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use common::{Done, bitquake};

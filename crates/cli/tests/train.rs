@@ -46,7 +46,7 @@ labels = "labels"
 preprocess = { scale = 255.0 }
 
 [train]
-epochs = 6
+epochs = 40
 batch = 16
 log_every = 1
 
@@ -155,11 +155,11 @@ fn killed_at_random_moments_it_ends_with_the_same_weights() {
     let place = Place::new();
     let start = Instant::now();
     place.train("straight", &[]).ok();
-    // Each run is killed somewhere in the first two thirds of what a whole one takes.
-    let longest = start.elapsed().as_micros() as u64 * 2 / 3;
+    // From before the first step to some epochs on, so that it takes many runs to the end, on a machine of any speed.
+    let longest = start.elapsed().as_micros() as u64 / 5;
     let mut random = SplitMix64::new(20);
     let (mut alive, mut steps) = (0, Vec::new());
-    for _ in 0..20 {
+    for _ in 0..30 {
         let mut child = place.spawn("broken");
         std::thread::sleep(Duration::from_micros(random.below(longest)));
         alive += u32::from(child.try_wait().expect("a child").is_none());
@@ -170,7 +170,7 @@ fn killed_at_random_moments_it_ends_with_the_same_weights() {
     }
     assert!(steps.is_sorted(), "a finished epoch is never lost: {steps:?}");
     steps.dedup();
-    assert!(alive >= 5 && steps.len() >= 3, "{alive} runs were killed, at steps {steps:?}");
+    assert!(alive >= 10 && steps.len() >= 4, "{alive} runs were killed, at steps {steps:?}");
     place.train("broken", &[]).ok();
     // The recipe names its folder.
     fs::copy(place.path("straight/recipe.toml"), place.path("broken/recipe.toml")).expect("a copy");
@@ -280,8 +280,8 @@ fn the_campaign_that_training_wrote_runs() {
     let file = |name: &str| place.path("out").join(name).display().to_string();
     let out = place.path("campaign").display().to_string();
     let settings = ["--set", "run.trials=2", "-o", &out];
-    let args = [&["run", &file("campaign.toml"), &file("storage.toml")][..], &settings].concat();
-    run(&args).ok();
+    let (campaign, storage) = (file("campaign.toml"), file("storage.toml"));
+    run(&[&["run", &campaign, &storage][..], &settings].concat()).ok();
     assert_eq!(ResultDir::at(&out).trials().expect("records").len(), 6);
 }
 
@@ -299,7 +299,7 @@ fn json_and_exit_codes() {
         ("out", &["--set", "train.epocs=9"], 2, "did you mean `epochs`?"),
         ("out", &["--device", "tpu"], 2, "tpu"),
         ("out", &["--set", "data.images=missing"], 3, "missing"),
-        ("other", &["--set", "optimiser.rate=1e30"], 2, "diverged"),
+        ("other", &["--set", "optimiser.rate=1e39"], 2, "diverged"),
     ] {
         let said = place.train(out, more).failed(code);
         assert!(said.contains(wanted), "{more:?}: {said}");

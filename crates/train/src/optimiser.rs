@@ -76,7 +76,7 @@ impl Optimiser {
         let moments = &mut self.moments[tensor];
         assert_eq!(values.len(), gradient.len(), "a gradient of another tensor");
         match self.rule {
-            Rule::Sgd { momentum, .. } if momentum == 0.0 => plain(values, gradient, settings),
+            Rule::Sgd { momentum: 0.0, .. } => plain(values, gradient, settings),
             Rule::Sgd { momentum, nesterov } => {
                 with_momentum(&mut moments.first, values, gradient, settings, momentum, nesterov);
             }
@@ -95,7 +95,8 @@ impl Optimiser {
 
     /// The state's vectors, tensor by tensor: one each for SGD with momentum, two each for Adam, none for plain SGD.
     pub fn state(&self) -> impl Iterator<Item = &[f32]> {
-        self.moments.iter().flat_map(|moments| [&moments.first, &moments.second]).filter_map(non_empty)
+        let both = self.moments.iter().flat_map(|moments| [&moments.first, &moments.second]);
+        both.filter(|values| !values.is_empty()).map(Vec::as_slice)
     }
 
     /// Puts back what [`state`](Self::state) and [`steps`](Self::steps) gave.
@@ -117,10 +118,6 @@ impl Optimiser {
         let both = self.moments.iter_mut().flat_map(|moments| [&mut moments.first, &mut moments.second]);
         both.filter(|values| !values.is_empty())
     }
-}
-
-fn non_empty(values: &Vec<f32>) -> Option<&[f32]> {
-    (!values.is_empty()).then_some(values)
 }
 
 fn rule(config: &OptimiserConfig) -> Rule {

@@ -17,9 +17,8 @@ fn linear(levels: &Levels, coefficients: &[Vec<f32>]) -> f64 {
 }
 
 fn coefficients(weights: &Weights) -> Vec<Vec<f32>> {
-    let of = |(seed, tensor): (u64, &WeightTensor)| {
-        super::super::weights::tests::tensor("c", &tensor.shape, 70 + seed).values
-    };
+    let of =
+        |(seed, tensor): (u64, &WeightTensor)| weights::tests::tensor("c", &tensor.shape, 70 + seed).values;
     (0..).zip(&weights.tensors).map(of).collect()
 }
 
@@ -119,7 +118,7 @@ fn it_is_the_same_again_and_stays_in_the_selected_bits() {
 /// One tensor, unsigned codes with one scale: the row of words is projected as the kernel of S13 projects it.
 #[test]
 fn the_projection_is_that_of_the_kernel() {
-    let weights = Weights { tensors: vec![super::super::weights::tests::tensor("w", &[9, 9], 4)] };
+    let weights = Weights { tensors: vec![weights::tests::tensor("w", &[9, 9], 4)] };
     let mut method = method(ATTACK, &weights);
     let stored = method.store(&weights).unwrap();
     let clean: Vec<u8> = stored.memory().coded("w").unwrap().words().iter().map(|word| word as u8).collect();

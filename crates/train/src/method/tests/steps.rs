@@ -198,7 +198,7 @@ fn penalties_and_clipping_come_last() {
         .sum();
     assert!((update.penalty - wanted).abs() < 1e-9);
     assert!(update.gradients.iter().flatten().all(|g| g.abs() <= 0.2));
-    assert!(update.gradients[0].iter().any(|g| *g == 0.2));
+    assert!(update.gradients[0].contains(&0.2));
     assert_eq!(update.gradients[4], [0.1], "a PACT range has no penalty");
     assert!(update.gradients[2].iter().all(|g| *g == 0.1), "zeros have no largest magnitude");
 }

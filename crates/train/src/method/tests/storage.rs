@@ -27,7 +27,12 @@ fn assert_same(text: &str, weights: &Weights) {
         let stored = method.store(weights).unwrap();
         let (memory, network) = campaign(&method, weights);
         for (tensor, levels) in network.tensors.iter().zip(&stored.levels().tensors) {
-            assert_eq!(bits(&[tensor.values.clone()]), bits(&[levels.clone()]), "{text}, {}", tensor.name);
+            assert_eq!(
+                bits(std::slice::from_ref(&tensor.values)),
+                bits(std::slice::from_ref(levels)),
+                "{text}, {}",
+                tensor.name
+            );
             let words =
                 |memory: &Memory| Some(memory.coded(&tensor.name)?.words().iter().collect::<Vec<u64>>());
             assert_eq!(words(&memory), words(stored.memory()), "{text}, {}", tensor.name);
@@ -139,7 +144,7 @@ proptest! {
     fn levels_are_idempotent(seed: u64, family in 0_usize..4, bits in 2_u32..=8) {
         let family = ["symmetric", "asymmetric", "normal", "lsq"][family];
         let text = format!("quantization = {{ family = \"{family}\", bits = {bits} }}\nranges = {{ rule = \"frozen\" }}");
-        let mut weights = Weights { tensors: vec![super::super::weights::tests::tensor("w", &[7, 9], seed)] };
+        let mut weights = Weights { tensors: vec![weights::tests::tensor("w", &[7, 9], seed)] };
         let mut method = method(&text, &weights);
         let first = method.store(&weights).unwrap().levels().clone();
         weights.tensors[0].values.clone_from(&first.tensors[0]);
@@ -154,7 +159,7 @@ proptest! {
         let text = format!("w_max = {w_max}\nquantization = {{ family = \"asymmetric\" }}\nranges = {{ rule = \"{rule}\" }}");
         let mut weights = small();
         let mut method = method(&text, &weights);
-        weights.tensors[0] = super::super::weights::tests::tensor("conv.weight", &[6, 3, 5, 5], seed);
+        weights.tensors[0] = weights::tests::tensor("conv.weight", &[6, 3, 5, 5], seed);
         method.project(&mut weights);
         let once = weights.clone();
         prop_assert!(weights.tensors[..4].iter().flat_map(|tensor| &tensor.values).all(|value| value.abs() <= w_max));
