@@ -62,7 +62,7 @@ def percent(share):
 
 def order(found):
     """1: at a large rate, Normal > RQuant > Clipping > RandBET; clean errors the other way by at most about a point."""
-    methods = ["Normal", "RQuant", "Clipping 0.1", "RandBET 1 %"]
+    methods = ["Normal", "RQuant", "Clipping 0.1", "RandBET"]
     for network, bits in found.shapes():
         at = [found.points(network, bits, method) for method in methods]
         # The largest rate at which the second is not lost yet: where all are near chance there is nothing to order.
@@ -102,7 +102,7 @@ def rounding(found):
     """4: doing without rounding costs more at 4 bits than at 8."""
     cost = {}
     for bits in [8, 4]:
-        with_it, without = (found.points("lenet5", bits, name) for name in ["RQuant", "RQuant, truncated"])
+        with_it, without = (found.points("lenet5", bits, name) for name in ["RQuant", "RQuant truncated"])
         cost[bits] = [b.mean - a.mean for a, b in zip(with_it, without)]
     worst = {bits: max(values[:4]) for bits, values in cost.items()}
     yield f"largest cost up to p = 0.005: {percent(worst[4])} points at 4 bits, {percent(worst[8])} at 8", worst[4] > worst[8]
@@ -120,7 +120,7 @@ def positions(found):
 def generalises(found):
     """7: training at a rate serves smaller rates too."""
     for network, bits in found.shapes():
-        randbet = [point for point in found.points(network, bits, "RandBET 1 %") if point.rate <= 0.01]
+        randbet = [point for point in found.points(network, bits, "RandBET") if point.rate <= 0.01]
         trained_at = randbet[-1].mean
         holds = all(point.mean <= trained_at + 0.001 for point in randbet)
         yield f"{network} {bits} bits: {' '.join(map(str, randbet))} %", holds

@@ -17,13 +17,15 @@ from pathlib import Path
 import laws
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
-NETWORKS = {"lenet5": "LeNet-5", "simplenet": "SimpleNet c=8"}
-# The layers of each method, and whether its codes hold the kernels alone.
+NETWORKS = {"lenet5": "LeNet-5", "simplenet": "SimpleNet 8"}
+# The larger network is judged on a part of the test images.
+JUDGED = {"simplenet": ["data.limit=1000"]}
+# The layers of each method.
 METHODS = {
     "Normal": ["normal"],
     "RQuant": ["rquant"],
     "Clipping 0.1": ["rquant", "clipping"],
-    "RandBET 1 %": ["rquant", "clipping", "randbet"],
+    "RandBET": ["rquant", "clipping", "randbet"],
     "WCAT": ["wcat"],
     "LSQ": ["lsq"],
 }
@@ -31,8 +33,8 @@ METHODS = {
 VARIANTS = [
     ("Clipping 0.25", "Clipping 0.1", 8, ["method.w_max=0.25"]),
     ("Clipping 0.05", "Clipping 0.1", 8, ["method.w_max=0.05"]),
-    ("RQuant, truncated", "RQuant", 8, ['method.quantization.rounding="truncate"']),
-    ("RQuant, truncated", "RQuant", 4, ['method.quantization.rounding="truncate"']),
+    ("RQuant truncated", "RQuant", 8, ['method.quantization.rounding="truncate"']),
+    ("RQuant truncated", "RQuant", 4, ['method.quantization.rounding="truncate"']),
 ]
 # A few steps, a few images, a few trials.
 SMALL_TRAIN = ["train.epochs=1", "data.limit=2000"]
@@ -68,7 +70,7 @@ class Example:
         """Runs the campaign on a trained network; gives the folder of its results."""
         results = self.out / "results" / slug(title)
         settings = [f"name={title}", f"model.path={trained / 'model.onnx'}", *settings]
-        settings += SMALL_RUN if self.options.small else []
+        settings += JUDGED.get(trained.parent.name, []) + (SMALL_RUN if self.options.small else [])
         files = [RECIPES / "judge.toml", trained / "storage.toml"]
         seconds = self.command("run", *files, "-o", results, *sets(settings), "--quiet")
         print(f"    judged in {seconds:.0f} s: {title}", flush=True)
@@ -78,11 +80,11 @@ class Example:
 
     def run(self):
         found = laws.Found()
-        for network in ["lenet5"] if self.options.small else NETWORKS:
+        for network in self.options.networks:
             for bits in [8, 4]:
                 for name, layers in METHODS.items():
                     trained = self.train(network, name, layers, bits)
-                    title = f"{NETWORKS[network]}, {bits} bits / {name}"
+                    title = f"{NETWORKS[network]} {bits} bits - {name}"
                     found.curves[network, bits, name] = self.judge(trained, title)
         self.variants(found)
         page = self.out / "curves.html"
@@ -96,13 +98,13 @@ class Example:
         """What the laws need beside the curves, on LeNet-5."""
         for name, method, bits, settings in VARIANTS:
             trained = self.train("lenet5", name, METHODS[method], bits, settings)
-            found.curves["lenet5", bits, name] = self.judge(trained, f"LeNet-5, variants / {name}, {bits} bits")
+            found.curves["lenet5", bits, name] = self.judge(trained, f"LeNet-5 variants - {name} {bits} bits")
         rquant = self.out / "trained" / "lenet5" / "rquant-8"
         for name, bits in [("MSB alone", "msb"), ("LSB alone", "0")]:
-            title = f"LeNet-5, variants / RQuant, 8 bits, {name}"
+            title = f"LeNet-5 variants - RQuant 8 bits {name}"
             found.curves["lenet5", 8, name] = self.judge(rquant, title, [f'fault.bits="{bits}"'])
         native = ["storage={ family = \"native\" }", "fault.counts=[1]", "run.trials=4000", "data.limit=500"]
-        title = "LeNet-5, float32 / one upset"
+        title = "LeNet-5 float32 - one upset"
         found.upsets = self.judge(rquant, title, native, on_page=False)
 
 
@@ -119,9 +121,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bitquake", default="bitquake", help="the command; default: bitquake")
     parser.add_argument("-o", "--output", type=Path, default=Path("results/fashion-robust"), help="default: results/fashion-robust")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="default: all")
     parser.add_argument("--small", action="store_true", help="a few steps of LeNet-5 alone")
     options = parser.parse_args()
     options.output = options.output.resolve()
+    if options.small:
+        options.networks = ["lenet5"]
     Example(options).run()
 
 

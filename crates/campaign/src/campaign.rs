@@ -195,9 +195,9 @@ impl Campaign {
 
     /// Bits expected to change, where that does not hang on what they hold or on how bursts overlap.
     fn expected_faults(&self, exposure: &Exposure, model: &FaultModel) -> Option<f64> {
-        let draws = exposure.draws(self.data.len());
+        let times = exposure.times(self.data.len());
         let expected = self.expected_of_one(&exposure.space, model)?;
-        Some(expected * draws as f64)
+        Some(expected * times as f64)
     }
 
     /// The same of one draw.

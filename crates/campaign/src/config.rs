@@ -68,8 +68,8 @@ impl ReportConfig {
 
     fn check(self) -> Result<(), String> {
         match self.raw_fit_per_mbit {
-            Some(fit) if !(fit >= 0.0 && fit.is_finite()) => {
-                Err(format!("[report] raw_fit_per_mbit {fit} is not a number from 0 up"))
+            Some(fit) if !(0.0..=MOST_FIT).contains(&fit) => {
+                Err(format!("[report] raw_fit_per_mbit {fit} is not a number from 0 to {MOST_FIT:e}"))
             }
             _ => Ok(()),
         }
@@ -94,6 +94,24 @@ pub struct OutcomeConfig {
     pub threshold: f64,
 }
 
+impl OutcomeConfig {
+    fn check(self) -> Result<(), String> {
+        let threshold = self.threshold;
+        if !threshold.is_finite() {
+            return Err(format!("[outcome] threshold {threshold} is not a number"));
+        }
+        match self.distance {
+            DistanceMeasure::Cosine if !(-1.0..=1.0).contains(&threshold) => {
+                Err(format!("[outcome] threshold {threshold} is no cosine similarity, which lies in [-1, 1]"))
+            }
+            DistanceMeasure::MaxAbs | DistanceMeasure::RelL2 if threshold < 0.0 => {
+                Err(format!("[outcome] threshold {threshold} is no distance, which is 0 or more"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// `[output]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -115,6 +133,8 @@ pub enum Compat {
 }
 
 const SCHEMA: u32 = 1;
+/// Every bit fails a thousand times an hour; the failures of any memory are then still a number.
+const MOST_FIT: f64 = 1e18;
 fn default_name() -> String {
     "campaign".into()
 }
@@ -176,9 +196,7 @@ impl Config {
             None => self.data.validate(),
         };
         data.map_err(|error| format!("[data] {error}"))?;
-        if let Some(outcome) = self.outcome.filter(|outcome| !outcome.threshold.is_finite()) {
-            return Err(format!("[outcome] threshold {} is not a number", outcome.threshold));
-        }
+        self.outcome.map_or(Ok(()), OutcomeConfig::check)?;
         self.run.check(self.outcome.is_none())?;
         self.check_sampling()
     }

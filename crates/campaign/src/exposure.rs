@@ -44,11 +44,12 @@ impl Exposure {
 }
 
 impl Exposure {
-    /// How often a trial on so many images draws: once, or once for each image.
-    pub(crate) fn draws(&self, images: usize) -> u64 {
-        match (self.target, self.persistence) {
-            (Target::Weights, _) | (_, Persistence::Permanent) => 1,
-            _ => images as u64,
+    /// How often a trial on so many images has what is drawn: once in the memory; of values every image has its own faults, or the
+    /// same as all others, and the bits count that change in each.
+    pub(crate) fn times(&self, images: usize) -> u64 {
+        match self.target {
+            Target::Weights => 1,
+            Target::Activations | Target::Inputs => images as u64,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::output::{Output, counted};
 
 /// Make the tables and the report of a campaign again, from its records; or one page for several campaigns.
 ///
-/// Several campaigns are drawn as curves of their test error. Where names hold ` / `, what stands before is the plot, what stands after the
+/// Several campaigns are drawn as curves of their test error. Where names hold ` - `, what stands before is the plot, what stands after the
 /// curve.
 #[derive(clap::Args)]
 pub(crate) struct ReportArgs {

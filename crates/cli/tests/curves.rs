@@ -15,7 +15,7 @@ fn several_campaigns_on_one_page() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     for name in ["a", "b"] {
-        small::campaign(&path(name), &["--set", &format!("name=CNN / {name}")]).ok();
+        small::campaign(&path(name), &["--set", &format!("name=CNN - {name}")]).ok();
     }
     let page = path("curves.html");
     let dirs: [OsString; 3] = ["report".into(), path("a").into(), path("b").into()];

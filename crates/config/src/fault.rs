@@ -303,6 +303,7 @@ impl FaultConfig {
     /// What is wrong, and what would be right.
     pub fn check(&self) -> Result<(), String> {
         self.check_keys()?;
+        self.check_lists()?;
         self.check_target()?;
         self.bits()?;
         self.protected()?;
@@ -363,6 +364,27 @@ impl FaultConfig {
     #[must_use]
     pub fn takes_operator(&self, op_type: &str) -> bool {
         self.ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op.eq_ignore_ascii_case(op_type)))
+    }
+
+    /// That no list is empty which would then mean nothing, or everything.
+    fn check_lists(&self) -> Result<(), String> {
+        let offsets = match &self.offset {
+            Some(OffsetConfig::ByTrial(cells)) => Some(cells.len()),
+            _ => None,
+        };
+        let lengths = [
+            ("ops", self.ops.as_ref().map(Vec::len)),
+            ("select", self.select.as_ref().map(Vec::len)),
+            ("sites", self.sites.as_ref().map(Vec::len)),
+            ("position_rates", self.position_rates.as_ref().map(Vec::len)),
+            ("regions", self.regions.as_ref().map(Vec::len)),
+            ("voltages", self.voltages.as_ref().map(Vec::len)),
+            ("offset", offsets),
+        ];
+        match lengths.iter().find(|(_, length)| *length == Some(0)) {
+            Some((key, _)) => Err(format!("[fault] {key} is empty: give entries, or leave it out")),
+            None => Ok(()),
+        }
     }
 
     /// That every key is one that the model takes.
@@ -671,6 +693,13 @@ mod tests {
         for (text, want) in [
             ("", "[fault] needs one of rates, counts"),
             ("rates = []", "rates is empty"),
+            ("sites = []", "sites is empty: give entries"),
+            ("position_rates = []", "position_rates is empty"),
+            ("regions = []", "regions is empty"),
+            ("rates = [0.1]\nselect = []", "select is empty"),
+            ("rates = [0.1]\ntarget = \"activations\"\nops = []", "ops is empty"),
+            ("model = \"map\"\nvoltages = []\nchip = \"c.csv\"", "voltages is empty"),
+            ("model = \"map\"\nchip = \"c.csv\"\noffset = []", "offset is empty"),
             ("rates = [0.1]\ncounts = [1]", "rates and counts: give one of them"),
             ("rates = [1.5]", "[fault] rates: "),
             ("rates = [0.1, 0.1]", "0.1 is listed twice"),

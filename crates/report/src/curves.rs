@@ -12,7 +12,7 @@ use crate::plot::{AmountAxis, Anchor, Frame, Mark, PercentAxis, Place, Svg, text
 use crate::view::{interval, summary};
 
 /// Separates the name of a panel from that of a curve in a campaign's name.
-const PANEL: &str = " / ";
+const PANEL: &str = " - ";
 const METRIC: &str = "err";
 const WIDTH: f64 = 960.0;
 /// Height of the axes, and of a row of the legend above them.
@@ -30,7 +30,7 @@ const SHIFT: f64 = 2.5;
 /// The whole page, self-contained like [`html`](crate::html()): for each panel a plot of the test error with its intervals and
 /// a table of the same numbers, and a table that says what each campaign is.
 ///
-/// A campaign's name is the name of its curve. With ` / ` in it, what stands before is the panel, so that `LeNet-5, 8 bits / RandBET`
+/// A campaign's name is the name of its curve. With ` - ` in it, what stands before is the panel, so that `LeNet-5, 8 bits - RandBET`
 /// is drawn with the other campaigns on `LeNet-5, 8 bits`. Panels and curves keep the order given.
 ///
 /// # Errors

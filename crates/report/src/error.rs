@@ -25,7 +25,7 @@ pub enum ReportError {
     },
     /// More curves than a reader can tell apart.
     #[error(
-        "{curves} campaigns in `{panel}`, at most {most} fit one plot: put ` / ` into their names to divide them"
+        "{curves} campaigns in `{panel}`, at most {most} fit one plot: put ` - ` into their names to divide them"
     )]
     TooManyCurves {
         /// The panel.

@@ -20,8 +20,8 @@ fn page(campaigns: &[Overview]) -> Result<String, ReportError> {
 fn panels_curves_and_numbers() {
     let amounts = samples::rates(&[1e-5, 1e-4]);
     let campaigns = [
-        named("8 bits / Normal", &amounts),
-        named("8 bits / RandBET", &amounts[..1]),
+        named("8 bits - Normal", &amounts),
+        named("8 bits - RandBET", &amounts[..1]),
         named("4 <bits>", &amounts),
     ];
     let page = page(&campaigns).unwrap();
@@ -44,10 +44,10 @@ fn panels_curves_and_numbers() {
 #[test]
 fn what_has_no_common_picture_is_refused() {
     assert!(matches!(page(&[]), Err(ReportError::NoCampaigns)));
-    let mixed = [named("x / a", &samples::rates(&[1e-5])), named("x / b", &[Amount::Count(1)])];
+    let mixed = [named("x - a", &samples::rates(&[1e-5])), named("x - b", &[Amount::Count(1)])];
     let error = page(&mixed).unwrap_err().to_string();
     assert_eq!(error, "the campaigns of `x` have amounts of different kinds: rate and count");
-    let many: Vec<Overview> = (0..13).map(|k| named(&format!("x / {k}"), &samples::rates(&[1e-5]))).collect();
+    let many: Vec<Overview> = (0..13).map(|k| named(&format!("x - {k}"), &samples::rates(&[1e-5]))).collect();
     assert!(matches!(page(&many), Err(ReportError::TooManyCurves { curves: 13, most: 12, .. })));
     let mut distances = named("x", &samples::rates(&[1e-5]));
     distances.golden.distance = samples::all().into_iter().find_map(|(_, results)| results.golden.distance);
