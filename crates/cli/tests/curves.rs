@@ -1,9 +1,9 @@
 //! Several campaigns on one page.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
+#[expect(dead_code, reason = "shared with other tests")]
 mod common;
 #[path = "common/small.rs"]
+#[expect(dead_code, reason = "shared with other tests")]
 mod small;
 
 use std::ffi::OsString;

@@ -277,6 +277,16 @@ mod tests {
         }
     }
 
+    /// Stopped after the last batch of an epoch, resumed, and killed between the epoch's line and its snapshot.
+    #[test]
+    fn the_line_of_an_epoch_that_will_be_judged_again_is_dropped() {
+        let dir = bitquake_testing::temp_dir();
+        let mut log = Log::open(dir.path(), &at(0, 0)).unwrap();
+        [line(2), epoch(2)].iter().for_each(|line| log.append(line).unwrap());
+        Log::open(dir.path(), &at(0, 2)).unwrap();
+        assert_eq!(read_log(dir.path()).unwrap(), [line(2)]);
+    }
+
     #[test]
     fn the_event_file_is_that_of_the_lines() {
         let (straight, resumed) = (bitquake_testing::temp_dir(), bitquake_testing::temp_dir());
