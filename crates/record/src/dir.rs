@@ -664,7 +664,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         assert!(ResultDir::at(temp.path().join("missing")).trial_files().unwrap().is_empty());
         for name in ["trials-10.jsonl", "trials-2.jsonl", "trials-x.jsonl", "golden.json", "trials-1.json"] {
-            std::fs::write(temp.path().join(name), "").unwrap();
+            fs::write(temp.path().join(name), "").unwrap();
         }
         let shards: Vec<u32> =
             ResultDir::at(temp.path()).trial_files().unwrap().into_iter().map(|(shard, _)| shard).collect();
