@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Six ways of training, two networks, two widths of codes: trained, judged under bit errors, drawn on one page, and checked against the laws.
 
-    python3 examples/fashion-robust/run.py            all of it, under an hour on two cores
+    python3 examples/fashion-robust/run.py            all of it, about an hour on two cores
     python3 examples/fashion-robust/run.py --small    a few steps of LeNet-5, to see that everything works
 
 Needs the command `bitquake` (--bitquake FILE if it is not on the path), the Debian package dataset-fashion-mnist, and nothing of Python but

@@ -8,6 +8,10 @@ use std::{env, fs};
 
 const DEMO: &str = "examples/fashion-cnn/campaign.toml";
 
+/// Six ways of training, compared; on the Debian package dataset-fashion-mnist.
+const ROBUST: &str = "examples/fashion-robust/run.py";
+const ROBUST_DATA: &str = "/usr/share/datasets/fashion-mnist";
+
 /// A campaign may name a file that is not shipped on a line that starts so; without that file it is left out.
 const NEEDS: &str = "# needs: ";
 
@@ -71,7 +75,22 @@ pub fn run_built() -> Outcome {
             None => run_example(&executable, campaign, &scratch.path().join(number.to_string()))?,
         }
     }
-    Ok(())
+    run_robust(&executable, &scratch.path().join("robust"))
+}
+
+/// Runs the comparison of trainings in its small form, if its data are there.
+fn run_robust(executable: &Path, results: &Path) -> Outcome {
+    if !Path::new(ROBUST_DATA).is_dir() {
+        println!("skipped {ROBUST}: needs {ROBUST_DATA}");
+        return Ok(());
+    }
+    println!("running {ROBUST} --small");
+    let mut command = setup::python();
+    process::run(command.args([ROBUST, "--small", "--bitquake"]).arg(executable).arg("-o").arg(results))?;
+    match ["curves.html", "laws.md"].iter().find(|name| !results.join(name).is_file()) {
+        Some(name) => Err(format!("{ROBUST} left no {name}")),
+        None => Ok(()),
+    }
 }
 
 /// A file named `recipe...` is a training, any other a campaign.

@@ -105,7 +105,7 @@ fn download(wheel: &Wheel, dir: &Path) -> Outcome<PathBuf> {
 }
 
 /// `$PYTHON`, else `python3`.
-fn python() -> Command {
+pub fn python() -> Command {
     Command::new(env::var_os("PYTHON").unwrap_or_else(|| "python3".into()))
 }
 
