@@ -131,8 +131,11 @@ def exponent(found):
     bits = [row for row in rows(found.upsets / "vulnerability.csv") if row["part"] == "bit"]
     harm = {int(row["bit"]): float(row["sdc_rate"]) for row in bits}
     worst = max(harm, key=harm.get)
-    mantissa = max(value for bit, value in harm.items() if bit < 23)
-    yield f"SDC-1 rate of bit 30: {percent(harm[30])} %, of the worst mantissa bit: {percent(mantissa)} %, worst bit: {worst}", worst == 30 and harm[30] > 10 * mantissa
+    # Bits that no trial has hit yet are not in the table.
+    highest = harm.get(30, 0.0)
+    mantissa = max((rate for bit, rate in harm.items() if bit < 23), default=0.0)
+    numbers = f"SDC-1 rate of bit 30: {percent(highest)} %, of the worst mantissa bit: {percent(mantissa)} %, worst bit: {worst}"
+    yield numbers, worst == 30 and highest > 10 * mantissa
 
 
 LAWS = [(1, order), (2, clipping), (3, monotone), (4, rounding), (5, positions), (7, generalises), (8, exponent)]
