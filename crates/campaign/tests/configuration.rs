@@ -81,7 +81,7 @@ fn what_is_wrong_is_named() {
         ("name=../evil", "name `../evil` is not made of"),
         ("data.limit=0", "limit"),
         ("data.preprocess.std=[0.0]", "std"),
-        ("data.format=image-folder", "image-folder is not supported yet"),
+        ("data.format=image-folder", "data.labels has no meaning for format image-folder"),
         ("output.compat=other", "unknown variant `other`"),
         ("run", "is not key=value"),
     ];

@@ -47,20 +47,28 @@ fn images(architecture: &Architecture) -> (Vec<f32>, Vec<usize>) {
 
 #[test]
 fn values_agree_with_onnx_runtime() {
+    let mut wrong = Vec::new();
     for architecture in networks() {
         let (images, shape) = images(&architecture);
         let model = architecture.build(1).unwrap();
         let network = Network::from_onnx(&model, Device::Cpu).unwrap();
         let found = network.forward(&images, BATCH, Mode::Evaluate).unwrap();
         let far = distance(&found, &runtime(&model, &images, &shape));
+        if far >= limit(&architecture) {
+            wrong.push(format!("{architecture:?}: {far}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// How far values may lie apart, relative to the largest.
+fn limit(architecture: &Architecture) -> f32 {
+    match (architecture.activation, architecture.norm) {
         // A quantized activation may fall to the other side of a tie.
-        let limit = if matches!(architecture.activation, Activation::Pact { .. } | Activation::Dorefa { .. })
-        {
-            3e-2
-        } else {
-            1e-5
-        };
-        assert!(far < limit, "{architecture:?}: {far}");
+        (Activation::Pact { .. } | Activation::Dorefa { .. }, _) => 3e-2,
+        // Groups of few channels are divided by small deviations, which both engines round, and up to 13 of them follow each other.
+        (_, Some(norm)) if norm.name().ends_with("gn") => 3e-5,
+        _ => 1e-5,
     }
 }
 
