@@ -66,12 +66,12 @@ class Example:
         print(f"{NETWORKS[network]}, {name}, {bits} bits: trained in {seconds:.0f} s", flush=True)
         return folder
 
-    def judge(self, trained, title, settings=(), on_page=True):
-        """Runs the campaign on a trained network; gives the folder of its results."""
+    def judge(self, trained, title, settings=(), on_page=True, as_codes=True):
+        """Runs the campaign on a trained network, as the codes that training stored or in float32; gives the folder of its results."""
         results = self.out / "results" / slug(title)
         settings = [f"name={title}", f"model.path={trained / 'model.onnx'}", *settings]
         settings += JUDGED.get(trained.parent.name, []) + (SMALL_RUN if self.options.small else [])
-        files = [RECIPES / "judge.toml", trained / "storage.toml"]
+        files = [RECIPES / "judge.toml"] + ([trained / "storage.toml"] if as_codes else [])
         seconds = self.command("run", *files, "-o", results, *sets(settings), "--quiet")
         print(f"    judged in {seconds:.0f} s: {title}", flush=True)
         if on_page:
@@ -103,9 +103,9 @@ class Example:
         for name, bits in [("MSB alone", "msb"), ("LSB alone", "0")]:
             title = f"LeNet-5 variants - RQuant 8 bits {name}"
             found.curves["lenet5", 8, name] = self.judge(rquant, title, [f'fault.bits="{bits}"'])
-        native = ["storage={ family = \"native\" }", "fault.counts=[1]", "run.trials=4000", "data.limit=500"]
+        upset = ["fault.counts=[1]", "run.trials=4000", "data.limit=500"]
         title = "LeNet-5 float32 - one upset"
-        found.upsets = self.judge(rquant, title, native, on_page=False)
+        found.upsets = self.judge(rquant, title, upset, on_page=False, as_codes=False)
 
 
 def sets(settings):
