@@ -231,4 +231,5 @@ def main():
             print(baseline.run(line.strip()), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
