@@ -1,7 +1,7 @@
 //! Standardizing: mean 0 and variance 1 over some axes, as every normalization needs.
 //!
 //! With `y = (x - mean) / sd` and `n` values, the gradient of `x` for a gradient `g` of `y` is
-//! `(g - mean(g) - y * mean(g * y)) / sd` (Ioffe and Szegedy, "Batch normalization" (2015), section 3, simplified). One step
+//! `(g - mean(g) - y * mean(g * y)) / sd` (Ioffe and Szegedy, "Batch normalization" (2015), section 3, with its terms gathered). One step
 //! on the tape instead of a dozen. It keeps `y` and `1 / sd`, which have derivatives of their own where the level below is a tape:
 //! that of `1 / sd` by `x` is `-y / (n sd^2)`.
 
