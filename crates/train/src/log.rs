@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::events::EventWriter;
-use crate::score::Score;
+use bitquake_record::Score;
 use crate::snapshot::Progress;
 
 /// The file of lines.

@@ -6,7 +6,7 @@ mod model;
 
 use std::path::{Path, PathBuf};
 
-use bitquake_config::{ConfigError, Layout, absolute_path, read_layers};
+use bitquake_config::{ConfigError, Layout, absolute_path, check_name, read_layers};
 use bitquake_data::{LastBatch, Step};
 use bitquake_grad::Device;
 use serde::{Deserialize, Serialize};
@@ -243,12 +243,4 @@ impl TrainConfig {
             Err(format!("label_smoothing {} is not from 0 to below 1", self.label_smoothing))
         }
     }
-}
-
-fn check_name(name: &str) -> Result<(), String> {
-    let is_plain = |c: char| c.is_alphanumeric() || "-_. ".contains(c);
-    if name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
-        return Err(format!("name `{name}` is not made of letters, digits, spaces and -_."));
-    }
-    Ok(())
 }
