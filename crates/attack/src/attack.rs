@@ -17,7 +17,9 @@ use crate::error::AttackError;
 use crate::evaluate::Evaluation;
 use crate::identity::identity;
 use crate::profile::profile;
-use crate::record::{AttackLine, AttackRecord, AttackRecords, EndRecord, Log, RECORD_FILE, StepRecord, TrialRecord};
+use crate::record::{
+    AttackLine, AttackRecord, AttackRecords, EndRecord, Log, RECORD_FILE, StepRecord, TrialRecord,
+};
 use crate::subject::Subject;
 use crate::summary::Summary;
 use crate::trial::{Next, Setting, Trial};
@@ -148,7 +150,8 @@ impl Attack {
         observer(Event::Begin { bits: self.clean.bits(), done, trials, goal: self.goal });
         let Self { config, memory, model, clean, subject, data, goal, dir, .. } = &mut self;
         let setting = Setting { config, data, predicted: &predicted, goal: *goal };
-        let mut runner = Runner { setting: &setting, memory, model, clean, subject, dir, log: &mut log, stop };
+        let mut runner =
+            Runner { setting: &setting, memory, model, clean, subject, dir, log: &mut log, stop };
         for number in done..trials {
             if let Some(flips) = runner.trial(number, &mut observer)? {
                 runner.log.sync()?;
@@ -186,11 +189,21 @@ impl Attack {
         let (place, reason) = match self.goal {
             Goal::Accuracy(most) => {
                 let share = clean.accuracy();
-                ("[stop] accuracy", format!("the network without flips has accuracy {share:.4}, which is not above the goal {most}"))
+                (
+                    "[stop] accuracy",
+                    format!(
+                        "the network without flips has accuracy {share:.4}, which is not above the goal {most}"
+                    ),
+                )
             }
             Goal::Success(least) => {
                 let share = clean.success().unwrap_or_default();
-                ("[stop] success", format!("without flips {share:.4} of the exposed images get the target, which is not below the goal {least}"))
+                (
+                    "[stop] success",
+                    format!(
+                        "without flips {share:.4} of the exposed images get the target, which is not below the goal {least}"
+                    ),
+                )
             }
         };
         Err(AttackError::setting(place, reason))
@@ -226,7 +239,11 @@ struct Runner<'a> {
 
 impl Runner<'_> {
     /// Runs what is left of a trial. Gives the flips so far if it was stopped on the way.
-    fn trial(&mut self, number: u64, observer: &mut impl FnMut(Event<'_>)) -> Result<Option<u64>, AttackError> {
+    fn trial(
+        &mut self,
+        number: u64,
+        observer: &mut impl FnMut(Event<'_>),
+    ) -> Result<Option<u64>, AttackError> {
         let mut trial = Trial::new(self.setting, number, self.clean, self.subject)?;
         let recorded = self.log.records().trials.get(number as usize);
         match recorded {

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bitquake_bits::BitSelection;
 use bitquake_config::{
-    ConfigError, Layout, ModelConfig, absolute_path, check_name, check_storage, fill_storage,
-    read_layers,
+    ConfigError, Layout, ModelConfig, absolute_path, check_name, check_storage, fill_storage, read_layers,
 };
 use bitquake_data::DataConfig;
 use bitquake_grad::Device;

@@ -84,7 +84,9 @@ pub enum AttackError {
         reason: String,
     },
     /// What the network computed with is not what the pattern makes of the memory.
-    #[error("self-check of trial {trial}: tensor `{tensor}` of the network is not what the memory holds under the flips")]
+    #[error(
+        "self-check of trial {trial}: tensor `{tensor}` of the network is not what the memory holds under the flips"
+    )]
     SelfCheck {
         /// The trial.
         trial: u64,

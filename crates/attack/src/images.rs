@@ -44,7 +44,9 @@ impl TrialImages {
             );
             return Err(AttackError::setting("[attack] images", reason));
         }
-        if attack.objective.is_targeted() && !judged.iter().any(|&row| attack.objective.is_exposed(labels[row as usize])) {
+        if attack.objective.is_targeted()
+            && !judged.iter().any(|&row| attack.objective.is_exposed(labels[row as usize]))
+        {
             let reason = "no image that is not attacked is of a class that is to get the target";
             return Err(AttackError::setting("[attack.objective]", reason));
         }
@@ -54,7 +56,12 @@ impl TrialImages {
 }
 
 /// The images to attack: of all classes, of one, or half of one and half of the others.
-fn attacked(objective: Objective, count: u64, labels: &[u32], key: &PartKey) -> Result<Vec<u64>, AttackError> {
+fn attacked(
+    objective: Objective,
+    count: u64,
+    labels: &[u32],
+    key: &PartKey,
+) -> Result<Vec<u64>, AttackError> {
     let rows = |wanted: &dyn Fn(u32) -> bool| -> Vec<u64> {
         (0..).zip(labels).filter(|(_, label)| wanted(**label)).map(|(row, _)| row).collect()
     };
@@ -69,12 +76,24 @@ fn attacked(objective: Objective, count: u64, labels: &[u32], key: &PartKey) -> 
     match (objective, objective.source()) {
         (Objective::OneToOneStealthy { .. }, Some(source)) => {
             let half = count.div_ceil(2);
-            let mut all = take(&format!("images of class {source}"), rows(&|label| label == source), half, key.part("source"))?;
-            all.extend(take("images of other classes", rows(&|label| label != source), count - half, key.part("others"))?);
+            let mut all = take(
+                &format!("images of class {source}"),
+                rows(&|label| label == source),
+                half,
+                key.part("source"),
+            )?;
+            all.extend(take(
+                "images of other classes",
+                rows(&|label| label != source),
+                count - half,
+                key.part("others"),
+            )?);
             all.sort_unstable();
             Ok(all)
         }
-        (_, Some(source)) => take(&format!("images of class {source}"), rows(&|label| label == source), count, key),
+        (_, Some(source)) => {
+            take(&format!("images of class {source}"), rows(&|label| label == source), count, key)
+        }
         (_, None) => take("images", rows(&|_| true), count, key),
     }
 }

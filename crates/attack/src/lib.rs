@@ -34,8 +34,8 @@ mod words;
 pub use attack::{ATTACK_FILE, Attack, End, Event, PROFILE_FILE, SUMMARY_FILE, pattern_file};
 pub use candidates::Candidate;
 pub use config::{
-    AttackConfig, AttackFile, AttackKind, AttackOutput, EvaluateConfig, Goal, Labels, StopConfig, attack_toml,
-    read_attack,
+    AttackConfig, AttackFile, AttackKind, AttackOutput, EvaluateConfig, Goal, Labels, StopConfig,
+    attack_toml, read_attack,
 };
 pub use error::AttackError;
 pub use evaluate::Evaluation;

@@ -52,7 +52,8 @@ impl Room {
     /// Flips that the budget and the limit on a tensor leave in it.
     #[must_use]
     pub fn in_tensor(&self, tensor: usize) -> u64 {
-        let of_tensor = self.limits.per_tensor.map_or(u64::MAX, |most| most.saturating_sub(self.by_tensor[tensor]));
+        let of_tensor =
+            self.limits.per_tensor.map_or(u64::MAX, |most| most.saturating_sub(self.by_tensor[tensor]));
         self.flips.min(of_tensor)
     }
 

@@ -95,7 +95,10 @@ impl Objective {
     pub(crate) fn check_classes(self, classes: u32) -> Result<(), String> {
         for (key, class) in [("source", self.source()), ("target", self.target())] {
             if let Some(class) = class.filter(|class| *class >= classes) {
-                return Err(format!("{key} is class {class}, the network has the classes 0 to {}", classes - 1));
+                return Err(format!(
+                    "{key} is class {class}, the network has the classes 0 to {}",
+                    classes - 1
+                ));
             }
         }
         Ok(())

@@ -14,7 +14,11 @@ const COLUMNS: &str = "trial,step,flip,tensor_index,tensor,element,bit,word_befo
 loss_before,loss_after,distance,images,accuracy,accuracy_ci_lo,accuracy_ci_hi,accuracy_drop,success";
 
 /// The profile of all trials as CSV. `tensors` are the attacked ones, in their order.
-pub(crate) fn profile(records: &AttackRecords, tensors: &[&str], confidence: f64) -> Result<String, StatsError> {
+pub(crate) fn profile(
+    records: &AttackRecords,
+    tensors: &[&str],
+    confidence: f64,
+) -> Result<String, StatsError> {
     let mut text = format!("# shares, not percent; intervals: clopper-pearson at {confidence}\n{COLUMNS}\n");
     for trial in &records.trials {
         for step in &trial.steps {
@@ -35,12 +39,16 @@ fn step_rows(
     for (number, flip) in (1..).zip(&step.flips) {
         let index = tensors.iter().position(|tensor| *tensor == flip.tensor);
         let made = step.flip_count - last + number;
-        let mut cells = vec![trial.begin.trial.to_string(), step.step.to_string(), made.to_string(), or_empty(index)];
+        let mut cells =
+            vec![trial.begin.trial.to_string(), step.step.to_string(), made.to_string(), or_empty(index)];
         cells.extend(flip_cells(flip));
         cells.extend([or_empty(step.loss_before), or_empty(step.loss)]);
         let is_last = number == last;
         cells.push(or_empty(is_last.then_some(step.distance)));
-        let judged = step.full.map(|full| (full, trial.begin.full)).or(step.sample.map(|part| (part, trial.begin.sample)));
+        let judged = step
+            .full
+            .map(|full| (full, trial.begin.full))
+            .or(step.sample.map(|part| (part, trial.begin.sample)));
         cells.extend(evaluation_cells(judged.filter(|_| is_last), confidence)?);
         text.push_str(&cells.join(","));
         text.push('\n');
@@ -61,7 +69,10 @@ fn flip_cells(flip: &FlipRecord) -> [String; 7] {
 }
 
 /// Of the faulty network and of the clean one, on the same images.
-fn evaluation_cells(judged: Option<(Evaluation, Evaluation)>, confidence: f64) -> Result<[String; 6], StatsError> {
+fn evaluation_cells(
+    judged: Option<(Evaluation, Evaluation)>,
+    confidence: f64,
+) -> Result<[String; 6], StatsError> {
     let Some((faulty, clean)) = judged else { return Ok(Default::default()) };
     let interval = faulty.interval(confidence)?;
     Ok([
@@ -80,5 +91,9 @@ fn or_empty(value: Option<impl Display>) -> String {
 
 /// A name as CSV has it.
 fn quoted(name: &str) -> String {
-    if name.contains([',', '"', '\n', '\r']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name.to_owned() }
+    if name.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    } else {
+        name.to_owned()
+    }
 }

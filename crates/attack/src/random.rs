@@ -21,7 +21,12 @@ const DRAWS: u32 = 64;
 ///
 /// It is uniform over those bits, or over the tensors that have any and then over their bits.
 #[must_use]
-pub fn random_site(words: &AttackedWords, room: &Room, weighting: Weighting, key: &PartKey) -> Option<BitSite> {
+pub fn random_site(
+    words: &AttackedWords,
+    room: &Room,
+    weighting: Weighting,
+    key: &PartKey,
+) -> Option<BitSite> {
     let mut random = key.whole().words(0);
     let open: Vec<usize> = (0..words.tensors().len()).filter(|&tensor| room.in_tensor(tensor) > 0).collect();
     match weighting {

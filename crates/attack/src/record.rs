@@ -313,6 +313,7 @@ impl Log {
 }
 
 fn line_text(line: &AttackLine, path: &Path) -> Result<String, AttackError> {
-    let wrong = |error: serde_json::Error| AttackError::Records { path: path.to_owned(), reason: error.to_string() };
+    let wrong =
+        |error: serde_json::Error| AttackError::Records { path: path.to_owned(), reason: error.to_string() };
     Ok(serde_json::to_string(line).map_err(wrong)? + "\n")
 }

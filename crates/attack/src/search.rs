@@ -171,9 +171,7 @@ pub fn step(
 fn random_step(words: &AttackedWords, room: &Room, slopes: &Slopes, key: &PartKey) -> Step {
     let effort = Effort::default();
     match random_site(words, room, Weighting::Size, key) {
-        Some(site) => {
-            Step::Flips(Chosen { sites: vec![site], loss_before: slopes.loss, loss: None, effort })
-        }
+        Some(site) => Step::Flips(Chosen { sites: vec![site], loss_before: slopes.loss, loss: None, effort }),
         None => Step::NoIncrease(effort),
     }
 }
@@ -191,7 +189,8 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(words: &'a AttackedWords, config: &SearchConfig, room: &Room, slopes: &Slopes) -> Self {
-        let tensors: Vec<(&AttackedTensor, &Vec<f32>)> = words.tensors().iter().zip(&slopes.gradients).collect();
+        let tensors: Vec<(&AttackedTensor, &Vec<f32>)> =
+            words.tensors().iter().zip(&slopes.gradients).collect();
         let lists: Vec<Vec<Candidate>> = tensors
             .into_par_iter()
             .enumerate()
@@ -274,7 +273,8 @@ impl<'a> Search<'a> {
 pub(crate) fn changes(words: &AttackedWords, sites: &[BitSite]) -> Vec<Change> {
     let mut masks: Vec<(usize, u64, u32)> = Vec::new();
     for site in sites {
-        match masks.iter_mut().find(|(tensor, element, _)| (*tensor, *element) == (site.tensor, site.element)) {
+        match masks.iter_mut().find(|(tensor, element, _)| (*tensor, *element) == (site.tensor, site.element))
+        {
             Some((_, _, mask)) => *mask ^= 1 << site.bit,
             None => masks.push((site.tensor, site.element, 1 << site.bit)),
         }

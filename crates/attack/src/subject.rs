@@ -72,12 +72,7 @@ impl Subject {
     }
 
     /// The class that the network gives each of some images, `size` of them at a time.
-    pub(crate) fn predict(
-        &self,
-        data: &Dataset,
-        rows: &[u64],
-        size: usize,
-    ) -> Result<Vec<u32>, AttackError> {
+    pub(crate) fn predict(&self, data: &Dataset, rows: &[u64], size: usize) -> Result<Vec<u32>, AttackError> {
         let mut classes = Vec::with_capacity(rows.len());
         for rows in rows.chunks(size) {
             let outputs = self.network.forward(&gather(data, rows), rows.len(), Mode::Evaluate)?;

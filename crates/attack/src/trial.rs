@@ -69,12 +69,26 @@ impl<'a> Trial<'a> {
         subject.load(clean)?;
         let room = Room::new(config.attack.limits, config.stop.flips, clean.tensors().len());
         let words = clean.clone();
-        Ok(Self { setting, number, key, images, batch, words, room, steps: 0, flips: 0, judged_at: 0, reached: false })
+        Ok(Self {
+            setting,
+            number,
+            key,
+            images,
+            batch,
+            words,
+            room,
+            steps: 0,
+            flips: 0,
+            judged_at: 0,
+            reached: false,
+        })
     }
 
     /// What the clean network is worth, which is known.
     pub(crate) fn begin(&self) -> TrialRecord {
-        let evaluate = |rows: &[u64]| self.evaluation(rows, rows.iter().map(|&row| self.setting.predicted[row as usize]));
+        let evaluate = |rows: &[u64]| {
+            self.evaluation(rows, rows.iter().map(|&row| self.setting.predicted[row as usize]))
+        };
         TrialRecord {
             trial: self.number,
             bits: self.words.bits(),
@@ -87,10 +101,20 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     /// [`AttackError::Records`] when a recorded flip is of a bit that is not there; `path` is the file of records.
-    pub(crate) fn replay(&mut self, lines: &TrialLines, path: &Path, subject: &mut Subject) -> Result<(), AttackError> {
+    pub(crate) fn replay(
+        &mut self,
+        lines: &TrialLines,
+        path: &Path,
+        subject: &mut Subject,
+    ) -> Result<(), AttackError> {
         let wrong = |reason| AttackError::Records { path: path.to_owned(), reason };
         for record in &lines.steps {
-            let sites = record.flips.iter().map(|flip| self.site(flip)).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+            let sites = record
+                .flips
+                .iter()
+                .map(|flip| self.site(flip))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(wrong)?;
             self.make(&sites);
             self.steps += 1;
             if record.sample.is_some() || record.full.is_some() {
@@ -104,10 +128,15 @@ impl<'a> Trial<'a> {
     fn site(&self, flip: &FlipRecord) -> Result<BitSite, String> {
         let tensors = self.words.tensors();
         let place = tensors.iter().position(|tensor| {
-            tensor.name() == flip.tensor && flip.element < tensor.elements() && flip.bit < tensor.format().width()
+            tensor.name() == flip.tensor
+                && flip.element < tensor.elements()
+                && flip.bit < tensor.format().width()
         });
         let tensor = place.ok_or_else(|| {
-            format!("bit {} of element {} of tensor `{}` is not attacked", flip.bit, flip.element, flip.tensor)
+            format!(
+                "bit {} of element {} of tensor `{}` is not attacked",
+                flip.bit, flip.element, flip.tensor
+            )
         })?;
         Ok(BitSite { tensor, element: flip.element, bit: flip.bit })
     }
@@ -141,7 +170,8 @@ impl<'a> Trial<'a> {
         let config = &self.setting.config.attack;
         let weighting = match config.kind {
             AttackKind::Progressive => {
-                let found = step(&self.words, &mut subject.victim(&self.batch), &config.search, &self.room, &key)?;
+                let found =
+                    step(&self.words, &mut subject.victim(&self.batch), &config.search, &self.room, &key)?;
                 return match found {
                     Step::Flips(chosen) => Ok(Ok(chosen)),
                     Step::NoIncrease(_) => Ok(Err(EndReason::NoIncrease)),
@@ -156,12 +186,8 @@ impl<'a> Trial<'a> {
             AttackKind::RandomByTensor => Weighting::Tensor,
         };
         let site = random_site(&self.words, &self.room, weighting, &key);
-        let chosen = |site| Chosen {
-            sites: vec![site],
-            loss_before: f64::NAN,
-            loss: None,
-            effort: Effort::default(),
-        };
+        let chosen =
+            |site| Chosen { sites: vec![site], loss_before: f64::NAN, loss: None, effort: Effort::default() };
         Ok(site.map(chosen).ok_or(EndReason::Exhausted))
     }
 
@@ -232,7 +258,13 @@ impl<'a> Trial<'a> {
         let full = self.evaluate(&self.images.judged, subject)?;
         // The last flips may have reached the goal between two times of judging.
         let reason = if full.reaches(self.setting.goal) { EndReason::Target } else { reason };
-        Ok(EndRecord { trial: self.number, reason, flip_count: self.flips, distance: self.words.distance(), full })
+        Ok(EndRecord {
+            trial: self.number,
+            reason,
+            flip_count: self.flips,
+            distance: self.words.distance(),
+            full,
+        })
     }
 
     fn evaluate(&self, rows: &[u64], subject: &Subject) -> Result<Evaluation, AttackError> {

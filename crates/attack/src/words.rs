@@ -111,7 +111,9 @@ impl AttackedTensor {
             }
             None => {
                 let words = native.words(&space.name).ok_or_else(|| {
-                    refused("it is stored beside codes; attacks flip bits of weights: codes and float32 words")
+                    refused(
+                        "it is stored beside codes; attacks flip bits of weights: codes and float32 words",
+                    )
                 })?;
                 if words.format() != Format::F32 {
                     return Err(refused("attacks flip bits of codes and of float32 words"));
@@ -220,7 +222,10 @@ impl AttackedTensor {
             tensor: self.name.clone(),
             format: self.format,
             elements: self.elements(),
-            addresses: (0..self.elements()).filter(|&element| self.changed(element) != 0).flat_map(of_element).collect(),
+            addresses: (0..self.elements())
+                .filter(|&element| self.changed(element) != 0)
+                .flat_map(of_element)
+                .collect(),
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+pub use bitquake_config::ModelConfig;
 use bitquake_config::{
     ConfigError, FaultConfig, Layout, Target, absolute_path, check_name, check_storage, fill_storage,
     read_layers,
 };
-pub use bitquake_config::ModelConfig;
 use bitquake_data::DataConfig;
 use bitquake_record::DistanceMeasure;
 use bitquake_storage::StorageSpec;
@@ -158,6 +158,7 @@ const LAYOUT: Layout<'static> = Layout {
 pub fn read_config(files: &[PathBuf], settings: &[String]) -> Result<Config, CampaignError> {
     let mut config: Config = read_layers(files, settings, LAYOUT)?;
     fill_metric(&mut config);
+    config.fault.load_patterns().map_err(|reason| ConfigError::in_files(files, reason))?;
     config.check().map_err(|reason| ConfigError::in_files(files, reason))?;
     fill_defaults(&mut config);
     if config.output.dir.is_none() {

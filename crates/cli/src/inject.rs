@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use bitquake::bits::BitSelection;
 use bitquake::campaign::FaultConfig;
+use bitquake::config::read_storage;
 use bitquake::fault::{FaultModel, Hits, SiteRange};
-use bitquake::inject::{Injected, Source, inject, write_pattern};
+use bitquake::inject::{Injected, Source, inject, inject_stored, write_pattern};
 use bitquake::sample::{Rate, StreamKey};
 use serde::Serialize;
 
@@ -38,6 +39,10 @@ pub(crate) struct Args {
     /// Trial of that seed
     #[arg(long, default_value_t = 0)]
     trial: u64,
+    /// Flip bits of what a memory holds: a file whose [storage] says what that is, such as the storage.toml of a training. OUT gets the
+    /// floats that the faulty codes stand for
+    #[arg(long, value_name = "TOML")]
+    storage: Option<PathBuf>,
     /// Save the flips, for --pattern
     #[arg(long, value_name = "F")]
     pattern_out: Option<PathBuf>,
@@ -62,7 +67,7 @@ struct Amount {
     #[arg(long, value_name = "TABLE", value_parser = parse_fault)]
     fault: Option<FaultModel>,
     /// Apply a saved pattern
-    #[arg(long, value_name = "F", conflicts_with_all = ["select", "bits", "seed", "trial"])]
+    #[arg(long, value_name = "F", conflicts_with_all = ["select", "bits", "trial"])]
     pattern: Option<PathBuf>,
 }
 
@@ -85,7 +90,13 @@ struct Told<'a> {
 }
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
-    let injected = inject(&args.file, &source(args), &args.output)?;
+    let injected = match &args.storage {
+        None => inject(&args.file, &source(args), &args.output)?,
+        Some(layer) => {
+            let storage = read_storage(layer)?;
+            inject_stored(&args.file, &storage, args.seed, &source(args), &args.output)?
+        }
+    };
     if let Some(path) = &args.pattern_out {
         write_pattern(path, &injected.pattern)?;
     }

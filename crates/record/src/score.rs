@@ -30,7 +30,8 @@ impl Score {
     /// ```
     #[must_use]
     pub fn of_batch(outputs: &[f32], labels: &[u32], mean_loss: f64) -> Self {
-        let wrong = predictions(outputs, labels.len()).zip(labels).filter(|(best, label)| best != *label).count();
+        let wrong =
+            predictions(outputs, labels.len()).zip(labels).filter(|(best, label)| best != *label).count();
         let images = labels.len() as u64;
         Self { images, wrong: wrong as u64, loss_sum: mean_loss * images as f64 }
     }

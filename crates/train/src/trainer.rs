@@ -16,9 +16,9 @@ use crate::learner::{Learner, StepFailure};
 use crate::log::{EpochRecord, Log, LogLine, Losses, StepsRecord, now};
 use crate::recipe::{Recipe, identity, recipe_toml};
 use crate::schedule::Timeline;
-use bitquake_record::Score;
 use crate::sets::Sets;
 use crate::snapshot::{BEST_SNAPSHOT, Best, Header, LAST_SNAPSHOT, Progress, Snapshot, epoch_snapshot};
+use bitquake_record::Score;
 
 /// The resolved recipe in the output folder.
 pub const RECIPE_FILE: &str = "recipe.toml";
