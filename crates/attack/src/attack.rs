@@ -16,13 +16,14 @@ use crate::config::{AttackFile, Goal, attack_toml};
 use crate::error::AttackError;
 use crate::evaluate::Evaluation;
 use crate::identity::identity;
+use crate::images::TrialImages;
 use crate::profile::profile;
 use crate::record::{
     AttackLine, AttackRecord, AttackRecords, EndRecord, Log, RECORD_FILE, StepRecord, TrialRecord,
 };
 use crate::subject::Subject;
 use crate::summary::Summary;
-use crate::trial::{Next, Setting, Trial};
+use crate::trial::{Next, Setting, Trial, trial_key};
 use crate::words::AttackedWords;
 
 /// The resolved configuration in the output folder.
@@ -141,10 +142,12 @@ impl Attack {
     /// [`AttackError`]; what was recorded stays.
     pub fn run(mut self, stop: &AtomicBool, mut observer: impl FnMut(Event<'_>)) -> Result<End, AttackError> {
         let _lock = FolderLock::take(&self.dir)?;
-        let mut log = self.open_log()?;
+        let records = self.records()?;
         let rows: Vec<u64> = (0..self.data.len() as u64).collect();
         let predicted = self.subject.predict(&self.data, &rows, self.config.evaluate.batch as usize)?;
         self.check_goal(&predicted)?;
+        TrialImages::draw(&self.config, self.data.labels(), &predicted, &trial_key(self.config.seed, 0))?;
+        let mut log = self.open_log(records)?;
         let trials = self.config.attack.trials;
         let done = log.records().trials.iter().filter(|trial| trial.end.is_some()).count() as u64;
         observer(Event::Begin { bits: self.clean.bits(), done, trials, goal: self.goal });
@@ -161,15 +164,23 @@ impl Attack {
         self.finish(&log)
     }
 
-    /// The records of the folder, if they are of this attack; new ones if there are none.
-    fn open_log(&self) -> Result<Log, AttackError> {
+    /// The records of the folder, which are of this attack. Without any trial they are as good as none.
+    fn records(&self) -> Result<AttackRecords, AttackError> {
         let records = AttackRecords::read(&self.dir)?;
-        if let Some(found) = &records.attack
-            && found.identity != *self.identity.parts()
-        {
-            let difference = self.identity.difference(&found.identity);
-            return Err(AttackError::OtherAttack { dir: self.dir.clone(), difference });
+        if records.trials.is_empty() {
+            return Ok(AttackRecords::default());
         }
+        match &records.attack {
+            Some(found) if found.identity != *self.identity.parts() => {
+                let difference = self.identity.difference(&found.identity);
+                Err(AttackError::OtherAttack { dir: self.dir.clone(), difference })
+            }
+            _ => Ok(records),
+        }
+    }
+
+    /// Writes the resolved configuration, and opens the records to add to them.
+    fn open_log(&self, records: AttackRecords) -> Result<Log, AttackError> {
         write_atomically(&self.dir.join(ATTACK_FILE), attack_toml(&self.config)?.as_bytes())?;
         let is_new = records.attack.is_none();
         let mut log = Log::open(&self.dir, records)?;

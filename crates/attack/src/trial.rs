@@ -48,6 +48,11 @@ pub(crate) enum Next {
     End(EndRecord),
 }
 
+/// What decides the random choices of a trial.
+pub(crate) fn trial_key(seed: u64, trial: u64) -> PartKey {
+    PartKey::from(StreamKey { seed, point: 0, trial })
+}
+
 impl<'a> Trial<'a> {
     /// A trial before its first flip; the subject gets the clean weights.
     pub(crate) fn new(
@@ -57,7 +62,7 @@ impl<'a> Trial<'a> {
         subject: &mut Subject,
     ) -> Result<Self, AttackError> {
         let (config, data) = (setting.config, setting.data);
-        let key = PartKey::from(StreamKey { seed: config.seed, point: 0, trial: number });
+        let key = trial_key(config.seed, number);
         let images = TrialImages::draw(config, data.labels(), setting.predicted, &key)?;
         let known = match config.attack.labels {
             Labels::True => data.labels(),
