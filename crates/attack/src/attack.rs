@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bitquake_bits::WordStore;
 use bitquake_config::{ConfigError, Identity};
 use bitquake_data::{Dataset, load};
+use bitquake_fault::FaultSpace;
 use bitquake_grad::Network;
 use bitquake_record::{FolderLock, write_atomically};
 use bitquake_sample::StreamKey;
 use bitquake_storage::Memory;
 use bitquake_tensors::TensorFile;
 
-use crate::config::{AttackFile, Goal, attack_toml};
+use crate::config::{AttackFile, AttackKind, Goal, attack_toml};
 use crate::error::AttackError;
 use crate::evaluate::Evaluation;
 use crate::identity::identity;
@@ -46,6 +47,7 @@ pub struct Attack {
     /// The model, its floats what the memory stands for.
     model: TensorFile,
     memory: Memory,
+    space: FaultSpace,
     clean: AttackedWords,
     subject: Subject,
     data: Dataset,
@@ -104,6 +106,12 @@ impl Attack {
         let bits = config.attack.bit_selection().map_err(|reason| ConfigError::wrong("attack", reason))?;
         let space = memory.fault_space(&config.attack.select, bits)?;
         let clean = AttackedWords::new(&memory, &space, &model)?;
+        if let (AttackKind::Ascent, Some(tensor)) = (config.attack.kind, clean.first_float()) {
+            let reason = format!(
+                "an ascent moves codes, and tensor `{tensor}` is not quantized: leave it out, or give [storage] a family"
+            );
+            return Err(AttackError::setting("[attack] select", reason));
+        }
         let data = load(&config.data, Path::new(""))?;
         let subject = Subject::new(Network::from_file(&model, config.attack.device)?, &clean)?;
         let classes = subject.classes();
@@ -112,7 +120,7 @@ impl Attack {
         config.attack.objective.check_classes(classes).map_err(wrong)?;
         let goal = config.stop.goal(config.attack.objective, classes);
         let dir = config.output.dir.clone().unwrap_or_else(|| "attack".into());
-        Ok(Self { config, identity, model, memory, clean, subject, data, goal, dir })
+        Ok(Self { config, identity, model, memory, space, clean, subject, data, goal, dir })
     }
 
     /// Where everything goes.
@@ -151,10 +159,9 @@ impl Attack {
         let trials = self.config.attack.trials;
         let done = log.records().trials.iter().filter(|trial| trial.end.is_some()).count() as u64;
         observer(Event::Begin { bits: self.clean.bits(), done, trials, goal: self.goal });
-        let Self { config, memory, model, clean, subject, data, goal, dir, .. } = &mut self;
-        let setting = Setting { config, data, predicted: &predicted, goal: *goal };
-        let mut runner =
-            Runner { setting: &setting, memory, model, clean, subject, dir, log: &mut log, stop };
+        let Self { config, memory, space, model, clean, subject, data, goal, dir, .. } = &mut self;
+        let setting = Setting { config, data, predicted: &predicted, goal: *goal, memory, space, stop };
+        let mut runner = Runner { setting: &setting, model, clean, subject, dir, log: &mut log };
         for number in done..trials {
             if let Some(flips) = runner.trial(number, &mut observer)? {
                 runner.log.sync()?;
@@ -239,13 +246,11 @@ impl Attack {
 /// What runs trials.
 struct Runner<'a> {
     setting: &'a Setting<'a>,
-    memory: &'a Memory,
     model: &'a TensorFile,
     clean: &'a AttackedWords,
     subject: &'a mut Subject,
     dir: &'a Path,
     log: &'a mut Log,
-    stop: &'a AtomicBool,
 }
 
 impl Runner<'_> {
@@ -263,10 +268,11 @@ impl Runner<'_> {
         }
         observer(Event::Trial(&trial.begin(), trial.flips()));
         loop {
-            if self.stop.load(Ordering::Relaxed) {
+            if self.setting.stop.load(Ordering::Relaxed) {
                 return Ok(Some(trial.flips()));
             }
             match trial.next(self.subject)? {
+                Next::Stopped => return Ok(Some(trial.flips())),
                 Next::Step(record) => {
                     self.log.append(AttackLine::Step(record.clone()))?;
                     observer(Event::Step(&record));
@@ -285,7 +291,7 @@ impl Runner<'_> {
 
     /// That the network computed with what the memory holds under the pattern, bit for bit: what a campaign would compute with.
     fn check(&self, trial: u64, words: &AttackedWords) -> Result<(), AttackError> {
-        let faulty = self.memory.levels_under(&words.pattern()?, self.model)?;
+        let faulty = self.setting.memory.levels_under(&words.pattern()?, self.model)?;
         for (place, tensor) in words.tensors().iter().enumerate() {
             let found = self.subject.values(place);
             let hit = faulty.iter().find(|(name, _)| name == tensor.name());

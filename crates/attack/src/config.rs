@@ -12,6 +12,7 @@ use bitquake_stats::check_confidence;
 use bitquake_storage::StorageSpec;
 use serde::{Deserialize, Serialize};
 
+use crate::ascent::AscentConfig;
 use crate::error::AttackError;
 use crate::limits::Limits;
 use crate::objective::Objective;
@@ -93,6 +94,8 @@ pub struct AttackConfig {
     pub objective: Objective,
     /// How a progressive bit search goes.
     pub search: SearchConfig,
+    /// How an ascent goes.
+    pub ascent: AscentConfig,
     /// What the attacker may not do.
     pub limits: Limits,
 }
@@ -109,6 +112,7 @@ impl Default for AttackConfig {
             device: Device::Cpu,
             objective: Objective::Untargeted,
             search: SearchConfig::default(),
+            ascent: AscentConfig::default(),
             limits: Limits::default(),
         }
     }
@@ -120,6 +124,10 @@ impl Default for AttackConfig {
 pub enum AttackKind {
     /// Progressive bit search.
     Progressive,
+    /// The best single flip, again and again, by trying every bit.
+    Exhaustive,
+    /// All flips of the budget at once, at most one a word: projected gradient ascent over codes.
+    Ascent,
     /// Random bits, each as likely as the others.
     Random,
     /// Random bits of random tensors, each tensor as likely as the others.
@@ -132,6 +140,8 @@ impl AttackKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Progressive => "progressive",
+            Self::Exhaustive => "exhaustive",
+            Self::Ascent => "ascent",
             Self::Random => "random",
             Self::RandomByTensor => "random-by-tensor",
         }
@@ -295,6 +305,10 @@ impl AttackConfig {
         self.bit_selection()?;
         self.objective.check().map_err(|reason| format!("[attack.objective] {reason}"))?;
         self.search.check().map_err(|reason| format!("[attack.search] {reason}"))?;
+        self.ascent.check().map_err(|reason| format!("[attack.ascent] {reason}"))?;
+        if self.kind == AttackKind::Ascent && self.limits.per_tensor.is_some() {
+            return Err("[attack.limits] per_tensor goes with flips that are made one after the other, not with kind = \"ascent\"".into());
+        }
         self.limits.check().map_err(|reason| format!("[attack.limits] {reason}"))
     }
 

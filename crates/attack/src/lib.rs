@@ -6,17 +6,19 @@
 //! - [`AttackedWords`] are the stored words: codes of any quantizer, or float32. A flip changes a word, and what it stands for is decoded
 //!   once: no attack assumes an encoding.
 //! - [`Victim`] is what an attack asks of a network: its loss and gradient, and the loss with a few weights changed.
-//! - [`step`] is one step of the progressive bit search, [`random_site`] one random flip.
+//! - [`step`] is one step of the progressive bit search, [`exhaustive_step`] the best flip of all, [`random_site`] a random one.
 //!
 //! An output folder holds `attack.toml` (resolved, every default visible), `attack.jsonl` ([`AttackLine`]), and, of each trial that is over,
 //! `trial-<number>.json`: the flips as a [`FaultPattern`](bitquake_fault::FaultPattern) over the memory. At the end `profile.csv` (one row a
 //! flip) and `summary.json` ([`Summary`]) are made of the lines.
 
+mod ascent;
 mod attack;
 mod candidates;
 mod config;
 mod error;
 mod evaluate;
+mod exhaustive;
 mod identity;
 mod images;
 mod limits;
@@ -31,6 +33,7 @@ mod trial;
 mod victim;
 mod words;
 
+pub use ascent::AscentConfig;
 pub use attack::{ATTACK_FILE, Attack, End, Event, PROFILE_FILE, SUMMARY_FILE, pattern_file};
 pub use candidates::Candidate;
 pub use config::{
@@ -39,6 +42,7 @@ pub use config::{
 };
 pub use error::AttackError;
 pub use evaluate::Evaluation;
+pub use exhaustive::exhaustive_step;
 pub use limits::{Limits, Room};
 pub use objective::Objective;
 pub use random::{Weighting, random_site};

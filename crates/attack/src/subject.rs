@@ -123,6 +123,24 @@ impl Subject {
         }
         Ok(before)
     }
+
+    /// Gives parameters the values that they had before.
+    fn restore(&mut self, before: Vec<(usize, Vec<f32>)>) -> Result<(), GradError> {
+        for (place, values) in before {
+            self.network.set_parameter(place, &values)?;
+        }
+        Ok(())
+    }
+}
+
+impl SubjectVictim<'_> {
+    /// The loss and its gradient under changes on top of the present weights.
+    pub(crate) fn slopes_under(&mut self, changes: &[Change]) -> Result<Slopes, AttackError> {
+        let before = self.subject.set(changes)?;
+        let slopes = self.subject.pass(self.batch, &self.subject.places);
+        self.subject.restore(before)?;
+        Ok(slopes?)
+    }
 }
 
 impl Victim for SubjectVictim<'_> {
@@ -135,9 +153,7 @@ impl Victim for SubjectVictim<'_> {
         for probe in probes {
             let before = self.subject.set(probe)?;
             let loss = self.subject.pass(self.batch, &[]).map(|slopes| slopes.loss);
-            for (place, values) in before {
-                self.subject.network.set_parameter(place, &values)?;
-            }
+            self.subject.restore(before)?;
             losses.push(loss?);
         }
         Ok(losses)

@@ -1,13 +1,18 @@
 //! One trial: flips until the goal is reached, or nothing more can be done.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use bitquake_data::Dataset;
+use bitquake_fault::FaultSpace;
 use bitquake_sample::{PartKey, StreamKey};
+use bitquake_storage::Memory;
 
+use crate::ascent::{Ground, ascend};
 use crate::config::{AttackFile, AttackKind, EvaluateConfig, Goal, Labels};
 use crate::error::AttackError;
 use crate::evaluate::Evaluation;
+use crate::exhaustive::exhaustive_step;
 use crate::images::TrialImages;
 use crate::limits::Room;
 use crate::random::{Weighting, random_site};
@@ -24,6 +29,9 @@ pub(crate) struct Setting<'a> {
     /// What the clean network says of every image.
     pub(crate) predicted: &'a [u32],
     pub(crate) goal: Goal,
+    pub(crate) memory: &'a Memory,
+    pub(crate) space: &'a FaultSpace,
+    pub(crate) stop: &'a AtomicBool,
 }
 
 /// A trial on its way.
@@ -46,6 +54,15 @@ pub(crate) struct Trial<'a> {
 pub(crate) enum Next {
     Step(StepRecord),
     End(EndRecord),
+    /// It was asked to stop before the step was found.
+    Stopped,
+}
+
+/// How the flips of a step are looked for.
+enum Choice {
+    Flips(Chosen),
+    End(EndReason),
+    Stopped,
 }
 
 /// What decides the random choices of a trial.
@@ -148,13 +165,14 @@ impl<'a> Trial<'a> {
 
     /// Takes one more step, or ends.
     pub(crate) fn next(&mut self, subject: &mut Subject) -> Result<Next, AttackError> {
-        let chosen = match self.over() {
-            Some(reason) => Err(reason),
+        let choice = match self.over() {
+            Some(reason) => Choice::End(reason),
             None => self.choose(subject)?,
         };
-        match chosen {
-            Ok(chosen) => self.step(chosen, subject).map(Next::Step),
-            Err(reason) => self.end(reason, subject).map(Next::End),
+        match choice {
+            Choice::Flips(chosen) => self.step(chosen, subject).map(Next::Step),
+            Choice::End(reason) => self.end(reason, subject).map(Next::End),
+            Choice::Stopped => Ok(Next::Stopped),
         }
     }
 
@@ -170,30 +188,47 @@ impl<'a> Trial<'a> {
     }
 
     /// The flips of the next step, or why there are none.
-    fn choose(&self, subject: &mut Subject) -> Result<Result<Chosen, EndReason>, AttackError> {
+    fn choose(&self, subject: &mut Subject) -> Result<Choice, AttackError> {
         let key = self.key.numbered("step", self.steps);
         let config = &self.setting.config.attack;
-        let weighting = match config.kind {
-            AttackKind::Progressive => {
+        let mut victim = subject.victim(&self.batch);
+        let found = match config.kind {
+            AttackKind::Random => return Ok(self.random(Weighting::Size, &key)),
+            AttackKind::RandomByTensor => return Ok(self.random(Weighting::Tensor, &key)),
+            // All flips are made in one step.
+            AttackKind::Ascent if self.steps > 0 => return Ok(Choice::End(EndReason::Budget)),
+            AttackKind::Ascent => ascend(config.ascent, self.ground(), &self.words, &mut victim, &key)?,
+            AttackKind::Progressive => step(&self.words, &mut victim, &config.search, &self.room, &key)?,
+            AttackKind::Exhaustive => {
+                let stop = self.setting.stop;
                 let found =
-                    step(&self.words, &mut subject.victim(&self.batch), &config.search, &self.room, &key)?;
-                return match found {
-                    Step::Flips(chosen) => Ok(Ok(chosen)),
-                    Step::NoIncrease(_) => Ok(Err(EndReason::NoIncrease)),
-                    Step::NotFinite { loss } if self.flips == 0 => {
-                        let place = subject.first_nonfinite(&self.batch)?;
-                        Err(AttackError::CleanLoss { loss, place })
-                    }
-                    Step::NotFinite { .. } => Ok(Err(EndReason::NotFinite)),
-                };
+                    exhaustive_step(&self.words, &mut victim, &self.room, config.search.nonfinite, stop)?;
+                let Some(found) = found else { return Ok(Choice::Stopped) };
+                found
             }
-            AttackKind::Random => Weighting::Size,
-            AttackKind::RandomByTensor => Weighting::Tensor,
         };
-        let site = random_site(&self.words, &self.room, weighting, &key);
-        let chosen =
-            |site| Chosen { sites: vec![site], loss_before: f64::NAN, loss: None, effort: Effort::default() };
-        Ok(site.map(chosen).ok_or(EndReason::Exhausted))
+        match found {
+            Step::Flips(chosen) => Ok(Choice::Flips(chosen)),
+            Step::NoIncrease(_) => Ok(Choice::End(EndReason::NoIncrease)),
+            Step::NotFinite { loss } if self.flips == 0 => {
+                let place = subject.first_nonfinite(&self.batch)?;
+                Err(AttackError::CleanLoss { loss, place })
+            }
+            Step::NotFinite { .. } => Ok(Choice::End(EndReason::NotFinite)),
+        }
+    }
+
+    fn random(&self, weighting: Weighting, key: &PartKey) -> Choice {
+        let Some(site) = random_site(&self.words, &self.room, weighting, key) else {
+            return Choice::End(EndReason::Exhausted);
+        };
+        let effort = Effort::default();
+        Choice::Flips(Chosen { sites: vec![site], loss_before: f64::NAN, loss: None, effort })
+    }
+
+    fn ground(&self) -> Ground<'a> {
+        let Setting { memory, space, .. } = self.setting;
+        Ground { memory, space, budget: self.room.flips() }
     }
 
     fn step(&mut self, chosen: Chosen, subject: &mut Subject) -> Result<StepRecord, AttackError> {

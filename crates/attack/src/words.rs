@@ -85,6 +85,11 @@ impl AttackedWords {
         self.tensors.iter().map(AttackedTensor::bits).sum()
     }
 
+    /// The first tensor that is held as floats; `None` if all are codes.
+    pub(crate) fn first_float(&self) -> Option<&str> {
+        self.tensors.iter().find(|tensor| matches!(tensor.meaning, Meaning::Float)).map(AttackedTensor::name)
+    }
+
     /// The bits that differ from the clean words, as a pattern over the memory.
     ///
     /// # Errors

@@ -368,3 +368,36 @@ fn a_clean_loss_that_is_no_number_is_told_with_its_place() {
         "{said}"
     );
 }
+
+/// The ascent flips at most one bit a word, within its budget, and the exhaustive search is never worse than the gradient's choice.
+#[test]
+fn an_ascent_keeps_its_budget_and_the_exhaustive_search_is_the_best() {
+    let place = Place::new();
+    let ascent = ["attack.kind=ascent", "stop.flips=8", "attack.trials=1", "attack.ascent={ restarts = 2 }"];
+    let summary = place.attack("ascent", &ascent).expect("a summary");
+    let lines = &place.records("ascent").trials[0];
+    let flips = &lines.steps[0].flips;
+    let mut words: Vec<(&str, u64)> = flips.iter().map(|flip| (flip.tensor.as_str(), flip.element)).collect();
+    words.sort_unstable();
+    words.dedup();
+    assert!(lines.steps.len() == 1 && words.len() == flips.len() && flips.len() <= 8, "{flips:?}");
+    assert!(summary.trials[0].accuracy < 0.7 * summary.clean_accuracy, "{summary:?}");
+    let random = ["attack.kind=random", "stop.flips=8", "attack.trials=1"];
+    let random = place.attack("random", &random).expect("a summary");
+    assert!(random.trials[0].accuracy > summary.trials[0].accuracy, "{random:?}");
+
+    let one = |kind: &str| {
+        let setting = format!("attack.kind={kind}");
+        place.attack(kind, &[&setting, "stop.flips=1", "attack.trials=1"]).expect("a summary");
+        let step = place.records(kind).trials[0].steps[0].clone();
+        (step.loss.expect("a loss"), step.effort.probes)
+    };
+    let ((best, tried), (chosen, few)) = (one("exhaustive"), one("progressive"));
+    assert!(best >= chosen && tried == 72 * 8 && few == 2, "{best} {chosen} {tried} {few}");
+    let said = place.refused(&["attack.kind=ascent", "storage={}"]);
+    assert!(said.contains("tensor `a` is not quantized"), "{said}");
+    let said = place.refused(&["attack.kind=ascent", "attack.limits.per_tensor=3"]);
+    assert!(said.contains("per_tensor goes with flips that are made one after the other"), "{said}");
+    let said = place.refused(&["attack.ascent.steps=0"]);
+    assert!(said.contains("[attack.ascent] steps 0"), "{said}");
+}
