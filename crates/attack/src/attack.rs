@@ -16,6 +16,7 @@ use bitquake_tensors::TensorFile;
 use crate::config::{AttackFile, AttackKind, Goal, attack_toml};
 use crate::error::AttackError;
 use crate::evaluate::Evaluation;
+use crate::feasible::feasible_flips;
 use crate::identity::identity;
 use crate::images::TrialImages;
 use crate::profile::profile;
@@ -154,14 +155,15 @@ impl Attack {
         let rows: Vec<u64> = (0..self.data.len() as u64).collect();
         let predicted = self.subject.predict(&self.data, &rows, self.config.evaluate.batch as usize)?;
         self.check_goal(&predicted)?;
-        TrialImages::draw(&self.config, self.data.labels(), &predicted, &trial_key(self.config.seed, 0))?;
+        self.check_first_trial(&predicted)?;
         let mut log = self.open_log(records)?;
         let trials = self.config.attack.trials;
         let done = log.records().trials.iter().filter(|trial| trial.end.is_some()).count() as u64;
         observer(Event::Begin { bits: self.clean.bits(), done, trials, goal: self.goal });
         let Self { config, memory, space, model, clean, subject, data, goal, dir, .. } = &mut self;
-        let setting = Setting { config, data, predicted: &predicted, goal: *goal, memory, space, stop };
-        let mut runner = Runner { setting: &setting, model, clean, subject, dir, log: &mut log };
+        let setting =
+            Setting { config, data, predicted: &predicted, goal: *goal, model, memory, space, stop };
+        let mut runner = Runner { setting: &setting, clean, subject, dir, log: &mut log };
         for number in done..trials {
             if let Some(flips) = runner.trial(number, &mut observer)? {
                 runner.log.sync()?;
@@ -195,6 +197,14 @@ impl Attack {
             log.append(AttackLine::Attack(AttackRecord::new(&self.identity)))?;
         }
         Ok(log)
+    }
+
+    /// That a trial can begin, before anything is written.
+    fn check_first_trial(&self, predicted: &[u32]) -> Result<(), AttackError> {
+        let key = trial_key(self.config.seed, 0);
+        TrialImages::draw(&self.config, self.data.labels(), predicted, &key)?;
+        feasible_flips(&self.config, 0, &key, &self.space, &self.memory.view(&self.model))?;
+        Ok(())
     }
 
     /// That the goal is not reached without any flip.
@@ -246,7 +256,6 @@ impl Attack {
 /// What runs trials.
 struct Runner<'a> {
     setting: &'a Setting<'a>,
-    model: &'a TensorFile,
     clean: &'a AttackedWords,
     subject: &'a mut Subject,
     dir: &'a Path,
@@ -291,13 +300,13 @@ impl Runner<'_> {
 
     /// That the network computed with what the memory holds under the pattern, bit for bit: what a campaign would compute with.
     fn check(&self, trial: u64, words: &AttackedWords) -> Result<(), AttackError> {
-        let faulty = self.setting.memory.levels_under(&words.pattern()?, self.model)?;
+        let faulty = self.setting.memory.levels_under(&words.pattern()?, self.setting.model)?;
         for (place, tensor) in words.tensors().iter().enumerate() {
             let found = self.subject.values(place);
             let hit = faulty.iter().find(|(name, _)| name == tensor.name());
             let is_same = match hit {
                 Some((_, levels)) => same_bits(levels.iter().copied(), found),
-                None => self.model.words(tensor.name()).is_some_and(|words| {
+                None => self.setting.model.words(tensor.name()).is_some_and(|words| {
                     same_bits(words.iter().map(|word| f32::from_bits(word as u32)), found)
                 }),
             };

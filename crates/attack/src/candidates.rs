@@ -44,12 +44,14 @@ pub(crate) fn shortlist(
     room: &Room,
 ) -> Vec<Candidate> {
     let most = search.most.min(room.in_tensor(place)) as usize;
+    // Which flips share a page is told only when all are sorted.
+    let held = if room.limits_pages() { usize::MAX } else { most };
     let mut best: BinaryHeap<Reverse<Candidate>> = BinaryHeap::with_capacity(most.min(1 << 16) + 1);
     let mut of_word = Vec::new();
     let mut visit = |element: u64| {
         word_candidates(place, tensor, element, gradient[element as usize], search, room, &mut of_word);
         for &candidate in &of_word {
-            if best.len() < most {
+            if best.len() < held {
                 best.push(Reverse(candidate));
             } else if best.peek().is_some_and(|worst| candidate > worst.0) {
                 best.pop();
@@ -65,6 +67,10 @@ pub(crate) fn shortlist(
     }
     let mut all: Vec<Candidate> = best.into_iter().map(|Reverse(candidate)| candidate).collect();
     all.sort_unstable_by_key(|&candidate| Reverse(candidate));
+    if room.limits_pages() {
+        room.keep_within_pages(tensor, &mut all);
+        all.truncate(most);
+    }
     all
 }
 
@@ -90,8 +96,9 @@ fn word_candidates(
         bits &= bits - 1;
         let after = tensor.level(element, word ^ 1 << bit);
         let gain = gain(slope, before, after, search.nonfinite);
-        if gain > 0.0 {
-            found.push(Candidate { site: BitSite { tensor: place, element, bit }, gain });
+        let site = BitSite { tensor: place, element, bit };
+        if gain > 0.0 && room.allows(tensor, site) {
+            found.push(Candidate { site, gain });
         }
     }
     room.keep_within_word(tensor.changed(element), found);

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use bitquake_bits::BitSelection;
 use bitquake_config::{
-    ConfigError, Layout, ModelConfig, absolute_path, check_name, check_storage, fill_storage, read_layers,
+    ConfigError, FaultConfig, Layout, ModelConfig, Target, absolute_path, check_name, check_storage,
+    fill_storage, read_layers,
 };
 use bitquake_data::DataConfig;
 use bitquake_grad::Device;
@@ -96,6 +97,9 @@ pub struct AttackConfig {
     pub search: SearchConfig,
     /// How an ascent goes.
     pub ascent: AscentConfig,
+    /// Which bits can be flipped at all: those that a draw of this fault model changes, others in each trial. All by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feasible: Option<FaultConfig>,
     /// What the attacker may not do.
     pub limits: Limits,
 }
@@ -113,6 +117,7 @@ impl Default for AttackConfig {
             objective: Objective::Untargeted,
             search: SearchConfig::default(),
             ascent: AscentConfig::default(),
+            feasible: None,
             limits: Limits::default(),
         }
     }
@@ -223,8 +228,10 @@ fn default_name() -> String {
     "attack".into()
 }
 
-const LAYOUT: Layout<'static> =
-    Layout { paths: &["model.path", "data.images", "data.more", "data.labels", "output.dir"], faults: &[] };
+const LAYOUT: Layout<'static> = Layout {
+    paths: &["model.path", "data.images", "data.more", "data.labels", "output.dir"],
+    faults: &["attack.feasible"],
+};
 
 /// Reads attack files, later ones on top of earlier ones, then `key=value` settings on top of all; checks everything that can be
 /// checked without the model and the data; makes all paths absolute. Paths in a file are relative to that file, paths in settings
@@ -234,6 +241,9 @@ const LAYOUT: Layout<'static> =
 /// [`AttackError::Config`].
 pub fn read_attack(files: &[PathBuf], settings: &[String]) -> Result<AttackFile, AttackError> {
     let mut config: AttackFile = read_layers(files, settings, LAYOUT)?;
+    if let Some(fault) = &mut config.attack.feasible {
+        fault.load_patterns().map_err(|reason| ConfigError::in_files(files, reason))?;
+    }
     config.check().map_err(|reason| ConfigError::in_files(files, reason))?;
     fill_storage(&mut config.storage);
     if config.output.dir.is_none() {
@@ -306,10 +316,39 @@ impl AttackConfig {
         self.objective.check().map_err(|reason| format!("[attack.objective] {reason}"))?;
         self.search.check().map_err(|reason| format!("[attack.search] {reason}"))?;
         self.ascent.check().map_err(|reason| format!("[attack.ascent] {reason}"))?;
-        if self.kind == AttackKind::Ascent && self.limits.per_tensor.is_some() {
-            return Err("[attack.limits] per_tensor goes with flips that are made one after the other, not with kind = \"ascent\"".into());
-        }
+        self.check_feasible().map_err(|reason| format!("[attack.feasible] {reason}"))?;
+        self.check_ascent()?;
         self.limits.check().map_err(|reason| format!("[attack.limits] {reason}"))
+    }
+
+    fn check_feasible(&self) -> Result<(), String> {
+        let Some(fault) = &self.feasible else { return Ok(()) };
+        fault.check()?;
+        if fault.target() != Target::Weights || fault.also.is_some() {
+            return Err("target and also are no keys here: weights are attacked".into());
+        }
+        if fault.select.is_some()
+            || fault.bits.is_some()
+            || fault.protect.is_some()
+            || fault.at_least.is_some()
+        {
+            return Err(
+                "select, bits, protect and at_least are no keys here; those of [attack] select".into()
+            );
+        }
+        match fault.amounts().len() {
+            1 => Ok(()),
+            amounts => Err(format!("one amount is needed here, not {amounts}")),
+        }
+    }
+
+    /// That an ascent, which makes all flips at once, has no limits that it does not look at.
+    fn check_ascent(&self) -> Result<(), String> {
+        let is_limited = self.limits.per_tensor.is_some() || self.limits.per_page.is_some();
+        if self.kind == AttackKind::Ascent && (is_limited || self.feasible.is_some()) {
+            return Err("[attack] kind = \"ascent\" takes a budget and selections; per_tensor, per_page and feasible go with the other kinds".into());
+        }
+        Ok(())
     }
 
     pub(crate) fn bit_selection(&self) -> Result<BitSelection, String> {

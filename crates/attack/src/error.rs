@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bitquake_bits::Format;
 use bitquake_config::ConfigError;
 use bitquake_data::DataError;
-use bitquake_fault::{PatternError, SpaceError};
+use bitquake_fault::{DrawError, PatternError, SpaceError};
 use bitquake_grad::GradError;
 use bitquake_record::RecordError;
 use bitquake_stats::StatsError;
@@ -46,6 +46,9 @@ pub enum AttackError {
     /// A pattern that does not fit.
     #[error(transparent)]
     Pattern(#[from] PatternError),
+    /// Which bits can be flipped at all.
+    #[error("[attack.feasible]: {0}")]
+    Draw(#[from] DrawError),
     /// A selected tensor whose bits cannot be attacked.
     #[error("[attack] select: tensor `{tensor}` ({format}) cannot be attacked: {reason}")]
     NotAttackable {

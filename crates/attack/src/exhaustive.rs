@@ -65,8 +65,8 @@ fn sites<'a>(words: &'a AttackedWords, room: &'a Room) -> impl Iterator<Item = B
     tensors.flat_map(move |(place, tensor)| {
         (0..tensor.elements()).flat_map(move |element| {
             let bits = (0..tensor.format().width()).filter(move |bit| tensor.mask() >> bit & 1 == 1);
-            let allowed = bits.filter(move |&bit| room.allows(tensor.changed(element), bit));
-            allowed.map(move |bit| BitSite { tensor: place, element, bit })
+            let sites = bits.map(move |bit| BitSite { tensor: place, element, bit });
+            sites.filter(move |&site| room.allows(tensor, site))
         })
     })
 }

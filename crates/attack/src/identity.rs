@@ -33,7 +33,11 @@ pub(crate) fn identity(config: &AttackFile, model: &TensorFile) -> Result<Identi
     put("search", SEARCH_VERSION.to_string());
     let mut data = table(&config.data)?;
     ["images", "more", "labels"].iter().for_each(|path| drop(data.remove(*path)));
-    let mut attack = table(&config.attack)?;
+    let mut attack = config.attack.clone();
+    if let Some(fault) = &mut attack.feasible {
+        *fault = fault.with_digests().map_err(|reason| AttackError::setting("[attack.feasible]", reason))?;
+    }
+    let mut attack = table(&attack)?;
     attack.remove("trials");
     // What rounds sums alike: the kind of device, not which one of its kind.
     let kind = match config.attack.device {

@@ -19,6 +19,7 @@ mod config;
 mod error;
 mod evaluate;
 mod exhaustive;
+mod feasible;
 mod identity;
 mod images;
 mod limits;

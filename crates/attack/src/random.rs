@@ -64,8 +64,8 @@ fn draw(words: &AttackedWords, room: &Room, tensors: &[usize], random: &mut Word
 }
 
 fn is_left(words: &AttackedWords, room: &Room, site: BitSite) -> bool {
-    let changed = words.tensors()[site.tensor].changed(site.element);
-    changed >> site.bit & 1 == 0 && room.allows(changed, site.bit)
+    let tensor = &words.tensors()[site.tensor];
+    tensor.changed(site.element) >> site.bit & 1 == 0 && room.allows(tensor, site)
 }
 
 /// The bit with a number, counted tensor by tensor, element by element, from bit 0 up.

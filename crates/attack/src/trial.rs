@@ -7,12 +7,14 @@ use bitquake_data::Dataset;
 use bitquake_fault::FaultSpace;
 use bitquake_sample::{PartKey, StreamKey};
 use bitquake_storage::Memory;
+use bitquake_tensors::TensorFile;
 
 use crate::ascent::{Ground, ascend};
 use crate::config::{AttackFile, AttackKind, EvaluateConfig, Goal, Labels};
 use crate::error::AttackError;
 use crate::evaluate::Evaluation;
 use crate::exhaustive::exhaustive_step;
+use crate::feasible::feasible_flips;
 use crate::images::TrialImages;
 use crate::limits::Room;
 use crate::random::{Weighting, random_site};
@@ -29,6 +31,8 @@ pub(crate) struct Setting<'a> {
     /// What the clean network says of every image.
     pub(crate) predicted: &'a [u32],
     pub(crate) goal: Goal,
+    /// The model's file, its floats what the clean memory stands for.
+    pub(crate) model: &'a TensorFile,
     pub(crate) memory: &'a Memory,
     pub(crate) space: &'a FaultSpace,
     pub(crate) stop: &'a AtomicBool,
@@ -70,6 +74,21 @@ pub(crate) fn trial_key(seed: u64, trial: u64) -> PartKey {
     PartKey::from(StreamKey { seed, point: 0, trial })
 }
 
+/// What the attacker may do in a trial.
+fn room(
+    setting: &Setting<'_>,
+    number: u64,
+    key: &PartKey,
+    clean: &AttackedWords,
+) -> Result<Room, AttackError> {
+    let Setting { config, space, memory, model, .. } = setting;
+    let room = Room::new(config.attack.limits, config.stop.flips, clean.tensors().len());
+    Ok(match feasible_flips(config, number, key, space, &memory.view(*model))? {
+        Some(flips) => room.with_feasible(&flips, clean),
+        None => room,
+    })
+}
+
 impl<'a> Trial<'a> {
     /// A trial before its first flip; the subject gets the clean weights.
     pub(crate) fn new(
@@ -89,7 +108,7 @@ impl<'a> Trial<'a> {
         let aims = images.attacked.iter().map(|&row| objective.aim(known[row as usize])).collect();
         let batch = AttackBatch { images: gather(data, &images.attacked), aims, sign: objective.sign() };
         subject.load(clean)?;
-        let room = Room::new(config.attack.limits, config.stop.flips, clean.tensors().len());
+        let room = room(setting, number, &key, clean)?;
         let words = clean.clone();
         Ok(Self {
             setting,
@@ -260,7 +279,7 @@ impl<'a> Trial<'a> {
         for &site in sites {
             let word_before = self.words.tensors()[site.tensor].word(site.element);
             self.words.flip(site);
-            self.room.take(site.tensor);
+            self.room.take(&self.words.tensors()[site.tensor], site);
             self.flips += 1;
             let tensor = &self.words.tensors()[site.tensor];
             let word_after = tensor.word(site.element);

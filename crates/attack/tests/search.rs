@@ -3,8 +3,10 @@
 mod support;
 
 use bitquake_attack::{
-    AttackedWords, BitSite, Chosen, Flat, Growth, Limits, NonFinite, Room, SearchConfig, Step, step,
+    AttackedWords, BitSite, Chosen, Flat, Growth, Limits, NonFinite, Room, SearchConfig, Step, Weighting,
+    random_site, step,
 };
+use bitquake_fault::{FaultPattern, TensorFlips};
 use bitquake_sample::{PartKey, StreamKey};
 use bitquake_testing::SplitMix64;
 use proptest::prelude::*;
@@ -24,7 +26,7 @@ fn advance(words: &mut AttackedWords, victim: &mut Formula, config: &SearchConfi
     if let Step::Flips(Chosen { sites, .. }) = &found {
         sites.iter().for_each(|&site| {
             words.flip(site);
-            room.take(site.tensor);
+            room.take(&words.tensors()[site.tensor], site);
         });
         victim.weights = levels(words);
     }
@@ -316,8 +318,39 @@ fn limits_hold() {
     let free = run(Limits::default(), 100);
     assert_eq!(free.distance(), 42, "every bit but the signs");
     assert_eq!(run(Limits::default(), 5).distance(), 5);
-    let words = run(Limits { per_word: Some(1), per_tensor: None }, 100);
+    let words = run(Limits { per_word: Some(1), ..Limits::default() }, 100);
     assert!(words.tensors().iter().all(|tensor| (0..3).all(|element| tensor.changed(element) == 0x40)));
-    let words = run(Limits { per_word: None, per_tensor: Some(2) }, 100);
+    let words = run(Limits { per_tensor: Some(2), ..Limits::default() }, 100);
     assert_eq!(words.tensors().iter().map(|tensor| tensor.distance()).collect::<Vec<_>>(), [2, 2]);
+    // Pages of two words: the third word has one of its own.
+    let words = run(Limits { per_page: Some(1), page_bytes: 2, ..Limits::default() }, 100);
+    assert_eq!(words.tensors().iter().map(|tensor| tensor.distance()).collect::<Vec<_>>(), [2, 2]);
+    // Growing sets stay within the limits too.
+    let many = SearchConfig { candidates: 6, ..SearchConfig::default() };
+    let mut victim = Formula::linear(levels(&start), &[&[5.0, 4.0, 3.0], &[0.1, 0.2, 0.3]]);
+    let room = Room::new(Limits { per_page: Some(2), page_bytes: 3, ..Limits::default() }, 100, 2);
+    let found = step(&start, &mut victim, &many, &room, &key(0)).expect("a step");
+    assert!(matches!(&found, Step::Flips(chosen) if chosen.sites.len() == 2), "{found:?}");
+}
+
+#[test]
+fn infeasible_bits_are_never_flipped_and_no_bit_is_flipped_back() {
+    let storage = "family = 'symmetric'\nbits = 8\nrange = { fixed = 127.0 }";
+    let mut words = stored(storage, &[vec![0.0; 3]]);
+    let flips = |addresses: &[u64]| {
+        let format = words.tensors()[0].format();
+        TensorFlips { tensor: "t0".into(), format, elements: 3, addresses: addresses.to_vec() }
+    };
+    let feasible = FaultPattern::new(vec![flips(&[1, 7, 11, 18])]).expect("a pattern");
+    let mut room = Room::new(Limits::default(), 100, 1).with_feasible(&feasible, &words);
+    let mut victim = Formula::linear(levels(&words), &[&[5.0, 4.0, -3.0]]);
+    while matches!(advance(&mut words, &mut victim, &SearchConfig::default(), &mut room), Step::Flips(_)) {}
+    // Bit 7 of element 0 and bit 2 of element 2 would lower the loss.
+    assert_eq!(words.pattern().expect("a pattern").tensors()[0].addresses, [1, 11]);
+    // With the slopes turned round those would be flipped back, if they could; random bits take the rest.
+    let mut victim = Formula::linear(levels(&words), &[&[-5.0, -4.0, 0.0]]);
+    advance(&mut words, &mut victim, &SearchConfig::default(), &mut room);
+    assert_eq!(words.pattern().expect("a pattern").tensors()[0].addresses, [1, 7, 11]);
+    let last = random_site(&words, &room, Weighting::Size, &key(1)).expect("a bit");
+    assert_eq!((last.element, last.bit), (2, 2));
 }

@@ -330,6 +330,13 @@ fn what_cannot_be_is_refused_with_a_reason() {
         ("attack.search.most=0", "most 0 is below candidates 1"),
         ("attack.limits.per_word=0", "per_word is 0"),
         ("attack.limits.per_tensor=0", "per_tensor is 0"),
+        ("attack.limits.per_page=0", "per_page is 0"),
+        ("attack.limits.page_bytes=0", "page_bytes is 0"),
+        ("attack.feasible={ rates = [0.1, 0.2] }", "one amount is needed here, not 2"),
+        ("attack.feasible={ rates = [0.1], bits = 'msb' }", "those of [attack] select"),
+        ("attack.feasible={ rates = [0.1], target = 'inputs' }", "weights are attacked"),
+        ("attack.feasible={ rates = [0.0] }", "no bit can be flipped in trial 0"),
+        ("attack.feasible={ model = 'map', chip = 'none.csv' }", "none.csv"),
         ("attack.device='tpu'", "`tpu` is no device"),
         ("stop.flips=0", "[stop] flips is 0"),
         ("stop.iterations=0", "[stop] iterations is 0"),
@@ -397,7 +404,29 @@ fn an_ascent_keeps_its_budget_and_the_exhaustive_search_is_the_best() {
     let said = place.refused(&["attack.kind=ascent", "storage={}"]);
     assert!(said.contains("tensor `a` is not quantized"), "{said}");
     let said = place.refused(&["attack.kind=ascent", "attack.limits.per_tensor=3"]);
-    assert!(said.contains("per_tensor goes with flips that are made one after the other"), "{said}");
+    assert!(said.contains("per_tensor, per_page and feasible go with the other kinds"), "{said}");
     let said = place.refused(&["attack.ascent.steps=0"]);
     assert!(said.contains("[attack.ascent] steps 0"), "{said}");
+}
+
+/// Sparse weak cells, and cells that fail in one direction: the flips are some of those that a draw changes.
+#[test]
+fn feasible_flips_are_those_of_a_draw() {
+    let place = Place::new();
+    let sparse = ["attack.feasible={ rates = [0.1] }", "attack.trials=2", "stop.flips=10"];
+    let summary = place.attack("sparse", &sparse).expect("a summary");
+    let free = place.attack("free", &["stop.flips=10"]).expect("a summary");
+    assert!(summary.flips.mean >= free.flips.mean, "{summary:?}");
+    assert_ne!(place.pattern("sparse", 0), place.pattern("sparse", 1), "each trial has cells of its own");
+    let chip =
+        "{ model = 'map', chip = { number = 0, synthetic = { rows = 64, columns = 64 } }, voltages = [0.8] }";
+    let mapped = [&format!("attack.feasible={chip}"), "attack.trials=1", "stop.flips=10"];
+    let error = place.attack("mapped", &mapped).err().map(|error| error.to_string());
+    assert!(error.is_none(), "{error:?}");
+    let falling =
+        ["attack.feasible={ model = 'stuck-at-0', rates = [0.5] }", "attack.trials=1", "stop.flips=20"];
+    place.attack("falling", &falling).expect("a summary");
+    let lines = &place.records("falling").trials[0];
+    let flips = lines.steps.iter().flat_map(|step| &step.flips);
+    assert!(flips.clone().count() > 2 && flips.clone().all(|flip| flip.word_before >> flip.bit & 1 == 1));
 }
