@@ -194,8 +194,8 @@ impl Default for StopConfig {
 pub struct EvaluateConfig {
     /// Flips after which the network is judged; 1 by default: after every step.
     pub every: u64,
-    /// Images of which it then is; 1000 by default, and all if there are fewer. At the end, and before a target counts as reached,
-    /// it is judged on all.
+    /// Images of which it then is; 1000 by default, and all if there are fewer. Where their interval does not exclude the goal, and at
+    /// the end, it is judged on all.
     pub images: u64,
     /// Images that are computed at once; 256 by default.
     pub batch: u64,

@@ -60,6 +60,30 @@ impl Evaluation {
         clopper_pearson(self.correct, self.images, confidence)
     }
 
+    /// Whether a goal may be reached on images like these: whether it lies within the interval or beyond it.
+    ///
+    /// A network that gives every image one class is right on as many as are of it, and that share differs from one sample to the next.
+    ///
+    /// ```
+    /// use bitquake_attack::{Evaluation, Goal};
+    /// let sample = Evaluation { images: 1000, correct: 119, ..Evaluation::default() };
+    /// assert!(!sample.reaches(Goal::Accuracy(0.11)) && sample.may_reach(Goal::Accuracy(0.11), 0.95)?);
+    /// assert!(!sample.may_reach(Goal::Accuracy(0.09), 0.95)?);
+    /// # Ok::<(), bitquake_stats::StatsError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`StatsError`] for a confidence that is none.
+    pub fn may_reach(&self, goal: Goal, confidence: f64) -> Result<bool, StatsError> {
+        Ok(match goal {
+            Goal::Accuracy(most) => self.interval(confidence)?.lo <= most,
+            Goal::Success(least) if self.exposed > 0 => {
+                clopper_pearson(self.taken, self.exposed, confidence)?.hi >= least
+            }
+            Goal::Success(_) => true,
+        })
+    }
+
     /// Whether a goal is reached.
     #[must_use]
     pub fn reaches(&self, goal: Goal) -> bool {

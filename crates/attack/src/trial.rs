@@ -296,7 +296,7 @@ impl<'a> Trial<'a> {
         flips
     }
 
-    /// Judges the network if it is time: on the sample, and where that reaches the goal, on all images.
+    /// Judges the network if it is time: on the sample, and where the goal lies within its interval or beyond, on all images.
     fn judge(&mut self, subject: &Subject) -> Result<(Option<Evaluation>, Option<Evaluation>), AttackError> {
         if self.flips - self.judged_at < self.setting.config.evaluate.every {
             return Ok((None, None));
@@ -304,10 +304,13 @@ impl<'a> Trial<'a> {
         self.judged_at = self.flips;
         let goal = self.setting.goal;
         let sample = self.evaluate(&self.images.sample, subject)?;
-        let full = match (sample.reaches(goal), self.images.sample.len() == self.images.judged.len()) {
-            (_, true) => Some(sample),
-            (true, false) => Some(self.evaluate(&self.images.judged, subject)?),
-            (false, false) => None,
+        let is_all = self.images.sample.len() == self.images.judged.len();
+        let full = if is_all {
+            Some(sample)
+        } else if sample.may_reach(goal, self.setting.config.evaluate.confidence)? {
+            Some(self.evaluate(&self.images.judged, subject)?)
+        } else {
+            None
         };
         self.reached = full.is_some_and(|full| full.reaches(goal));
         Ok((Some(sample), full))

@@ -44,7 +44,7 @@ enum Meaning {
     /// They are the bits of float32 values.
     Float,
     /// They are codes; one decoder a unit of the grid.
-    Codes { grid: Grid, decoders: Vec<Decoder> },
+    Codes { grid: Box<Grid>, decoders: Vec<Decoder> },
 }
 
 impl AttackedWords {
@@ -112,7 +112,7 @@ impl AttackedTensor {
                 let grid = coded.grid().clone();
                 let decoders = (0..grid.units()).map(|unit| grid.decoder(unit)).collect::<Result<_, _>>();
                 let decoders = decoders.map_err(|error| refused(&error.to_string()))?;
-                (coded.words(), Meaning::Codes { grid, decoders })
+                (coded.words(), Meaning::Codes { grid: Box::new(grid), decoders })
             }
             None => {
                 let words = native.words(&space.name).ok_or_else(|| {

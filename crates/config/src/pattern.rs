@@ -39,3 +39,35 @@ impl PatternConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bitquake_bits::Format;
+    use bitquake_fault::{FaultModel, Hits, TensorFlips};
+
+    use super::*;
+    use crate::FaultConfig;
+
+    #[test]
+    fn what_is_in_the_file_takes_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("flips.json");
+        let flips =
+            TensorFlips { tensor: "w".into(), format: Format::I8, elements: 4, addresses: vec![7, 9, 31] };
+        let pattern = FaultPattern::new(vec![flips]).unwrap();
+        std::fs::write(&path, pattern.to_json()).unwrap();
+        let mut fault: FaultConfig = toml::from_str(&format!("pattern = {path:?}")).unwrap();
+        fault.load_patterns().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        // As it is saved with results.
+        let saved: FaultConfig = toml::from_str(&toml::to_string(&fault).unwrap()).unwrap();
+        assert_eq!(saved, fault);
+        saved.check().unwrap();
+        let amounts = saved.amounts();
+        assert_eq!(amounts, [bitquake_record::Amount::Count(3)]);
+        assert_eq!(saved.model(amounts[0]), Ok(FaultModel::BitFlip(Hits::Pattern(pattern))));
+        std::fs::write(&path, "{}").unwrap();
+        let error = PatternConfig::File(path).loaded().unwrap_err();
+        assert!(error.contains("flips.json: not a fault pattern"), "{error}");
+    }
+}
