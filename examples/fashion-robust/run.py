@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Six ways of training, two networks, two widths of codes: trained, judged under bit errors, drawn on one page, and checked against the laws.
+"""Six ways of training, two networks, two widths of codes: trained, judged under bit errors, attacked, drawn on one page, and checked against the laws.
 
     python3 examples/fashion-robust/run.py            all of it, about an hour on two cores
     python3 examples/fashion-robust/run.py --small    a few steps of LeNet-5, to see that everything works
@@ -36,9 +36,18 @@ VARIANTS = [
     ("RQuant truncated", "RQuant", 8, ['method.quantization.rounding="truncate"']),
     ("RQuant truncated", "RQuant", 4, ['method.quantization.rounding="truncate"']),
 ]
+# Trainings that are attacked: a name, its layers, bits. The first is one of the methods, trained before.
+ATTACKED = [
+    ("RQuant", ["rquant"], 8),
+    ("Clustering", ["rquant", "clustering"], 8),
+    ("Binarised", ["binary"], 1),
+]
+# Random flips to compare with; the network is judged after every hundred.
+RANDOM = ["attack.kind=random", "evaluate.every=100"]
 # A few steps, a few images, a few trials.
 SMALL_TRAIN = ["train.epochs=1", "data.limit=2000"]
 SMALL_RUN = ["data.limit=200", "run.trials=3"]
+SMALL_ATTACK = ["data.limit=200", "attack.trials=1", "attack.images=32", "stop.flips=5", "stop.accuracy=0.0"]
 
 
 class Example:
@@ -78,6 +87,15 @@ class Example:
             self.results.append(results)
         return results
 
+    def attack(self, trained, title, settings=()):
+        """Attacks the codes of a trained network; gives the folder of what came out."""
+        results = self.out / "attacks" / slug(title)
+        settings = [f"name={title}", f"model.path={trained / 'model.onnx'}", *settings]
+        settings += SMALL_ATTACK if self.options.small else []
+        seconds = self.command("attack", RECIPES / "attack.toml", trained / "storage.toml", "-o", results, *sets(settings), "--quiet")
+        print(f"    attacked in {seconds:.0f} s: {title}", flush=True)
+        return results
+
     def run(self):
         found = laws.Found()
         for network in self.options.networks:
@@ -87,6 +105,7 @@ class Example:
                     title = f"{NETWORKS[network]} {bits} bits - {name}"
                     found.curves[network, bits, name] = self.judge(trained, title)
         self.variants(found)
+        self.attacks(found)
         page = self.out / "curves.html"
         self.command("report", *self.results, "-o", page)
         print(f"report: {page}")
@@ -106,6 +125,15 @@ class Example:
         upset = ["fault.counts=[1]", "run.trials=4000", "data.limit=500"]
         title = "LeNet-5 float32 - one upset"
         found.upsets = self.judge(rquant, title, upset, on_page=False, as_codes=False)
+
+
+    def attacks(self, found):
+        """Chosen flips and random ones, on LeNet-5."""
+        for name, layers, bits in ATTACKED:
+            trained = self.train("lenet5", name, layers, bits)
+            found.attacks[name] = self.attack(trained, f"{name} {bits} bits")
+        trained = self.out / "trained" / "lenet5" / "rquant-8"
+        found.attacks["random"] = self.attack(trained, "RQuant 8 bits random", RANDOM)
 
 
 def sets(settings):

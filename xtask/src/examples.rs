@@ -1,4 +1,4 @@
-//! The demo, the example campaigns and the example trainings.
+//! The demo, the example campaigns, trainings and attacks.
 
 use crate::workspace::Workspace;
 use crate::{Outcome, process, setup};
@@ -25,6 +25,12 @@ const TRAINING: Kind = (
     "train",
     "train.epochs=1",
     &["recipe.toml", "training.jsonl", "last.safetensors", "model.onnx", "storage.toml", "codes.safetensors"],
+);
+
+const ATTACK: Kind = (
+    "attack",
+    "attack.trials=1",
+    &["attack.toml", "attack.jsonl", "profile.csv", "summary.json", "trial-0.json"],
 );
 
 /// Builds the command in release.
@@ -58,14 +64,14 @@ fn become_program(command: &mut Command) -> Outcome {
     process::run(command)
 }
 
-/// Builds, then runs every example: campaigns with two trials a point, trainings with one epoch.
+/// Builds, then runs every example: campaigns with two trials a point, trainings with one epoch, attacks with one trial.
 pub fn run() -> Outcome {
     setup::run()?;
     build()?;
     run_built()
 }
 
-/// Runs every example, campaigns with two trials a point and trainings with one epoch, results in a temporary folder.
+/// Runs every example, campaigns with two trials a point, trainings with one epoch, attacks with one trial, results in a temporary folder.
 pub fn run_built() -> Outcome {
     let executable = executable()?;
     let scratch = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
@@ -93,10 +99,14 @@ fn run_robust(executable: &Path, results: &Path) -> Outcome {
     }
 }
 
-/// A file named `recipe...` is a training, any other a campaign.
+/// A file named `recipe...` is a training, one named `attack...` an attack, any other a campaign.
 fn run_example(executable: &Path, example: &Path, results: &Path) -> Outcome {
-    let is_recipe = example.file_name().is_some_and(|name| name.to_string_lossy().starts_with("recipe"));
-    let (verb, setting, expected) = if is_recipe { TRAINING } else { CAMPAIGN };
+    let name = example.file_name().unwrap_or_default().to_string_lossy();
+    let (verb, setting, expected) = match () {
+        () if name.starts_with("recipe") => TRAINING,
+        () if name.starts_with("attack") => ATTACK,
+        () => CAMPAIGN,
+    };
     println!("running {}", example.display());
     let mut command = Command::new(executable);
     process::run(command.arg(verb).arg(example).arg("-o").arg(results).args(["--set", setting]))?;

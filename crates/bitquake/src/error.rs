@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bitquake_attack::AttackError;
 use bitquake_campaign::CampaignError;
 use bitquake_campaign::slurm::SlurmError;
 use bitquake_config::ConfigError;
@@ -10,6 +11,7 @@ use bitquake_fault::{DrawError, PatternError, PatternFileError, SelectorError, S
 use bitquake_grad::GradError;
 use bitquake_record::RecordError;
 use bitquake_report::ReportError;
+use bitquake_storage::StorageError;
 use bitquake_tensors::TensorsError;
 use bitquake_train::TrainError;
 
@@ -79,6 +81,15 @@ pub enum Error {
     /// A training.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// An attack.
+    #[error(transparent)]
+    Attack(#[from] AttackError),
+    /// What a memory holds of a model.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 /// What a caller can do about an error.
@@ -103,16 +114,22 @@ impl Error {
             Self::Engine(error) => engine_kind(error),
             Self::Record(error) => record_kind(error),
             Self::Train(error) => train_kind(error),
+            Self::Attack(error) => attack_kind(error),
             Self::Tensors(TensorsError::Write { .. } | TensorsError::WouldOverwriteExternal { .. }) => {
                 ErrorKind::Usage
             }
-            Self::Tensors(_) | Self::PatternFile { .. } | Self::Read { .. } => ErrorKind::BadInput,
+            Self::Tensors(_)
+            | Self::PatternFile { .. }
+            | Self::Read { .. }
+            | Self::Config(ConfigError::Read { .. }) => ErrorKind::BadInput,
             Self::Selector(_)
             | Self::Space(_)
             | Self::NoFormat { .. }
             | Self::Draw(_)
             | Self::Pattern(_)
             | Self::Slurm(_)
+            | Self::Storage(_)
+            | Self::Config(_)
             | Self::Report(_) => ErrorKind::Usage,
             Self::Merge(MergeError::Nothing | MergeError::OtherCampaign { .. }) => ErrorKind::Usage,
             Self::Merge(MergeError::OtherGolden { .. } | MergeError::Disagree { .. }) => ErrorKind::SelfCheck,
@@ -154,6 +171,21 @@ fn train_kind(error: &TrainError) -> ErrorKind {
         TrainError::Tensors(TensorsError::Write { .. }) => ErrorKind::Usage,
         TrainError::Tensors(_) => ErrorKind::BadInput,
         TrainError::Record(error) => record_kind(error),
+        _ => ErrorKind::Usage,
+    }
+}
+
+fn attack_kind(error: &AttackError) -> ErrorKind {
+    match error {
+        AttackError::Config(ConfigError::Read { .. }) | AttackError::Records { .. } => ErrorKind::BadInput,
+        AttackError::Data(error) if error.is_configuration() => ErrorKind::Usage,
+        AttackError::Data(_) | AttackError::CleanLoss { .. } => ErrorKind::BadInput,
+        AttackError::Grad(GradError::Device { .. }) => ErrorKind::Usage,
+        AttackError::Grad(_) => ErrorKind::BadInput,
+        AttackError::Tensors(_) => ErrorKind::BadInput,
+        AttackError::Write { source, .. } if is_full(source) => ErrorKind::Stopped,
+        AttackError::SelfCheck { .. } => ErrorKind::SelfCheck,
+        AttackError::Record(error) => record_kind(error),
         _ => ErrorKind::Usage,
     }
 }

@@ -6,6 +6,7 @@ use bitquake_bits::BitSelection;
 use bitquake_fault::{Explanation, FaultModel, FaultPattern};
 use bitquake_record::write_atomically;
 use bitquake_sample::StreamKey;
+use bitquake_storage::{Memory, StorageSpec};
 use bitquake_tensors::TensorFile;
 
 use crate::error::Error;
@@ -44,6 +45,8 @@ pub struct Injected {
 
 /// Writes `file` with flipped bits to `out`, every other byte as it was.
 ///
+/// See [`inject_stored`] for a memory that holds codes.
+///
 /// # Errors
 /// [`Error`] for the file, the selection, the pattern or the output; then nothing is written.
 pub fn inject(file: &Path, source: &Source, out: &Path) -> Result<Injected, Error> {
@@ -59,6 +62,36 @@ pub fn inject(file: &Path, source: &Source, out: &Path) -> Result<Injected, Erro
     let explanation = pattern.explain(&tensors)?;
     pattern.apply(&mut tensors)?;
     tensors.save(out)?;
+    Ok(Injected { pattern, dormant, explanation, space_bits })
+}
+
+/// Writes the model of `file` as a network computes with it when its weights are stored as `storage` says, with flips of what is stored:
+/// the floats are what the faulty codes stand for. `seed` is for quantizers that round randomly.
+///
+/// # Errors
+/// [`Error`] for the file, the storage, the selection, the pattern or the output; then nothing is written.
+pub fn inject_stored(
+    file: &Path,
+    storage: &StorageSpec,
+    seed: u64,
+    source: &Source,
+    out: &Path,
+) -> Result<Injected, Error> {
+    let mut model = TensorFile::open(file)?;
+    let memory = Memory::new(storage, model.tensors(), &model, StreamKey { seed, point: 0, trial: 0 })?;
+    memory.write_levels(&mut model)?;
+    let (pattern, dormant, space_bits) = match source {
+        Source::Draw { model: faults, select, bits, key } => {
+            let space = memory.fault_space(select, *bits)?;
+            let resolved = faults.draw(&space, key)?.resolve(&memory.view(&model))?;
+            (resolved.pattern, resolved.dormant, Some(space.bits()))
+        }
+        Source::Pattern(path) => (read_pattern(path)?, 0, None),
+    };
+    let explanation = pattern.explain(&memory.view(&model))?;
+    let left = memory.protect(&pattern, &model)?.pattern;
+    memory.translate(&left, &model)?.apply(&mut model)?;
+    model.save(out)?;
     Ok(Injected { pattern, dormant, explanation, space_bits })
 }
 

@@ -19,6 +19,7 @@
 //! # Ok::<(), bitquake::Error>(())
 //! ```
 
+pub use bitquake_attack as attack;
 pub use bitquake_bits as bits;
 pub use bitquake_campaign as campaign;
 pub use bitquake_config as config;

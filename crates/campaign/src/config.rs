@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+pub use bitquake_config::ModelConfig;
 use bitquake_config::{
-    ConfigError, FaultConfig, Layout, Target, absolute_path, check_storage, fill_storage, read_layers,
+    ConfigError, FaultConfig, Layout, Target, absolute_path, check_name, check_storage, fill_storage,
+    read_layers,
 };
 use bitquake_data::DataConfig;
 use bitquake_record::DistanceMeasure;
@@ -74,14 +76,6 @@ impl ReportConfig {
             _ => Ok(()),
         }
     }
-}
-
-/// `[model]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelConfig {
-    /// The ONNX file, relative to the campaign file.
-    pub path: PathBuf,
 }
 
 /// `[outcome]`: outputs are compared with the golden run's, labels play no part.
@@ -164,6 +158,7 @@ const LAYOUT: Layout<'static> = Layout {
 pub fn read_config(files: &[PathBuf], settings: &[String]) -> Result<Config, CampaignError> {
     let mut config: Config = read_layers(files, settings, LAYOUT)?;
     fill_metric(&mut config);
+    config.fault.load_patterns().map_err(|reason| ConfigError::in_files(files, reason))?;
     config.check().map_err(|reason| ConfigError::in_files(files, reason))?;
     fill_defaults(&mut config);
     if config.output.dir.is_none() {
@@ -186,7 +181,7 @@ impl Config {
         if self.schema != SCHEMA {
             return Err(format!("schema {} is not known, this version reads schema {SCHEMA}", self.schema));
         }
-        self.check_name()?;
+        check_name(&self.name)?;
         check_storage(&self.storage)?;
         self.activations.quantizer()?;
         self.report.check()?;
@@ -222,14 +217,6 @@ impl Config {
             }
             _ => Ok(()),
         }
-    }
-
-    fn check_name(&self) -> Result<(), String> {
-        let is_plain = |c: char| c.is_alphanumeric() || "-_. ".contains(c);
-        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(is_plain) {
-            return Err(format!("name `{}` is not made of letters, digits, spaces and -_.", self.name));
-        }
-        Ok(())
     }
 }
 

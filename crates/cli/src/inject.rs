@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use bitquake::bits::BitSelection;
 use bitquake::campaign::FaultConfig;
+use bitquake::config::read_storage;
 use bitquake::fault::{FaultModel, Hits, SiteRange};
-use bitquake::inject::{Injected, Source, inject, write_pattern};
+use bitquake::inject::{Injected, Source, inject, inject_stored, write_pattern};
+use bitquake::quantize::parse_storage;
 use bitquake::sample::{Rate, StreamKey};
+use bitquake::storage::StorageSpec;
 use serde::Serialize;
 
 use crate::diff::{by_bit_text, explanation_table};
@@ -38,6 +41,10 @@ pub(crate) struct Args {
     /// Trial of that seed
     #[arg(long, default_value_t = 0)]
     trial: u64,
+    /// Flip bits of what a memory holds: a [storage] in one line, '{ family = "symmetric" }', or a file that has one, such as the
+    /// storage.toml of a training; OUT gets the floats that the faulty codes stand for
+    #[arg(long, value_name = "TABLE|FILE")]
+    storage: Option<String>,
     /// Save the flips, for --pattern
     #[arg(long, value_name = "F")]
     pattern_out: Option<PathBuf>,
@@ -62,7 +69,7 @@ struct Amount {
     #[arg(long, value_name = "TABLE", value_parser = parse_fault)]
     fault: Option<FaultModel>,
     /// Apply a saved pattern
-    #[arg(long, value_name = "F", conflicts_with_all = ["select", "bits", "seed", "trial"])]
+    #[arg(long, value_name = "F", conflicts_with_all = ["select", "bits", "trial"])]
     pattern: Option<PathBuf>,
 }
 
@@ -85,7 +92,10 @@ struct Told<'a> {
 }
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
-    let injected = inject(&args.file, &source(args), &args.output)?;
+    let injected = match &args.storage {
+        None => inject(&args.file, &source(args), &args.output)?,
+        Some(storage) => inject_stored(&args.file, &spec(storage)?, args.seed, &source(args), &args.output)?,
+    };
     if let Some(path) = &args.pattern_out {
         write_pattern(path, &injected.pattern)?;
     }
@@ -96,6 +106,14 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     output.data(&as_text(args, &injected))?;
     output.note(format!("wrote {}", args.output.display()));
     Ok(())
+}
+
+/// A table in one line, or a file that has it.
+fn spec(storage: &str) -> Result<StorageSpec, Failure> {
+    if storage.trim_start().starts_with('{') {
+        return parse_storage(storage).map_err(Failure::usage);
+    }
+    Ok(read_storage(storage.as_ref())?)
 }
 
 fn source(args: &Args) -> Source {

@@ -1,5 +1,6 @@
 //! The command `bitquake`: a face of the library, without logic of its own.
 
+mod attack;
 mod bits;
 mod compare;
 mod diff;
@@ -69,6 +70,8 @@ enum Command {
     Report(results::ReportArgs),
     /// Train a network that stands bit errors, or resume
     Train(train::Args),
+    /// Find the flips that do most damage, or resume
+    Attack(Box<attack::Args>),
     /// Compare two campaigns trial by trial
     Compare(compare::Args),
     /// Check that everything needed is there
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
         Command::Export(args) => results::export(&args, &output),
         Command::Report(args) => results::report(&args, &output),
         Command::Train(args) => train::run(&args, &output),
+        Command::Attack(args) => attack::run(&args, &output),
         Command::Compare(args) => compare::run(&args, &output),
         Command::Doctor(args) => doctor::run(&args, &output),
         Command::Completions(args) => completions(&args, &output),

@@ -13,6 +13,7 @@ use toml::Table;
 
 use crate::chip::{ChipConfig, OffsetConfig};
 use crate::layers::explain;
+use crate::pattern::PatternConfig;
 use crate::shape::{EffectConfig, ShapeConfig, SizeConfig};
 use crate::target::{Persistence, Target};
 
@@ -63,6 +64,9 @@ pub struct FaultConfig {
     /// Bits or elements by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sites: Option<Vec<String>>,
+    /// The flips of a saved fault pattern: its file, or what is in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<PatternConfig>,
     /// A rate for each bit of the word, bit 0 first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position_rates: Option<Vec<f64>>,
@@ -201,6 +205,21 @@ impl FaultConfig {
         self.chip.iter().chain(below)
     }
 
+    /// Puts what is in the file of each pattern in its place, so that a saved configuration needs no other file.
+    ///
+    /// # Errors
+    /// What is wrong with a file.
+    pub fn load_patterns(&mut self) -> Result<(), String> {
+        if let Some(pattern) = &mut self.pattern {
+            *pattern = PatternConfig::Flips(pattern.loaded()?);
+        }
+        let below = self.parts.iter_mut().flatten().chain(self.also.as_deref_mut());
+        for part in below {
+            part.load_patterns()?;
+        }
+        Ok(())
+    }
+
     /// The same with the path of each chip and spatial pattern replaced by a digest of what is in it: what decides results,
     /// wherever the file lies.
     ///
@@ -256,6 +275,9 @@ impl FaultConfig {
         let listed: Vec<Amount> = rates.chain(counts).chain(fractions).chain(voltages).collect();
         // What names its bits itself is one point.
         match (&self.sites, &self.position_rates, &self.regions) {
+            _ if self.pattern.is_some() => {
+                vec![Amount::Count(self.pattern.as_ref().map_or(0, PatternConfig::flips))]
+            }
             (Some(sites), ..) => vec![Amount::Count(sites.len() as u64)],
             (_, Some(rates), _) => vec![Amount::Rate(mean(rates.iter().copied()))],
             (_, _, Some(regions)) => vec![Amount::Rate(mean(regions.iter().map(|region| region.rate)))],
@@ -275,7 +297,8 @@ impl FaultConfig {
         struct Line {
             fault: FaultConfig,
         }
-        let line: Line = toml::from_str(&format!("fault = {table}")).map_err(|error| explain(&error))?;
+        let mut line: Line = toml::from_str(&format!("fault = {table}")).map_err(|error| explain(&error))?;
+        line.fault.load_patterns()?;
         line.fault.check()?;
         Ok(line.fault)
     }
@@ -419,6 +442,7 @@ impl FaultConfig {
             ("counts", self.counts.is_some()),
             ("fractions", self.fractions.is_some()),
             ("sites", self.sites.is_some()),
+            ("pattern", self.pattern.is_some()),
             ("position_rates", self.position_rates.is_some()),
             ("regions", self.regions.is_some()),
             ("voltages", self.voltages.is_some()),
@@ -508,6 +532,9 @@ impl FaultConfig {
     }
 
     fn hits(&self, amount: Amount) -> Result<Hits, String> {
+        if let Some(pattern) = &self.pattern {
+            return pattern.loaded().map(Hits::Pattern);
+        }
         if let Some(sites) = &self.sites {
             return Ok(Hits::Sites(sites.iter().map(|text| site_range(text)).collect::<Result<_, _>>()?));
         }
@@ -711,6 +738,9 @@ mod tests {
             ("model = \"set-value\"\ncounts = [1]", "needs value"),
             ("model = \"set-value\"\ncounts = [1]\nvalue = \"12\"", "`12` is no raw word"),
             ("sites = [\"w\"]", "`w` is not a site"),
+            ("pattern = \"none.json\"", "[fault] pattern: none.json: cannot read"),
+            ("pattern = \"none.json\"\ncounts = [1]", "counts and pattern: give one of them"),
+            ("pattern = \"none.json\"\nto_one = 2.0", "go with rates"),
             ("model = \"set-value\"\ncounts = [1]\nvalue = \"full\"", "\"saturate\", or a number"),
             ("rates = [0.1]\nat_least = 2", "at_least is 1"),
             ("rates = [0.1]\ntarget = \"memory\"", "expected one of `weights`, `activations`, `inputs`"),

@@ -8,8 +8,8 @@ use toml::{Table, Value};
 use crate::error::ConfigError;
 
 /// Keys of a table of faults that say how many there are: one of them takes the place of the others.
-const AMOUNTS: [&str; 8] =
-    ["rates", "counts", "fractions", "sites", "position_rates", "regions", "voltages", "parts"];
+const AMOUNTS: [&str; 9] =
+    ["rates", "counts", "fractions", "sites", "pattern", "position_rates", "regions", "voltages", "parts"];
 
 /// Which keys of a kind of file mean more than their text. Keys are dotted, and go through every entry of a list.
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +139,7 @@ fn at_each(value: &mut Value, key: &str, change: &mut dyn FnMut(&mut Value)) {
 /// The files of a table of faults, of its parts and of what happens also.
 fn resolve_fault(fault: &mut Value, base: &Path) {
     resolve(fault.get_mut("chip"), base);
+    resolve(fault.get_mut("pattern"), base);
     resolve(fault.get_mut("shape").and_then(|shape| shape.get_mut("file")), base);
     let parts = fault.get_mut("parts").and_then(Value::as_array_mut);
     parts.into_iter().flatten().for_each(|part| resolve_fault(part, base));

@@ -1,7 +1,13 @@
 //! `[storage]`, before any model is read.
 
+use std::path::Path;
+
 use bitquake_quant::{Family, Quantizer, QuantizerSpec};
 use bitquake_storage::StorageSpec;
+use serde::Deserialize;
+
+use crate::error::ConfigError;
+use crate::layers::{Layout, read_layers};
 
 /// That the fields of `[storage]` make quantizers. Those of an override go on top of others that only the model tells; on top
 /// of `[storage]` they must make sense all the same.
@@ -23,6 +29,21 @@ pub fn check_storage(storage: &StorageSpec) -> Result<(), String> {
         quantizer("[[storage.override]]", storage.base.overridden_by(&over.spec))?;
     }
     Ok(())
+}
+
+/// The `[storage]` of a file, whatever else is in it: a campaign, an attack, or what training wrote.
+///
+/// # Errors
+/// [`ConfigError`] if the file cannot be read, has no `[storage]`, or one that makes no quantizers.
+pub fn read_storage(file: &Path) -> Result<StorageSpec, ConfigError> {
+    #[derive(Deserialize)]
+    struct Layer {
+        storage: StorageSpec,
+    }
+    let files = [file.to_owned()];
+    let layer: Layer = read_layers(&files, &[], Layout { paths: &[], faults: &[] })?;
+    check_storage(&layer.storage).map_err(|reason| ConfigError::in_files(&files, reason))?;
+    Ok(layer.storage)
 }
 
 /// Puts every default of `[storage]` in its place, so that a saved file shows them.

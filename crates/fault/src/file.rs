@@ -1,13 +1,15 @@
 //! Patterns as JSON.
 
 use bitquake_bits::Format;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::pattern::{FaultPattern, PatternError, TensorFlips};
 
 const KIND: &str = "bitquake fault pattern";
 const SCHEMA: u32 = 1;
 
+/// A saved pattern as serde has it: JSON in files, tables in configurations.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -70,18 +72,7 @@ impl FaultPattern {
     /// The pattern as JSON: kind, schema, and for each tensor its name, format, number of elements and `[element, bit]` pairs.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let tensor = |flips: &TensorFlips| FileTensor {
-            tensor: flips.tensor.clone(),
-            format: flips.format.name(),
-            elements: flips.elements,
-            flips: flips.addresses.iter().map(|&address| flips.element_and_bit(address)).collect(),
-        };
-        let file = File {
-            kind: KIND.to_owned(),
-            schema: SCHEMA,
-            tensors: self.tensors().iter().map(tensor).collect(),
-        };
-        serde_json::to_string(&file).unwrap_or_else(|_| unreachable!("strings and integers are always JSON"))
+        serde_json::to_string(self).unwrap_or_else(|_| unreachable!("strings and integers are always JSON"))
     }
 
     /// Reads what [`to_json`](Self::to_json) wrote.
@@ -90,14 +81,39 @@ impl FaultPattern {
     /// [`PatternFileError`] says what is wrong.
     pub fn from_json(text: &str) -> Result<Self, PatternFileError> {
         let file: File = serde_json::from_str(text)?;
-        if file.kind != KIND {
-            return Err(PatternFileError::Kind(file.kind));
+        file.read()
+    }
+}
+
+impl Serialize for FaultPattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let tensor = |flips: &TensorFlips| FileTensor {
+            tensor: flips.tensor.clone(),
+            format: flips.format.name(),
+            elements: flips.elements,
+            flips: flips.addresses.iter().map(|&address| flips.element_and_bit(address)).collect(),
+        };
+        let tensors = self.tensors().iter().map(tensor).collect();
+        File { kind: KIND.to_owned(), schema: SCHEMA, tensors }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for FaultPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        File::deserialize(deserializer)?.read().map_err(Error::custom)
+    }
+}
+
+impl File {
+    fn read(self) -> Result<FaultPattern, PatternFileError> {
+        if self.kind != KIND {
+            return Err(PatternFileError::Kind(self.kind));
         }
-        if file.schema > SCHEMA {
-            return Err(PatternFileError::Schema { found: file.schema });
+        if self.schema > SCHEMA {
+            return Err(PatternFileError::Schema { found: self.schema });
         }
-        let tensors = file.tensors.into_iter().map(FileTensor::read).collect::<Result<_, _>>()?;
-        Ok(Self::new(tensors)?)
+        let tensors = self.tensors.into_iter().map(FileTensor::read).collect::<Result<_, _>>()?;
+        Ok(FaultPattern::new(tensors)?)
     }
 }
 
@@ -141,6 +157,7 @@ mod tests {
             r#"{"kind":"bitquake fault pattern","schema":1,"tensors":[{"tensor":"w","format":"f32","elements":2,"flips":[[0,0],[0,30],[1,31]]}]}"#
         );
         assert_eq!(FaultPattern::from_json(&json).unwrap(), pattern);
+        assert_eq!(serde_json::from_str::<FaultPattern>(&json).unwrap(), pattern);
     }
 
     #[test]

@@ -106,11 +106,15 @@ impl TensorFlips {
 
     /// That the tensor in the store is the one the flips were made for.
     fn check_store(&self, found: Option<Words<'_>>) -> Result<(), PatternError> {
+        match found {
+            Some(words) => self.check_same(words.format(), words.elements()),
+            None => Err(PatternError::NoTensor { tensor: self.tensor.clone() }),
+        }
+    }
+
+    /// That a tensor of this format and size is the one the flips were made for.
+    pub(crate) fn check_same(&self, format: Format, elements: u64) -> Result<(), PatternError> {
         let tensor = || self.tensor.clone();
-        let Some(words) = found else {
-            return Err(PatternError::NoTensor { tensor: tensor() });
-        };
-        let (format, elements) = (words.format(), words.elements());
         if format != self.format {
             Err(PatternError::OtherFormat { tensor: tensor(), wanted: self.format, found: format })
         } else if elements != self.elements {
@@ -211,25 +215,12 @@ impl FaultPattern {
                     by_name.insert(&flips.tensor, flips.clone());
                 }
                 Some(ours) => {
-                    ours.check_same_tensor(flips)?;
+                    ours.check_same(flips.format, flips.elements)?;
                     ours.addresses = symmetric_difference(&ours.addresses, &flips.addresses);
                 }
             }
         }
         Self::new(by_name.into_values().collect())
-    }
-}
-
-impl TensorFlips {
-    fn check_same_tensor(&self, other: &Self) -> Result<(), PatternError> {
-        let tensor = self.tensor.clone();
-        if self.format != other.format {
-            Err(PatternError::OtherFormat { tensor, wanted: self.format, found: other.format })
-        } else if self.elements != other.elements {
-            Err(PatternError::OtherSize { tensor, wanted: self.elements, found: other.elements })
-        } else {
-            Ok(())
-        }
     }
 }
 

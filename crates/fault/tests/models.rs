@@ -413,3 +413,26 @@ fn faults_for_other_words_are_refused() {
     assert!(matches!(Faults::new(vec![unsorted.clone()]), Err(PatternError::NotRising { .. })));
     assert!(matches!(Faults::new(vec![unsorted.clone(), unsorted]), Err(PatternError::ListedTwice { .. })));
 }
+
+#[test]
+fn a_saved_pattern_is_drawn_as_it_is_and_refused_elsewhere() {
+    let pattern = Hits::Count(40).flips(&space(), &key(0)).expect("flips");
+    let again = Hits::Pattern(pattern.clone());
+    assert_eq!(again.flips(&space(), &key(9)), Ok(pattern.clone()), "whatever the key");
+    let stuck = FaultModel::StuckAt { value: true, at: again.clone() };
+    assert_eq!(draw(&stuck, 0).faults(), pattern.flips());
+
+    let others: Vec<(&str, Format, u64)> =
+        TENSORS.iter().map(|&(name, _, len)| (name, Format::I8, len)).collect();
+    let error = again.flips(&space_of(&others, BitSelection::All), &key(0)).expect_err("other words");
+    assert!(matches!(&error, DrawError::Pattern(PatternError::OtherFormat { .. })), "{error}");
+    let others: Vec<(&str, Format, u64)> =
+        TENSORS.iter().map(|&(name, format, len)| (name, format, len + 1)).collect();
+    let error = again.flips(&space_of(&others, BitSelection::All), &key(0)).expect_err("more words");
+    assert!(matches!(&error, DrawError::Pattern(PatternError::OtherSize { .. })), "{error}");
+    let error = again.flips(&space_of(&TENSORS, BitSelection::Bit(0)), &key(0)).expect_err("other bits");
+    assert!(matches!(&error, DrawError::NoBit { .. }), "{error}");
+    let error =
+        again.flips(&space_of(&[("z", Format::F32, 9)], BitSelection::All), &key(0)).expect_err("no tensor");
+    assert!(matches!(&error, DrawError::NoTensor { .. }), "{error}");
+}

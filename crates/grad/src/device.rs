@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// Where a network is computed. Text form: `cpu`, `cuda`, `cuda:1`, `wgpu`, `wgpu:1`; without a number the first device.
 ///
 /// ```
@@ -12,7 +14,8 @@ use std::str::FromStr;
 /// assert_eq!(Device::Cuda(0).to_string(), "cuda");
 /// assert!("tpu".parse::<Device>().is_err());
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Device {
     /// The processor; always there, and deterministic.
     #[default]
@@ -46,6 +49,20 @@ impl FromStr for Device {
             ("wgpu", index) => Ok(Device::Wgpu(index.unwrap_or(0))),
             _ => Err(bad()),
         }
+    }
+}
+
+impl TryFrom<String> for Device {
+    type Error = DeviceParseError;
+
+    fn try_from(text: String) -> Result<Device, DeviceParseError> {
+        text.parse()
+    }
+}
+
+impl From<Device> for String {
+    fn from(device: Device) -> String {
+        device.to_string()
     }
 }
 

@@ -48,6 +48,12 @@ pub enum RecordError {
         /// The file.
         path: PathBuf,
     },
+    /// Another process writes into the same folder.
+    #[error("{}: another command is writing into this folder", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Records could not be put into another format.
     #[error("cannot write {format}: {reason}")]
     Export {

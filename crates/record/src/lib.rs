@@ -10,6 +10,7 @@ pub mod csv;
 mod dir;
 mod error;
 mod finished;
+mod folder;
 mod golden;
 mod json;
 mod lines;
@@ -18,6 +19,7 @@ mod metric_sequence;
 mod moments;
 mod overview;
 mod parquet_export;
+mod score;
 mod sorted;
 mod summary;
 mod trial;
@@ -30,6 +32,7 @@ pub use dir::{
 };
 pub use error::RecordError;
 pub use finished::FinishedSet;
+pub use folder::FolderLock;
 pub use golden::{
     ActivationRecord, Counts, DistanceMeasure, DistanceRule, Engine, Golden, LARGEST_WEIGHT, Machine,
     PointPlan, Sampling, SpaceTensorRecord, StorageRecord, StratumRecord,
@@ -41,6 +44,7 @@ pub use metric::{METRICS, Metric};
 pub use metric_sequence::MetricSequence;
 pub use overview::{Overview, OverviewBuilder, ShownTrial};
 pub use parquet_export::{ParquetRows, trials_to_parquet};
+pub use score::{CONFIDENCE, Score, predictions};
 pub use summary::{IntervalRule, MetricSummary, Overall, PointSummary, SummaryOptions, summarise};
 pub use trial::{Amount, CleanRecord, DistanceRecord, Extent, ProtectionRecord, SiteRecord, TrialRecord};
 pub use vulnerability::{

@@ -1,7 +1,7 @@
 //! Why a model cannot be stored so.
 
 use bitquake_fault::protect::ProtectError;
-use bitquake_fault::{PatternError, SelectorError};
+use bitquake_fault::{DrawError, PatternError, SelectorError};
 use bitquake_quant::{QuantError, SpecError};
 
 /// Why a model cannot be stored as asked, or a pattern not be translated.
@@ -64,6 +64,25 @@ pub enum StorageError {
         /// Why.
         source: QuantError,
     },
+    /// A search over codes, in a tensor that is held as floats.
+    #[error("tensor `{tensor}` is not quantized: the search flips bits of codes")]
+    NotCoded {
+        /// The tensor.
+        tensor: String,
+    },
+    /// A gradient that is not of a tensor.
+    #[error("gradient of tensor `{tensor}`: {got} values, {wanted} needed")]
+    Slopes {
+        /// The tensor.
+        tensor: String,
+        /// Values given.
+        got: usize,
+        /// Values needed.
+        wanted: u64,
+    },
+    /// Random flips that cannot be drawn.
+    #[error(transparent)]
+    Draw(#[from] DrawError),
     /// The store lacks a tensor, or has another in its place.
     #[error(transparent)]
     Pattern(#[from] PatternError),

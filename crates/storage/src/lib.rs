@@ -12,6 +12,7 @@
 
 mod coded;
 mod error;
+mod hamming;
 mod memory;
 mod plan;
 mod protect;
@@ -20,6 +21,7 @@ mod view;
 
 pub use coded::Coded;
 pub use error::StorageError;
+pub use hamming::{HammingSearch, LossAndSlopes};
 pub use memory::Memory;
 pub use plan::StoragePlan;
 pub use protect::{GuardRule, ProtectRule};

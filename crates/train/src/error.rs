@@ -70,9 +70,6 @@ pub enum TrainError {
     /// A snapshot that is damaged, or that does not fit.
     #[error("the snapshot cannot be resumed: {0}")]
     Snapshot(String),
-    /// Another process trains into the same folder.
-    #[error("{}: another training is writing into this folder", .0.display())]
-    Locked(PathBuf),
     /// A file cannot be written, on a full disk for example; the snapshot before it is whole.
     #[error("{}: cannot write: {source}", path.display())]
     Write {

@@ -11,7 +11,7 @@ use crate::error::TrainError;
 use crate::method::{Half, Levels, Method, Passes, StepLosses, Stored, Update, WeightTensor, Weights};
 use crate::optimiser::{Optimiser, OptimiserConfig, StepSettings};
 use crate::recipe::Recipe;
-use crate::score::Score;
+use bitquake_record::Score;
 
 /// A network that is trained. The master weights lie here, in f32; the network on its device holds what the memory would: the
 /// levels of their codes, with or without faults.

@@ -13,18 +13,17 @@
 mod error;
 mod events;
 mod export;
-mod folder;
 mod learner;
 mod log;
 pub mod method;
 mod optimiser;
 mod recipe;
 mod schedule;
-mod score;
 mod sets;
 mod snapshot;
 mod trainer;
 
+pub use bitquake_record::{CONFIDENCE, Score};
 pub use error::TrainError;
 pub use events::EventWriter;
 pub use export::Exported;
@@ -35,6 +34,5 @@ pub use recipe::{
     read_recipe, recipe_toml,
 };
 pub use schedule::{ScheduleConfig, ScheduleKind, Timeline};
-pub use score::{CONFIDENCE, Score};
 pub use snapshot::{BEST_SNAPSHOT, Best, Header, LAST_SNAPSHOT, Progress, Snapshot, SnapshotTensor};
 pub use trainer::{Begin, End, Event, RECIPE_FILE, StepEvent, Summary, TrainedModel, Training};

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::events::EventWriter;
-use crate::score::Score;
 use crate::snapshot::Progress;
+use bitquake_record::Score;
 
 /// The file of lines.
 pub const LOG_FILE: &str = "training.jsonl";

@@ -6,7 +6,7 @@ mod model;
 
 use std::path::{Path, PathBuf};
 
-use bitquake_config::{ConfigError, Layout, absolute_path, read_layers};
+use bitquake_config::{ConfigError, Layout, absolute_path, check_name, read_layers};
 use bitquake_data::{LastBatch, Step};
 use bitquake_grad::Device;
 use serde::{Deserialize, Serialize};
@@ -179,6 +179,9 @@ const LAYOUT: Layout<'static> = Layout {
 /// [`TrainError::Config`].
 pub fn read_recipe(files: &[PathBuf], settings: &[String]) -> Result<Recipe, TrainError> {
     let mut recipe: Recipe = read_layers(files, settings, LAYOUT)?;
+    if let Some(fault) = recipe.method.bit_errors.as_mut().and_then(|errors| errors.fault.as_mut()) {
+        fault.load_patterns().map_err(|reason| ConfigError::in_files(files, reason))?;
+    }
     recipe.check().map_err(|reason| ConfigError::in_files(files, reason))?;
     recipe.fill_defaults();
     if recipe.output.dir.is_none() {
@@ -244,12 +247,4 @@ impl TrainConfig {
             Err(format!("label_smoothing {} is not from 0 to below 1", self.label_smoothing))
         }
     }
-}
-
-fn check_name(name: &str) -> Result<(), String> {
-    let is_plain = |c: char| c.is_alphanumeric() || "-_. ".contains(c);
-    if name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
-        return Err(format!("name `{name}` is not made of letters, digits, spaces and -_."));
-    }
-    Ok(())
 }

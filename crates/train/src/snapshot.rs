@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::TrainError;
-use crate::score::Score;
+use bitquake_record::Score;
 
 /// The newest snapshot of a training.
 pub const LAST_SNAPSHOT: &str = "last.safetensors";

@@ -7,19 +7,18 @@ use std::time::{Duration, Instant};
 use bitquake_config::Identity;
 use bitquake_data::{Batch, Feed, Parts};
 use bitquake_grad::Network;
-use bitquake_record::write_atomically;
+use bitquake_record::{FolderLock, write_atomically};
 use bitquake_tensors::TensorFile;
 
 use crate::error::TrainError;
 use crate::export::{self, Exported, Which};
-use crate::folder::FolderLock;
 use crate::learner::{Learner, StepFailure};
 use crate::log::{EpochRecord, Log, LogLine, Losses, StepsRecord, now};
 use crate::recipe::{Recipe, identity, recipe_toml};
 use crate::schedule::Timeline;
-use crate::score::Score;
 use crate::sets::Sets;
 use crate::snapshot::{BEST_SNAPSHOT, Best, Header, LAST_SNAPSHOT, Progress, Snapshot, epoch_snapshot};
+use bitquake_record::Score;
 
 /// The resolved recipe in the output folder.
 pub const RECIPE_FILE: &str = "recipe.toml";

@@ -8,6 +8,7 @@ use super::{DrawError, FaultModel};
 use crate::effect::Effect;
 use crate::pattern::FaultPattern;
 use crate::region::SiteRange;
+use crate::site::Site;
 use crate::space::{FaultSpace, SpaceTensor};
 
 /// How many bits are hit, and which.
@@ -19,6 +20,8 @@ pub enum Hits {
     Count(u64),
     /// These bits and no others, each named once.
     Sites(Vec<SiteRange>),
+    /// The flips of a pattern, in tensors of the format and size that it was made for.
+    Pattern(FaultPattern),
     /// Each bit independently with the probability of its position in the word, bit 0 first: one rate for each bit of the
     /// words, also for those that are not in the space, whose rates do not matter. Nested in the rate of each position.
     Positions(Vec<Rate>),
@@ -52,6 +55,7 @@ impl Hits {
             Self::Rate(rate) => Ok(Plan::Trials(at_rate(space, *rate, effect))),
             Self::Count(count) => Ok(exactly(space, *count, effect)),
             Self::Sites(sites) => at_sites(space, sites, effect),
+            Self::Pattern(pattern) => of_pattern(space, pattern, effect),
             Self::Positions(rates) => by_position(space, rates, effect),
             Self::OneBit(elements) => one_bit(space, elements, effect),
             Self::Regions(regions) => in_regions(space, regions, effect),
@@ -108,6 +112,24 @@ fn at_sites<'a>(space: &'a FaultSpace, sites: &[SiteRange], effect: Effect) -> R
         addresses.iter().enumerate().for_each(|(place, list)| part.add(place, effect, list.clone()));
         Ok(())
     })))
+}
+
+fn of_pattern<'a>(
+    space: &'a FaultSpace,
+    pattern: &FaultPattern,
+    effect: Effect,
+) -> Result<Plan<'a>, DrawError> {
+    let mut sites = Vec::new();
+    for flips in pattern.tensors() {
+        if let Some(tensor) = space.tensors().iter().find(|tensor| tensor.name == flips.tensor) {
+            flips.check_same(tensor.format, tensor.elements)?;
+        }
+        sites.extend(flips.addresses.iter().map(|&address| {
+            let (index, bit) = flips.element_and_bit(address);
+            SiteRange::from(Site { tensor: flips.tensor.clone(), index, bit })
+        }));
+    }
+    at_sites(space, &sites, effect)
 }
 
 fn by_position<'a>(space: &'a FaultSpace, rates: &[Rate], effect: Effect) -> Result<Plan<'a>, DrawError> {

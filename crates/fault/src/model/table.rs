@@ -32,6 +32,8 @@ const fn key(name: &'static str, about: &'static str) -> ModelKey {
 const RATES: ModelKey = key("rates", "probability of a hit for each bit, in [0, 1], one point each");
 const COUNTS: ModelKey = key("counts", "exact number of bits hit, one point each");
 const SITES: ModelKey = key("sites", "the bits hit: TENSOR:INDEX:BIT, TENSOR@lbi:A..B, TENSOR@address:A..B");
+const PATTERN: ModelKey =
+    key("pattern", "the flips of a saved fault pattern: a JSON file of inject, replay or attack");
 const POSITION_RATES: ModelKey = key("position_rates", "a probability for each bit of the word, bit 0 first");
 const REGIONS: ModelKey = key("regions", "list of { sites, rate }: bits with a probability of their own");
 const FRACTIONS: ModelKey = key(
@@ -51,14 +53,14 @@ const ELEMENT_FRACTIONS: ModelKey = key(
 const ELEMENT_SITES: ModelKey = key("sites", "the elements hit: TENSOR:INDEX");
 const EFFECT: ModelKey = key("effect", "what a hit does: flip (default), set-0, set-1");
 
-const BITS_HIT: &[ModelKey] = &[RATES, COUNTS, SITES, POSITION_RATES, REGIONS, FRACTIONS];
+const BITS_HIT: &[ModelKey] = &[RATES, COUNTS, SITES, PATTERN, POSITION_RATES, REGIONS, FRACTIONS];
 
 /// Every fault model. The list exists once: configuration, help pages and tests loop over it.
 pub const MODELS: &[ModelRow] = &[
     ModelRow {
         name: "bit-flip",
         about: "bits are replaced by their complements",
-        keys: &[RATES, COUNTS, SITES, POSITION_RATES, REGIONS, FRACTIONS, TO_ONE, TO_ZERO],
+        keys: &[RATES, COUNTS, SITES, PATTERN, POSITION_RATES, REGIONS, FRACTIONS, TO_ONE, TO_ZERO],
         conditionable: true,
     },
     ModelRow { name: "stuck-at-0", about: "bits always read 0", keys: BITS_HIT, conditionable: true },

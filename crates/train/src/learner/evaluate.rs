@@ -6,7 +6,7 @@ use bitquake_grad::{Mode, Network, Objective, Pass};
 use super::{Examples, Learner, load};
 use crate::error::TrainError;
 use crate::method::Levels;
-use crate::score::Score;
+use bitquake_record::Score;
 
 /// The scores of a learner on some images.
 #[derive(Clone, Copy, Debug, Default)]

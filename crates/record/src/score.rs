@@ -24,15 +24,14 @@ impl Score {
     /// unless the NaN is its label's.
     ///
     /// ```
-    /// use bitquake_train::Score;
+    /// use bitquake_record::Score;
     /// let score = Score::of_batch(&[0.0, 0.0, 3.0, -1.0], &[1, 0], 0.36);
     /// assert_eq!((score.images, score.wrong, score.loss()), (2, 1, 0.36));
     /// ```
     #[must_use]
     pub fn of_batch(outputs: &[f32], labels: &[u32], mean_loss: f64) -> Self {
-        let classes = outputs.len() / labels.len().max(1);
-        let rows = outputs.chunks(classes.max(1)).zip(labels);
-        let wrong = rows.filter(|(row, label)| best(row) != **label as usize).count();
+        let wrong =
+            predictions(outputs, labels.len()).zip(labels).filter(|(best, label)| best != *label).count();
         let images = labels.len() as u64;
         Self { images, wrong: wrong as u64, loss_sum: mean_loss * images as f64 }
     }
@@ -61,6 +60,18 @@ impl Score {
     pub fn error_interval(&self) -> Option<Interval> {
         clopper_pearson(self.wrong, self.images, CONFIDENCE).ok()
     }
+}
+
+/// The best output of each of `images` rows: the largest, the first of equal ones; a NaN is larger than every number.
+///
+/// ```
+/// use bitquake_record::predictions;
+/// let outputs = [0.0, 2.0, 2.0, 5.0, f32::NAN, 1.0];
+/// assert!(predictions(&outputs, 2).eq([1, 1]));
+/// ```
+pub fn predictions(outputs: &[f32], images: usize) -> impl Iterator<Item = u32> + '_ {
+    let classes = outputs.len() / images.max(1);
+    outputs.chunks(classes.max(1)).map(|row| best(row) as u32)
 }
 
 /// The place of the largest value.
