@@ -12,6 +12,7 @@ mod buffer;
 mod convolution;
 mod isa;
 pub mod layout;
+pub mod program;
 mod window;
 
 pub use buffer::AlignedBuffer;
