@@ -56,6 +56,14 @@ impl fmt::Display for Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Value(pub(super) usize);
 
+impl Value {
+    /// Its number: 0 for the images, then in the order in which operations are added.
+    #[must_use]
+    pub const fn number(self) -> usize {
+        self.0
+    }
+}
+
 /// One number for each channel: a parameter whose floats stand for as many channels each as its length tells (one float for all of them,
 /// one for each of some groups, one for each), and a parameter of one float that is added to each, if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
