@@ -84,6 +84,22 @@ pub(super) struct Reach {
     pub(super) places: usize,
 }
 
+/// Repeats a block for every number below `$end`, which is at most 18, as a constant: the compiler leaves a long loop a loop, and then keeps
+/// the sums in memory.
+macro_rules! unrolled {
+    ($index:ident < $end:expr, $body:block) => {
+        unrolled!(@ $index, $end, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17)
+    };
+    (@ $index:ident, $end:expr, $body:block, $($number:literal)+) => {
+        $(
+            if $number < $end {
+                const $index: usize = $number;
+                $body
+            }
+        )+
+    };
+}
+
 /// A tile of `P` pixels and `B` blocks.
 ///
 /// Invariants, for a kernel of these numbers: with `channels` channels in blocks of at most `block_channels`, at `block_pitch` from each
@@ -118,15 +134,15 @@ unsafe fn tile<L: Lanes, R: Reader, const P: usize, const B: usize>(tile: &Tile<
     // SAFETY: the invariants of `Tile`; the loops below stay within the numbers named there.
     unsafe {
         let mut sums = [[L::zero(); B]; P];
-        for (p, sums) in sums.iter_mut().enumerate() {
-            for (b, sum) in sums.iter_mut().enumerate() {
-                *sum = if tile.start.is_null() {
-                    L::load(tile.target.add(b * tile.target_block + p * tile.target_pitch))
+        unrolled!(PIXEL < P, {
+            for b in 0..B {
+                sums[PIXEL][b] = if tile.start.is_null() {
+                    L::load(tile.target.add(b * tile.target_block + PIXEL * tile.target_pitch))
                 } else {
                     L::load(tile.start.add(b * LANES))
                 };
             }
-        }
+        });
         let (mut weights, mut block, mut left) = (tile.weights, tile.source, tile.channels);
         while left > 0 {
             let channels = left.min(tile.block_channels);
@@ -141,11 +157,11 @@ unsafe fn tile<L: Lanes, R: Reader, const P: usize, const B: usize>(tile: &Tile<
             left -= channels;
             block = block.wrapping_add(tile.block_pitch);
         }
-        for (p, sums) in sums.iter().enumerate() {
-            for (b, sum) in sums.iter().enumerate() {
-                sum.store(tile.target.add(b * tile.target_block + p * tile.target_pitch));
+        unrolled!(PIXEL < P, {
+            for b in 0..B {
+                sums[PIXEL][b].store(tile.target.add(b * tile.target_block + PIXEL * tile.target_pitch));
             }
-        }
+        });
     }
 }
 
@@ -167,16 +183,16 @@ unsafe fn places<L: Lanes, R: Reader, const P: usize, const B: usize, const T: u
                     *weight = L::load(weights.add((t * B + b) * LANES));
                 }
             }
-            for j in 0..P + T - 1 {
-                let pixel: L = R::read(from.add(j * R::PITCH));
+            unrolled!(READ < P + T - 1, {
+                let pixel: L = R::read(from.add(READ * R::PITCH));
                 for t in 0..T {
-                    if j >= t && j - t < P {
+                    if READ >= t && READ - t < P {
                         for b in 0..B {
-                            sums[j - t][b] = sums[j - t][b].multiply_add(of_place[t][b], pixel);
+                            sums[READ - t][b] = sums[READ - t][b].multiply_add(of_place[t][b], pixel);
                         }
                     }
                 }
-            }
+            });
             weights = weights.add(T * B * LANES);
             from = from.wrapping_add(tile.channel_pitch);
         }
