@@ -1,8 +1,10 @@
 //! Convolutions of one image: forward, and the gradients to the image and to the weights.
 
+mod axes;
 mod channels;
 mod correlation;
 mod padded;
+mod pass;
 mod runs;
 mod sums;
 mod tile;

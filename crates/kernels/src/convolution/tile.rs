@@ -13,7 +13,7 @@ use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::{Avx2, Avx512};
 use crate::lanes::{Lanes, Portable};
-use crate::layout::LANES;
+use crate::layout::{LANES, blocks};
 
 /// The most places of a run that share what is read.
 const MOST_PLACES: usize = 3;
@@ -27,6 +27,31 @@ pub(super) enum Source {
     Plain,
     /// Blocked, and every lane meets its own weight only: a depthwise convolution.
     Lanewise,
+}
+
+impl Source {
+    /// Floats of a pixel.
+    pub(super) fn pixel(self) -> usize {
+        if self == Source::Plain { 1 } else { LANES }
+    }
+
+    /// How many of `channels` channels lie together, one after the other, before the next block.
+    pub(super) fn block_channels(self, channels: usize) -> usize {
+        match self {
+            Source::Blocked => LANES,
+            Source::Plain => channels,
+            Source::Lanewise => 1,
+        }
+    }
+
+    /// Blocks, or planes, of `channels` channels that are read together.
+    pub(super) fn planes(self, channels: usize) -> usize {
+        match self {
+            Source::Blocked => blocks(channels),
+            Source::Plain => channels,
+            Source::Lanewise => 1,
+        }
+    }
 }
 
 /// What is known of a [`Source`] at compile time.

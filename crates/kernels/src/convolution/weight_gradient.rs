@@ -6,7 +6,8 @@
 
 #![expect(unsafe_code, reason = "sums are given pointers")]
 
-use super::padded::{Padded, forward_axis};
+use super::axes::forward_axis;
+use super::padded::Padded;
 use super::runs::{Run, Tap, even_chunks, runs};
 use super::sums::{Products, SumFn, SumRegisters, lanewise_function, outer_function};
 use super::tile::Source;
@@ -55,12 +56,8 @@ struct Entry {
 impl WeightGradient {
     pub(super) fn new(axes: [Axis; 2], channels: [usize; 2], source: Source, isa: Isa) -> Self {
         let [(rows, of_rows), (columns, of_columns)] = axes.map(|axis| forward_axis(&axis));
-        let pixel = if source == Source::Plain { 1 } else { LANES };
-        let padded = Padded::new([rows, columns], axes.map(|axis| axis.image), pixel);
-        let taps = [of_rows, of_columns].map(|positions| {
-            let tap = |(place, position)| Tap { place, position };
-            positions.into_iter().enumerate().map(tap).collect::<Vec<_>>()
-        });
+        let padded = Padded::new([rows, columns], axes.map(|axis| axis.image), source.pixel());
+        let taps = [of_rows, of_columns];
         let [rows, columns] = axes.map(|axis| axis.output);
         let width = padded.size()[1];
         let (grid, band) = if width == columns {
