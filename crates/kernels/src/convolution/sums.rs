@@ -5,7 +5,7 @@
     reason = "inner loops read and write through pointers whose bounds the plan guarantees"
 )]
 
-use super::tile::{Lanewise, Plain, Reader, Source};
+use super::tile::{Blocked, Lanewise, Plain, Reader, Source};
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::{Avx2, Avx512};
@@ -196,26 +196,26 @@ pub(super) fn outer_function(isa: Isa, offsets: usize, channels: usize) -> Optio
 
 /// The function that sums at so many runs of so many pixels, if there is one.
 pub(super) fn lanewise_function(isa: Isa, source: Source, runs: usize, pixels: usize) -> Option<SumFn> {
+    match source {
+        Source::Blocked => lanewise_function_of::<Blocked>(isa, runs, pixels),
+        Source::Plain => lanewise_function_of::<Plain>(isa, runs, pixels),
+        Source::Lanewise => lanewise_function_of::<Lanewise>(isa, runs, pixels),
+    }
+}
+
+fn lanewise_function_of<R: Reader>(isa: Isa, runs: usize, pixels: usize) -> Option<SumFn> {
     let numbers = (runs, pixels);
-    match (isa, source) {
-        (_, Source::Blocked) => None,
+    match isa {
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512, Source::Plain) => by_numbers!(numbers, avx512, lanewise, Plain,
-            1: [1 2 3 4 5] 2: [1 2 3 4 5] 3: [1 2 3 4 5] 4: [1 2 3 4 5] 5: [1 2 3 4 5] 6: [1 2 3 4] 7: [1 2 3] 8: [1 2 3] 9: [1 2 3]),
+        Isa::Avx512 => by_numbers!(numbers, avx512, lanewise, R,
+            1: [1 2 3 4 5] 2: [1 2 3 4 5] 3: [1 2 3 4 5] 4: [1 2 3 4 5] 5: [1 2 3 4 5]
+            6: [1 2 3 4] 7: [1 2 3] 8: [1 2 3] 9: [1 2 3]),
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512, Source::Lanewise) => by_numbers!(numbers, avx512, lanewise, Lanewise,
-            1: [1 2 3 4 5] 2: [1 2 3 4 5] 3: [1 2 3 4 5] 4: [1 2 3 4 5] 5: [1 2 3 4 5] 6: [1 2 3 4] 7: [1 2 3] 8: [1 2 3] 9: [1 2 3]),
-        #[cfg(target_arch = "x86_64")]
-        (Isa::Avx2, Source::Plain) => by_numbers!(numbers, avx2, lanewise, Plain,
-            1: [1 2 3 4 5] 2: [1 2 3] 3: [1 2] 4: [1] 5: [1] 6: [1]),
-        #[cfg(target_arch = "x86_64")]
-        (Isa::Avx2, Source::Lanewise) => by_numbers!(numbers, avx2, lanewise, Lanewise,
+        Isa::Avx2 => by_numbers!(numbers, avx2, lanewise, R,
             1: [1 2 3 4 5] 2: [1 2 3] 3: [1 2] 4: [1] 5: [1] 6: [1]),
         #[cfg(not(target_arch = "x86_64"))]
-        (Isa::Avx512 | Isa::Avx2, _) => None,
-        (Isa::Portable, Source::Plain) => by_numbers!(numbers, portable, lanewise, Plain,
-            1: [1 2 3 4 5] 2: [1 2 3] 3: [1 2] 4: [1] 5: [1] 6: [1]),
-        (Isa::Portable, Source::Lanewise) => by_numbers!(numbers, portable, lanewise, Lanewise,
+        Isa::Avx512 | Isa::Avx2 => None,
+        Isa::Portable => by_numbers!(numbers, portable, lanewise, R,
             1: [1 2 3 4 5] 2: [1 2 3] 3: [1 2] 4: [1] 5: [1] 6: [1]),
     }
 }
