@@ -20,6 +20,9 @@ pub(crate) use x86::{Avx2, Avx512};
 /// Every function needs a processor that has the instructions of the implementation. Pointers need no alignment; those of `load` and
 /// `store` stand at sixteen floats, that of `splat` at one.
 pub(crate) trait Lanes: Copy {
+    /// Whether there are registers enough to keep the weights of several places beside the sums.
+    const IS_ROOMY: bool = false;
+
     /// Zeros.
     unsafe fn zero() -> Self;
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::ptr::null;
 
 use super::padded::Padded;
-use super::runs::{Run, Tap, runs};
+use super::runs::{Run, Tap, even_ranges, runs};
 use super::tile::{Reach, Registers, Source, Tile, TileFn, function};
 use crate::isa::Isa;
 use crate::layout::{LANES, blocks};
@@ -14,7 +14,7 @@ use crate::layout::{LANES, blocks};
 /// The weights that a tile meets again for every row should stay in the first-level cache, beside what it reads and writes.
 const RESIDENT_WEIGHTS: usize = 6 << 10;
 /// What is read of the source again for every group of blocks should stay in the second-level cache.
-const RESIDENT_SOURCE: usize = 96 << 10;
+const RESIDENT_SOURCE: usize = 128 << 10;
 /// The most blocks of a tile.
 const MOST_BLOCKS: usize = 4;
 
@@ -168,10 +168,8 @@ impl Pass {
     pub(super) fn run(&self, groups: &[Group], padded: &Padded, of: &mut Operands<'_>) {
         let Outputs { rows, columns, .. } = self.outputs;
         let pitches = self.pitches(padded);
-        for row in (0..rows).step_by(self.band[0]) {
-            for column in (0..columns).step_by(self.band[1]) {
-                let rows = row..rows.min(row + self.band[0]);
-                let columns = column..columns.min(column + self.band[1]);
+        for rows in even_ranges(0..rows, self.band[0]) {
+            for columns in even_ranges(0..columns, self.band[1]) {
                 for group in groups {
                     self.run_group(group, [rows.clone(), columns.clone()], pitches, of);
                 }
@@ -255,29 +253,5 @@ impl Group {
             starts[..end - first].copy_from_slice(&start[first..end]);
         }
         starts
-    }
-}
-
-/// Cuts a range into the fewest of at most `longest`, whose lengths differ by at most one.
-fn even_ranges(range: Range<usize>, longest: usize) -> impl Iterator<Item = Range<usize>> {
-    let count = range.len().div_ceil(longest);
-    let (short, longer) = (range.len() / count, range.len() % count);
-    let start = move |index: usize| range.start + index * short + index.min(longer);
-    (0..count).map(move |index| start(index)..start(index + 1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_even_and_cover_everything() {
-        for (len, longest, lengths) in
-            [(32, 14, &[11, 11, 10][..]), (1, 6, &[1]), (12, 6, &[6, 6]), (13, 6, &[5, 4, 4])]
-        {
-            let ranges: Vec<_> = even_ranges(5..5 + len, longest).collect();
-            assert_eq!(ranges.iter().map(Range::len).collect::<Vec<_>>(), lengths);
-            assert_eq!(ranges.into_iter().flatten().collect::<Vec<_>>(), (5..5 + len).collect::<Vec<_>>());
-        }
     }
 }

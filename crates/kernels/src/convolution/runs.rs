@@ -1,5 +1,7 @@
 //! The places of a kernel in the order in which they are computed.
 
+use std::ops::Range;
+
 /// A place of a kernel on one axis, and where the first output reads in the scratch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tap {
@@ -42,6 +44,14 @@ pub(super) fn even_chunks<T>(mut items: &[T], longest: usize) -> Vec<&[T]> {
     (0..count).map(cut).collect()
 }
 
+/// Cuts a range into the fewest of at most `longest`, whose lengths differ by at most one.
+pub(super) fn even_ranges(range: Range<usize>, longest: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = range.len().div_ceil(longest);
+    let (short, longer) = (range.len() / count, range.len() % count);
+    let start = move |index: usize| range.start + index * short + index.min(longer);
+    (0..count).map(move |index| start(index)..start(index + 1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +84,16 @@ mod tests {
         let expected: [(usize, &[[usize; 2]]); 4] =
             [(0, &[[0, 0], [0, 2]]), (9, &[[0, 1]]), (34, &[[1, 0], [1, 2]]), (43, &[[1, 1]])];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn ranges_are_even_and_cover_everything() {
+        for (len, longest, lengths) in
+            [(32, 14, &[11, 11, 10][..]), (1, 6, &[1]), (12, 6, &[6, 6]), (13, 6, &[5, 4, 4])]
+        {
+            let ranges: Vec<_> = even_ranges(5..5 + len, longest).collect();
+            assert_eq!(ranges.iter().map(Range::len).collect::<Vec<_>>(), lengths);
+            assert_eq!(ranges.into_iter().flatten().collect::<Vec<_>>(), (5..5 + len).collect::<Vec<_>>());
+        }
     }
 }

@@ -174,8 +174,8 @@ unsafe fn tile<L: Lanes, R: Reader, const P: usize, const B: usize>(tile: &Tile<
             for reach in tile.reaches {
                 let from = block.add(reach.offset);
                 weights = match reach.places {
-                    3 => places::<L, R, P, B, 3>(&mut sums, tile, from, channels, weights),
-                    2 => places::<L, R, P, B, 2>(&mut sums, tile, from, channels, weights),
+                    3 if L::IS_ROOMY => places::<L, R, P, B, 3>(&mut sums, tile, from, channels, weights),
+                    2 if L::IS_ROOMY => places::<L, R, P, B, 2>(&mut sums, tile, from, channels, weights),
                     _ => places::<L, R, P, B, 1>(&mut sums, tile, from, channels, weights),
                 };
             }

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::axes::forward_axis;
 use super::padded::Padded;
-use super::runs::{Run, Tap, even_chunks, runs};
+use super::runs::{Run, Tap, even_chunks, even_ranges, runs};
 use super::sums::{Products, SumFn, SumRegisters, lanewise_function, outer_function};
 use super::tile::Source;
 use crate::isa::Isa;
@@ -119,13 +119,14 @@ impl WeightGradient {
     /// `results`: the blocks of the result that meet the source.
     fn add_bands(&self, source: &[f32], gradient: &[f32], packed: &mut [f32], results: Range<usize>) {
         let [rows, columns] = self.grid;
-        for row in (0..rows).step_by(self.band[0]) {
-            for column in (0..columns).step_by(self.band[1]) {
+        for of_rows in even_ranges(0..rows, self.band[0]) {
+            for of_columns in even_ranges(0..columns, self.band[1]) {
+                let (row, column) = (of_rows.start, of_columns.start);
                 let band = Band {
                     source: &source[(row * self.padded.size()[1] + column) * self.source.pixel()..],
                     gradient: &gradient[(row * columns + column) * LANES..],
-                    rows: self.band[0].min(rows - row),
-                    columns: self.band[1].min(columns - column),
+                    rows: of_rows.len(),
+                    columns: of_columns.len(),
                 };
                 for part in &self.parts {
                     self.add_part(part, &band, packed, results.clone());

@@ -17,6 +17,8 @@ pub(crate) struct Avx2(__m256, __m256);
 // SAFETY, in all functions of both: the caller promises the instructions, and the floats that a pointer stands at.
 
 impl Lanes for Avx512 {
+    const IS_ROOMY: bool = true;
+
     #[inline(always)]
     unsafe fn zero() -> Self {
         Self(unsafe { _mm512_setzero_ps() })
