@@ -38,6 +38,10 @@ pub(crate) trait Lanes: Copy {
     /// `self + a * b`, rounded once where the processor can.
     unsafe fn multiply_add(self, a: Self, b: Self) -> Self;
 
+    /// Has the cache line of `_from` fetched, which need not be memory at all.
+    #[inline(always)]
+    fn prefetch(_from: *const f32) {}
+
     /// `self + other`.
     unsafe fn add(self, other: Self) -> Self;
 }

@@ -199,6 +199,7 @@ unsafe fn places<L: Lanes, R: Reader, const P: usize, const B: usize, const T: u
     channels: usize,
     mut weights: *const f32,
 ) -> *const f32 {
+    let mut next = from.wrapping_add(P * R::PITCH);
     // SAFETY: the invariants of `Tile`. Pointers are moved past the last channel but not read there.
     unsafe {
         for _ in 0..channels {
@@ -207,6 +208,11 @@ unsafe fn places<L: Lanes, R: Reader, const P: usize, const B: usize, const T: u
                 for (b, weight) in of_place.iter_mut().enumerate() {
                     *weight = L::load(weights.add((t * B + b) * LANES));
                 }
+            }
+            if T == 1 && B > 1 {
+                // With one place only, every pixel is new. A line for each channel: those of the next tile of the row.
+                L::prefetch(next);
+                next = next.wrapping_add(R::PITCH);
             }
             unrolled!(READ < P + T - 1, {
                 let pixel: L = R::read(from.add(READ * R::PITCH));

@@ -48,6 +48,11 @@ impl Lanes for Avx512 {
     unsafe fn add(self, other: Self) -> Self {
         Self(unsafe { _mm512_add_ps(self.0, other.0) })
     }
+
+    #[inline(always)]
+    fn prefetch(from: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
 }
 
 impl Lanes for Avx2 {
