@@ -46,6 +46,9 @@ unsafe fn outer<L: Lanes, R: Reader, const V: usize, const N: usize>(of: &Produc
     // SAFETY: the invariants of `Products`, with sixteen floats of the image at each place and `N` of the gradient.
     unsafe {
         let offsets: [usize; V] = std::array::from_fn(|v| of.offsets[v]);
+        for index in 0..V * N {
+            L::prefetch(of.target.wrapping_add(index * LANES));
+        }
         let mut sums = [[L::zero(); V]; N];
         for row in 0..of.rows {
             let mut image = of.image.add(row * of.image_row);
