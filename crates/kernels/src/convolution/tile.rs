@@ -161,9 +161,11 @@ unsafe fn tile<L: Lanes, R: Reader, const P: usize, const B: usize>(tile: &Tile<
         let mut sums = [[L::zero(); B]; P];
         unrolled!(PIXEL < P, {
             for b in 0..B {
+                let target = tile.target.add(b * tile.target_block + PIXEL * tile.target_pitch);
                 sums[PIXEL][b] = if tile.start.is_null() {
-                    L::load(tile.target.add(b * tile.target_block + PIXEL * tile.target_pitch))
+                    L::load(target)
                 } else {
+                    L::prefetch(target);
                     L::load(tile.start.add(b * LANES))
                 };
             }
