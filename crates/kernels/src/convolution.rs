@@ -1,24 +1,71 @@
 //! Convolutions of one image: forward, and the gradients to the image and to the weights.
 
+mod axes;
+mod channels;
+mod correlation;
+mod padded;
+mod pass;
+mod runs;
+mod sums;
+mod tile;
+mod weight_gradient;
+
+use channels::{gather, scatter};
+use correlation::Correlation;
+use tile::Source;
+use weight_gradient::WeightGradient;
+
 use crate::isa::Isa;
-use crate::layout::{LANES, blocked_len, blocks};
-use crate::window::{Axis, ShapeError, Window, product};
+use crate::layout::{LANES, blocked_len};
+use crate::window::{Axis, ShapeError, Window, product, sum};
 
 /// A convolution of one image, of a checked shape, on one thread.
 ///
 /// Images are blocked (see [`layout`](crate::layout)); weights are `[output][input / groups][vertical][horizontal]` and are packed once
-/// for as many images as use them. What lies in padded places counts as zero and is multiplied with the weights as IEEE 754 has it.
+/// for as many images as use them. What lies in padded places counts as zero and is multiplied with the weights as IEEE 754 has it, in the
+/// gradients too: an infinite weight makes the border of a result NaN.
+///
+/// A result is a sum of `n` products in a fixed order, so it is within `(n + 2) * f32::EPSILON` times the sum of the products' absolute
+/// values of the exact result, and the same bits every time with the same [`Isa`].
+///
+/// ```
+/// use bitquake_kernels::{AlignedBuffer, Convolution, Isa, Window, layout};
+///
+/// // One channel, a mean over three neighbours in a row.
+/// let convolution = Convolution::new([1, 1], 1, [1, 4], Window::new([1, 3]), Isa::best())?;
+/// let mut packed = AlignedBuffer::zeroed(convolution.forward_weights_len());
+/// convolution.pack_forward(&[1.0 / 3.0; 3], &mut packed);
+///
+/// let mut x = AlignedBuffer::zeroed(convolution.input_len());
+/// layout::block(&[3.0, 6.0, 9.0, 3.0], 1, &mut x);
+/// let mut y = AlignedBuffer::zeroed(convolution.output_len());
+/// let mut scratch = AlignedBuffer::zeroed(convolution.scratch_len());
+/// convolution.forward(&packed, None, &x, &mut y, &mut scratch);
+///
+/// let mut plain = [0.0; 2];
+/// layout::unblock(&y, 1, &mut plain);
+/// assert_eq!(plain, [6.0, 6.0]);
+/// # Ok::<(), bitquake_kernels::ShapeError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Convolution {
+    /// Input and output.
     channels: [usize; 2],
-    groups: usize,
+    /// Parts of the channels that are convolutions of their own; a depthwise convolution is one part.
+    parts: usize,
     axes: [Axis; 2],
-    /// The input is plain, and has no gradient.
-    is_first: bool,
+    source: Source,
+    forward: Correlation,
+    /// None of a first convolution.
+    data: Option<Correlation>,
+    weights: WeightGradient,
 }
 
 impl Convolution {
     /// A convolution of blocked images with `channels` (input, output) in `groups`, of `image` pixels (vertical, horizontal).
+    ///
+    /// Fast are the dense and the depthwise convolution, and groups of multiples of 16 channels; with other groups, the channels of each
+    /// group are copied to and fro.
     ///
     /// # Errors
     ///
@@ -31,20 +78,9 @@ impl Convolution {
         window: Window,
         isa: Isa,
     ) -> Result<Convolution, ShapeError> {
-        if !isa.is_available() {
-            return Err(ShapeError::Isa { isa });
-        }
-        if channels.contains(&0) {
-            return Err(ShapeError::NoChannels { channels });
-        }
-        if groups == 0 || channels.iter().any(|count| count % groups != 0) {
-            return Err(ShapeError::Groups { channels, groups });
-        }
-        let axes = window.axes(image)?;
-        product(&[channels[0].next_multiple_of(LANES), image[0], image[1]])?;
-        product(&[channels[1].next_multiple_of(LANES), axes[0].output, axes[1].output])?;
-        product(&[channels[1], channels[0] / groups, window.kernel[0], window.kernel[1]])?;
-        Ok(Convolution { channels, groups, axes, is_first: false })
+        let is_depthwise = groups > 1 && channels == [groups; 2];
+        let source = if is_depthwise { Source::Lanewise } else { Source::Blocked };
+        Self::of(channels, groups, image, window, source, isa)
     }
 
     /// A network's first convolution: its images are plain, `[channels][vertical][horizontal]`, so that one to three channels do not fill
@@ -59,7 +95,33 @@ impl Convolution {
         window: Window,
         isa: Isa,
     ) -> Result<Convolution, ShapeError> {
-        Ok(Convolution { is_first: true, ..Self::new(channels, 1, image, window, isa)? })
+        Self::of(channels, 1, image, window, Source::Plain, isa)
+    }
+
+    fn of(
+        channels: [usize; 2],
+        groups: usize,
+        image: [usize; 2],
+        window: Window,
+        source: Source,
+        isa: Isa,
+    ) -> Result<Convolution, ShapeError> {
+        let axes = check(channels, groups, image, &window, isa)?;
+        let parts = if source == Source::Lanewise { 1 } else { groups };
+        let [read, written] = match source {
+            Source::Lanewise => [1, groups],
+            Source::Blocked | Source::Plain => channels.map(|channels| channels / groups),
+        };
+        let back = if source == Source::Lanewise { [read, written] } else { [written, read] };
+        Ok(Convolution {
+            channels,
+            parts,
+            axes,
+            source,
+            forward: Correlation::forward(axes, [read, written], source, isa),
+            data: (source != Source::Plain).then(|| Correlation::data(axes, back, source, isa)),
+            weights: WeightGradient::new(axes, [read, written], source, isa),
+        })
     }
 
     /// Outputs, vertical and horizontal.
@@ -68,47 +130,51 @@ impl Convolution {
         self.axes.map(|axis| axis.output)
     }
 
-    /// Floats of an image: blocked, or plain if this is the first convolution.
+    /// Floats of an image: blocked, or plain if this is a first convolution.
     #[must_use]
     pub fn input_len(&self) -> usize {
-        let pixels = self.axes[0].image * self.axes[1].image;
-        if self.is_first { self.channels[0] * pixels } else { blocked_len(self.channels[0], pixels) }
+        let [channels, _] = self.channels;
+        let pixels = self.pixels()[0];
+        if self.source == Source::Plain { channels * pixels } else { blocked_len(channels, pixels) }
     }
 
     /// Floats of a blocked result.
     #[must_use]
     pub fn output_len(&self) -> usize {
-        blocked_len(self.channels[1], self.axes[0].output * self.axes[1].output)
+        blocked_len(self.channels[1], self.pixels()[1])
     }
 
     /// Floats that each call needs to work with. What they hold before and after means nothing.
     #[must_use]
     pub fn scratch_len(&self) -> usize {
-        0
+        let data = self.data.as_ref().map_or(0, Correlation::scratch_len);
+        let own = self.forward.scratch_len().max(data).max(self.weights.scratch_len());
+        own + self.staged_len().iter().sum::<usize>()
     }
 
     /// Floats of weights.
     #[must_use]
     pub fn weights_len(&self) -> usize {
-        self.channels[1] * self.channels[0] / self.groups * self.axes[0].kernel * self.axes[1].kernel
+        let read = if self.source == Source::Lanewise { 1 } else { self.channels[0] / self.parts };
+        self.channels[1] * read * self.places()
     }
 
     /// Floats of weights packed for [`forward`](Self::forward).
     #[must_use]
     pub fn forward_weights_len(&self) -> usize {
-        self.weights_len()
+        self.parts * self.forward.packed_len()
     }
 
-    /// Floats of weights packed for [`data_gradient`](Self::data_gradient).
+    /// Floats of weights packed for [`data_gradient`](Self::data_gradient); zero of a first convolution.
     #[must_use]
     pub fn data_weights_len(&self) -> usize {
-        self.weights_len()
+        self.parts * self.data.as_ref().map_or(0, Correlation::packed_len)
     }
 
     /// Floats of a sum of weight gradients.
     #[must_use]
     pub fn weight_gradient_len(&self) -> usize {
-        self.weights_len()
+        self.parts * self.weights.packed_len()
     }
 
     /// Packs weights for [`forward`](Self::forward).
@@ -117,7 +183,14 @@ impl Convolution {
     ///
     /// When a slice has not the length that the shape says.
     pub fn pack_forward(&self, weights: &[f32], packed: &mut [f32]) {
-        packed.copy_from_slice(weights);
+        check_len("weights", weights.len(), self.weights_len());
+        check_len("packed weights", packed.len(), self.forward_weights_len());
+        let index = self.weight_index();
+        let each = weights.len() / self.parts;
+        let packed = packed.chunks_exact_mut(self.forward.packed_len());
+        for (weights, packed) in weights.chunks_exact(each).zip(packed) {
+            self.forward.pack(|written, read, place| weights[index(written, read, place)], packed);
+        }
     }
 
     /// Packs weights for [`data_gradient`](Self::data_gradient).
@@ -126,8 +199,20 @@ impl Convolution {
     ///
     /// When a slice has not the length that the shape says, or when this is a first convolution.
     pub fn pack_data(&self, weights: &[f32], packed: &mut [f32]) {
-        assert!(!self.is_first, "a first convolution has no gradient to the image");
-        packed.copy_from_slice(weights);
+        let data = self.data();
+        check_len("weights", weights.len(), self.weights_len());
+        check_len("packed weights", packed.len(), self.data_weights_len());
+        let index = self.weight_index();
+        let each = weights.len() / self.parts;
+        if packed.is_empty() {
+            return; // no pixel of the image reaches the result
+        }
+        for (weights, packed) in weights.chunks_exact(each).zip(packed.chunks_exact_mut(data.packed_len())) {
+            match self.source {
+                Source::Lanewise => data.pack(|channel, _, place| weights[index(channel, 0, place)], packed),
+                _ => data.pack(|written, read, place| weights[index(read, written, place)], packed),
+            }
+        }
     }
 
     /// `y = conv(x) + bias`; the bias has one value for each output channel.
@@ -141,20 +226,26 @@ impl Convolution {
         bias: Option<&[f32]>,
         x: &[f32],
         y: &mut [f32],
-        _scratch: &mut [f32],
+        scratch: &mut [f32],
     ) {
-        self.check(x, y);
-        for (block, pixels) in y.chunks_exact_mut(y.len() / blocks(self.channels[1])).enumerate() {
-            for pixel in pixels.chunks_exact_mut(LANES) {
-                pixel.fill(0.0);
-                for (lane, value) in pixel.iter_mut().enumerate().take(self.channels[1] - block * LANES) {
-                    *value = bias.map_or(0.0, |bias| bias[block * LANES + lane]);
-                }
-            }
+        self.check_images(x.len(), y.len(), scratch.len());
+        check_len("packed weights", packed.len(), self.forward_weights_len());
+        if let Some(bias) = bias {
+            check_len("a bias", bias.len(), self.channels[1]);
         }
-        self.each(|weight, input, output| {
-            y[output] += packed[weight] * input.map_or(0.0, |input| x[input]);
-        });
+        if self.parts == 1 {
+            return self.forward.run(packed, bias, x, y, scratch);
+        }
+        let [read, written] = self.part_channels();
+        let [pixels_x, pixels_y] = self.pixels();
+        for (part, packed) in packed.chunks_exact(self.forward.packed_len()).enumerate() {
+            let bias = bias.map(|bias| &bias[part * written..][..written]);
+            let (staged_x, staged_y, scratch) = self.staged(scratch);
+            let x = gather(x, part * read, read, pixels_x, staged_x);
+            scatter(y, part * written, written, pixels_y, staged_y, |y| {
+                self.forward.run(packed, bias, x, y, scratch);
+            });
+        }
     }
 
     /// The gradient to the image, `dx`, of what has the gradient `dy` to its result.
@@ -162,15 +253,21 @@ impl Convolution {
     /// # Panics
     ///
     /// When a slice has not the length that the shape says, or when this is a first convolution; scratch may be longer.
-    pub fn data_gradient(&self, packed: &[f32], dy: &[f32], dx: &mut [f32], _scratch: &mut [f32]) {
-        assert!(!self.is_first, "a first convolution has no gradient to the image");
-        self.check(dx, dy);
-        dx.fill(0.0);
-        self.each(|weight, input, output| {
-            if let Some(input) = input {
-                dx[input] += packed[weight] * dy[output];
-            }
-        });
+    pub fn data_gradient(&self, packed: &[f32], dy: &[f32], dx: &mut [f32], scratch: &mut [f32]) {
+        let data = self.data();
+        self.check_images(dx.len(), dy.len(), scratch.len());
+        check_len("packed weights", packed.len(), self.data_weights_len());
+        if self.parts == 1 {
+            return data.run(packed, None, dy, dx, scratch);
+        }
+        let [read, written] = self.part_channels();
+        let [pixels_x, pixels_y] = self.pixels();
+        for part in 0..self.parts {
+            let packed = &packed[part * data.packed_len()..][..data.packed_len()];
+            let (staged_x, staged_y, scratch) = self.staged(scratch);
+            let dy = gather(dy, part * written, written, pixels_y, staged_y);
+            scatter(dx, part * read, read, pixels_x, staged_x, |dx| data.run(packed, None, dy, dx, scratch));
+        }
     }
 
     /// Adds the gradient of this image to the weights to a packed sum, which starts as zeros.
@@ -178,11 +275,20 @@ impl Convolution {
     /// # Panics
     ///
     /// When a slice has not the length that the shape says; scratch may be longer.
-    pub fn weight_gradient(&self, x: &[f32], dy: &[f32], packed_sum: &mut [f32], _scratch: &mut [f32]) {
-        self.check(x, dy);
-        self.each(|weight, input, output| {
-            packed_sum[weight] += input.map_or(0.0, |input| x[input]) * dy[output];
-        });
+    pub fn weight_gradient(&self, x: &[f32], dy: &[f32], packed_sum: &mut [f32], scratch: &mut [f32]) {
+        self.check_images(x.len(), dy.len(), scratch.len());
+        check_len("a packed sum", packed_sum.len(), self.weight_gradient_len());
+        if self.parts == 1 {
+            return self.weights.add(x, dy, packed_sum, scratch);
+        }
+        let [read, written] = self.part_channels();
+        let [pixels_x, pixels_y] = self.pixels();
+        for (part, packed) in packed_sum.chunks_exact_mut(self.weights.packed_len()).enumerate() {
+            let (staged_x, staged_y, scratch) = self.staged(scratch);
+            let x = gather(x, part * read, read, pixels_x, staged_x);
+            let dy = gather(dy, part * written, written, pixels_y, staged_y);
+            self.weights.add(x, dy, packed, scratch);
+        }
     }
 
     /// Writes a packed sum of weight gradients as weights lie; what they held is overwritten.
@@ -191,51 +297,98 @@ impl Convolution {
     ///
     /// When a slice has not the length that the shape says.
     pub fn unpack_weight_gradient(&self, packed_sum: &[f32], weights: &mut [f32]) {
-        weights.copy_from_slice(packed_sum);
+        check_len("a packed sum", packed_sum.len(), self.weight_gradient_len());
+        check_len("weights", weights.len(), self.weights_len());
+        let index = self.weight_index();
+        let each = weights.len() / self.parts;
+        let packed = packed_sum.chunks_exact(self.weights.packed_len());
+        for (packed, weights) in packed.zip(weights.chunks_exact_mut(each)) {
+            self.weights.unpack(packed, |written, read, place, value| {
+                weights[index(written, read, place)] = value;
+            });
+        }
     }
 
-    fn check(&self, x: &[f32], y: &[f32]) {
-        assert!(
-            x.len() == self.input_len() && y.len() == self.output_len(),
-            "{} and {} floats are not an image of {} and a result of {}",
-            x.len(),
-            y.len(),
-            self.input_len(),
-            self.output_len()
-        );
-    }
-
-    /// Calls `of(weight, input, output)` with the index of each; no input where it is padded.
-    fn each(&self, mut of: impl FnMut(usize, Option<usize>, usize)) {
+    /// Pixels of the image and of the result.
+    fn pixels(&self) -> [usize; 2] {
         let [rows, columns] = self.axes;
-        let [from, to] = self.channels.map(|channels| channels / self.groups);
-        for output in 0..self.channels[1] {
-            for index in 0..from * rows.kernel * columns.kernel {
-                let (ky, kx) = (index / columns.kernel % rows.kernel, index % columns.kernel);
-                let input = output / to * from + index / columns.kernel / rows.kernel;
-                let weight = output * from * rows.kernel * columns.kernel + index;
-                for pixel in 0..rows.output * columns.output {
-                    let (y, x) = (pixel / columns.output, pixel % columns.output);
-                    let place = at(&rows, y, ky).zip(at(&columns, x, kx));
-                    let place = place.map(|(y, x)| self.input_index(input, y * columns.image + x));
-                    let result =
-                        (output / LANES * rows.output * columns.output + pixel) * LANES + output % LANES;
-                    of(weight, place, result);
-                }
-            }
-        }
+        [rows.image * columns.image, rows.output * columns.output]
     }
 
-    fn input_index(&self, channel: usize, pixel: usize) -> usize {
-        let pixels = self.axes[0].image * self.axes[1].image;
-        if self.is_first {
-            channel * pixels + pixel
-        } else {
-            (channel / LANES * pixels + pixel) * LANES + channel % LANES
-        }
+    /// Places of the kernel.
+    fn places(&self) -> usize {
+        self.axes[0].kernel * self.axes[1].kernel
+    }
+
+    /// Channels that a part reads and writes.
+    fn part_channels(&self) -> [usize; 2] {
+        self.channels.map(|channels| channels / self.parts)
+    }
+
+    fn data(&self) -> &Correlation {
+        self.data.as_ref().expect("a first convolution has no gradient to the image")
+    }
+
+    /// Where a weight lies among those of its part: of a channel of the result, a channel of the image, and a place of the kernel.
+    fn weight_index(&self) -> impl Fn(usize, usize, [usize; 2]) -> usize + use<> {
+        let read = if self.source == Source::Lanewise { 1 } else { self.channels[0] / self.parts };
+        let [rows, columns] = self.axes.map(|axis| axis.kernel);
+        move |written, from, [row, column]| ((written * read + from) * rows + row) * columns + column
+    }
+
+    /// Floats that the copied channels of a part take, of the image and of the result; none where a part has whole blocks.
+    fn staged_len(&self) -> [usize; 2] {
+        let (channels, pixels) = (self.part_channels(), self.pixels());
+        [0, 1].map(|side| {
+            let is_whole = self.parts == 1 || channels[side].is_multiple_of(LANES);
+            if is_whole { 0 } else { blocked_len(channels[side], pixels[side]) }
+        })
+    }
+
+    /// The scratch for the copied channels of image and result, and the rest.
+    fn staged<'a>(&self, scratch: &'a mut [f32]) -> (&'a mut [f32], &'a mut [f32], &'a mut [f32]) {
+        let [x, y] = self.staged_len();
+        let (x, rest) = scratch.split_at_mut(x);
+        let (y, rest) = rest.split_at_mut(y);
+        (x, y, rest)
+    }
+
+    fn check_images(&self, x: usize, y: usize, scratch: usize) {
+        check_len("an image", x, self.input_len());
+        check_len("a result", y, self.output_len());
+        assert!(scratch >= self.scratch_len(), "scratch has {scratch} floats, not {}", self.scratch_len());
     }
 }
 
-fn at(axis: &Axis, output: usize, place: usize) -> Option<usize> {
-    (output * axis.stride + place * axis.dilation).checked_sub(axis.begin).filter(|&at| at < axis.image)
+fn check_len(what: &str, len: usize, expected: usize) {
+    assert!(len == expected, "{what} has {len} floats, not {expected}");
+}
+
+/// The axes of a shape of which nothing overflows.
+fn check(
+    channels: [usize; 2],
+    groups: usize,
+    image: [usize; 2],
+    window: &Window,
+    isa: Isa,
+) -> Result<[Axis; 2], ShapeError> {
+    if !isa.is_available() {
+        return Err(ShapeError::Isa { isa });
+    }
+    if channels.contains(&0) {
+        return Err(ShapeError::NoChannels { channels });
+    }
+    if groups == 0 || channels.iter().any(|count| count % groups != 0) {
+        return Err(ShapeError::Groups { channels, groups });
+    }
+    let axes = window.axes(image)?;
+    // No buffer is larger than one that has, on each axis, all that some pass reads or writes, for all channels.
+    let reach = |axis: &Axis| {
+        sum(&[axis.image, product(&[axis.output, axis.kernel])?, (axis.kernel - 1) * axis.dilation])
+    };
+    let [read, written] = [sum(&[channels[0], 2 * LANES])?, sum(&[channels[1], 2 * LANES])?];
+    product(&[reach(&axes[0])?, reach(&axes[1])?, read])?;
+    product(&[reach(&axes[0])?, reach(&axes[1])?, written])?;
+    product(&[read, written, window.kernel[0], window.kernel[1]])?;
+    Ok(axes)
 }

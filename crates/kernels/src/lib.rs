@@ -11,6 +11,7 @@
 mod buffer;
 mod convolution;
 mod isa;
+mod lanes;
 pub mod layout;
 pub mod program;
 mod window;

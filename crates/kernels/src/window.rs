@@ -67,6 +67,8 @@ impl Window {
         if extent > padded {
             return Err(ShapeError::Kernel { axis, extent, padded });
         }
+        // Beyond these bounds nothing depends on stride and dilation.
+        let (stride, dilation) = (stride.min(padded), dilation.min(extent));
         let output = (padded - extent) / stride + 1;
         Ok(Axis { image, kernel, stride, dilation, begin, output })
     }
