@@ -2,7 +2,7 @@
 
 mod support;
 
-use bitquake_kernels::{AlignedBuffer, Convolution, Isa, ShapeError, Window, layout};
+use bitquake_kernels::{AlignedBuffer, Convolution, Isa, Pixels, ShapeError, Window, layout};
 use bitquake_testing::SplitMix64;
 use proptest::prelude::*;
 use support::reference::{self, Shape, Sum};
@@ -55,6 +55,33 @@ impl Kernels {
         weights
     }
 
+    /// The three functions of images that are computed; no data gradient of a first convolution.
+    fn of_pixels(&self, x: &[f32], weights: &[f32], bias: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
+        let of = &self.convolution;
+        let [mut forward, mut data] = [of.forward_weights_len(), of.data_weights_len()].map(poisoned);
+        of.pack_forward(weights, &mut forward);
+        let pixel = if self.is_first { 1 } else { layout::LANES };
+        let x = Opposite::of(&self.image(x), self.shape.image, pixel);
+        let mut y = poisoned(of.output_len());
+        of.forward_of(&forward, Some(bias), &x, &mut y, &mut self.scratch());
+
+        let dy = block(dy, self.shape.channels[1]);
+        let mut sum = AlignedBuffer::zeroed(of.weight_gradient_len());
+        of.weight_gradient_of(&x, &dy, &mut sum, &mut self.scratch());
+        let mut dw = vec![f32::NAN; of.weights_len()];
+        of.unpack_weight_gradient(&sum, &mut dw);
+
+        let mut dx = Vec::new();
+        if !self.is_first {
+            of.pack_data(weights, &mut data);
+            let mut blocked = poisoned(of.input_len());
+            let dy = Opposite::of(&dy, self.shape.output(), pixel);
+            of.data_gradient_of(&data, &dy, &mut blocked, &mut self.scratch());
+            dx = unblock(&blocked, self.shape.channels[0], self.shape.x_len());
+        }
+        [unblock(&y, self.shape.channels[1], self.shape.y_len()), dx, dw]
+    }
+
     fn image(&self, x: &[f32]) -> AlignedBuffer {
         if !self.is_first {
             return block(x, self.shape.channels[0]);
@@ -66,6 +93,34 @@ impl Kernels {
 
     fn scratch(&self) -> AlignedBuffer {
         poisoned(self.convolution.scratch_len())
+    }
+}
+
+/// An image that is computed: the opposite of one in memory.
+struct Opposite {
+    floats: AlignedBuffer,
+    image: [usize; 2],
+    /// Floats of a pixel.
+    pixel: usize,
+}
+
+impl Opposite {
+    fn of(floats: &[f32], image: [usize; 2], pixel: usize) -> Self {
+        let mut opposite = AlignedBuffer::zeroed(floats.len());
+        opposite.iter_mut().zip(floats).for_each(|(to, from)| *to = -from);
+        Self { floats: opposite, image, pixel }
+    }
+}
+
+impl Pixels for Opposite {
+    fn write(&self, block: usize, first: usize, step: usize, to: &mut [f32]) {
+        let [rows, columns] = self.image;
+        let last = first + (to.len() / self.pixel - 1) * step;
+        assert_eq!(first / columns, last / columns, "what is written at once lies in one row");
+        for (index, to) in to.iter_mut().enumerate() {
+            let pixel = block * rows * columns + first + index / self.pixel * step;
+            *to = -self.floats[pixel * self.pixel + index % self.pixel];
+        }
     }
 }
 
@@ -132,10 +187,22 @@ fn check(shape: &Shape, seed: u64) {
         assert_near(&kernels.data_gradient(&weights, &dy), &dx, &what("the data gradient"));
         assert_near(&kernels.weight_gradient(&x, &dy, 1), &dw, &what("the weight gradient"));
         assert_near(&kernels.weight_gradient(&x, &dy, 2), &twice, &what("the weight gradient of two images"));
+        let of_pixels = kernels.of_pixels(&x, &weights, &bias, &dy);
+        let of_memory = [
+            kernels.forward(&x, &weights, Some(&bias)),
+            kernels.data_gradient(&weights, &dy),
+            kernels.weight_gradient(&x, &dy, 1),
+        ];
+        assert_eq!(of_pixels, of_memory, "{}", what("images that are computed"));
         if shape.groups == 1 {
             let first = Kernels::new_first(*shape, isa);
             assert_near(&first.forward(&x, &weights, Some(&bias)), &biased, &what("forward, plain,"));
             assert_near(&first.weight_gradient(&x, &dy, 1), &dw, &what("the weight gradient, plain,"));
+            let [y, _, dw] = first.of_pixels(&x, &weights, &bias, &dy);
+            assert_eq!(
+                [y, dw],
+                [first.forward(&x, &weights, Some(&bias)), first.weight_gradient(&x, &dy, 1)]
+            );
         }
     }
 }
@@ -147,6 +214,7 @@ fn dense(from: usize, to: usize, image: usize, kernel: usize, stride: usize, pad
 
 /// The shapes that networks are made of, on smaller images, and the corners of the plans.
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn shapes_of_networks() {
     let depthwise = |channels: usize, image: usize, stride: usize| Shape {
         groups: channels,
@@ -177,13 +245,16 @@ fn shapes_of_networks() {
     }
 }
 
+/// Miri, which interprets every instruction, tries a few of many cases.
+const STEP: usize = if cfg!(miri) { 16 } else { 1 };
+
 /// Every tail of channels, of pixels, and of rows.
 #[test]
 fn tails() {
-    for channels in 1..=33 {
+    for channels in (1..=33).step_by(STEP) {
         check(&dense(channels, 34 - channels, 3, 3, 1, 1), channels as u64);
     }
-    for columns in 1..=35 {
+    for columns in (1..=35).step_by(STEP) {
         let shape = dense(5, 18, 2, 2, 1, 1);
         check(&Shape { image: [2, columns], ..shape }, columns as u64);
         check(&Shape { image: [columns, 1], channels: [3, 70], ..shape }, columns as u64);
@@ -256,8 +327,15 @@ fn shapes() -> impl Strategy<Value = Shape> {
     })
 }
 
+fn config() -> ProptestConfig {
+    if cfg!(miri) {
+        return ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2) };
+    }
+    ProptestConfig::with_cases(96)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 96 }))]
+    #![proptest_config(config())]
 
     #[test]
     fn any_shape_is_near_the_formula(shape in shapes(), seed: u64) {
@@ -305,7 +383,7 @@ fn non_finite_values_are_as_ieee_has_them() {
         Shape { groups: 19, ..dense(19, 19, 6, 3, 1, 0) },
         Shape { groups: 3, ..dense(9, 6, 6, 2, 1, 0) },
     ] {
-        for (index, &value) in special.iter().cycle().take(40).enumerate() {
+        for (index, &value) in special.iter().cycle().take(if cfg!(miri) { 3 } else { 40 }).enumerate() {
             let mut values =
                 [shape.x_len(), shape.weights_len(), shape.y_len()].map(|len| normal(&mut random, len));
             let hit = &mut values[index % 3];
