@@ -17,6 +17,7 @@ use weight_gradient::WeightGradient;
 
 use crate::isa::Isa;
 use crate::layout::{LANES, blocked_len};
+use crate::pixels::{Image, Pixels};
 use crate::window::{Axis, ShapeError, Window, product, sum};
 
 /// A convolution of one image, of a checked shape, on one thread.
@@ -149,7 +150,10 @@ impl Convolution {
     pub fn scratch_len(&self) -> usize {
         let data = self.data.as_ref().map_or(0, Correlation::scratch_len);
         let own = self.forward.scratch_len().max(data).max(self.weights.scratch_len());
-        own + self.staged_len().iter().sum::<usize>()
+        if self.parts == 1 {
+            return own;
+        }
+        own + self.staged_len().iter().sum::<usize>() + self.input_len().max(self.output_len())
     }
 
     /// Floats of weights.
@@ -228,8 +232,26 @@ impl Convolution {
         y: &mut [f32],
         scratch: &mut [f32],
     ) {
-        self.check_images(x.len(), y.len(), scratch.len());
+        check_len("an image", x.len(), self.input_len());
+        self.forward_of(packed, bias, &self.image(x), y, scratch);
+    }
+
+    /// [`forward`](Self::forward), of an image that is computed when it is read: once for each pixel that some place of the kernel reads.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward); whether [`Pixels::as_image`] has the right length is checked where it is read.
+    pub fn forward_of(
+        &self,
+        packed: &[f32],
+        bias: Option<&[f32]>,
+        x: &impl Pixels,
+        y: &mut [f32],
+        scratch: &mut [f32],
+    ) {
         check_len("packed weights", packed.len(), self.forward_weights_len());
+        check_len("a result", y.len(), self.output_len());
+        self.check_scratch(scratch);
         if let Some(bias) = bias {
             check_len("a bias", bias.len(), self.channels[1]);
         }
@@ -238,12 +260,13 @@ impl Convolution {
         }
         let [read, written] = self.part_channels();
         let [pixels_x, pixels_y] = self.pixels();
+        let (x, scratch) = self.written(x, self.channels[0], self.axes.map(|axis| axis.image), scratch);
         for (part, packed) in packed.chunks_exact(self.forward.packed_len()).enumerate() {
             let bias = bias.map(|bias| &bias[part * written..][..written]);
             let (staged_x, staged_y, scratch) = self.staged(scratch);
             let x = gather(x, part * read, read, pixels_x, staged_x);
             scatter(y, part * written, written, pixels_y, staged_y, |y| {
-                self.forward.run(packed, bias, x, y, scratch);
+                self.forward.run(packed, bias, &blocked(x, pixels_x), y, scratch);
             });
         }
     }
@@ -254,19 +277,33 @@ impl Convolution {
     ///
     /// When a slice has not the length that the shape says, or when this is a first convolution; scratch may be longer.
     pub fn data_gradient(&self, packed: &[f32], dy: &[f32], dx: &mut [f32], scratch: &mut [f32]) {
+        check_len("a result", dy.len(), self.output_len());
+        self.data_gradient_of(packed, &blocked(dy, self.pixels()[1]), dx, scratch);
+    }
+
+    /// [`data_gradient`](Self::data_gradient), of a gradient that is computed when it is read: once for each pixel.
+    ///
+    /// # Panics
+    ///
+    /// As [`data_gradient`](Self::data_gradient) and [`forward_of`](Self::forward_of).
+    pub fn data_gradient_of(&self, packed: &[f32], dy: &impl Pixels, dx: &mut [f32], scratch: &mut [f32]) {
         let data = self.data();
-        self.check_images(dx.len(), dy.len(), scratch.len());
         check_len("packed weights", packed.len(), self.data_weights_len());
+        check_len("an image", dx.len(), self.input_len());
+        self.check_scratch(scratch);
         if self.parts == 1 {
             return data.run(packed, None, dy, dx, scratch);
         }
         let [read, written] = self.part_channels();
         let [pixels_x, pixels_y] = self.pixels();
+        let (dy, scratch) = self.written(dy, self.channels[1], self.output(), scratch);
         for part in 0..self.parts {
             let packed = &packed[part * data.packed_len()..][..data.packed_len()];
             let (staged_x, staged_y, scratch) = self.staged(scratch);
             let dy = gather(dy, part * written, written, pixels_y, staged_y);
-            scatter(dx, part * read, read, pixels_x, staged_x, |dx| data.run(packed, None, dy, dx, scratch));
+            scatter(dx, part * read, read, pixels_x, staged_x, |dx| {
+                data.run(packed, None, &blocked(dy, pixels_y), dx, scratch);
+            });
         }
     }
 
@@ -276,18 +313,37 @@ impl Convolution {
     ///
     /// When a slice has not the length that the shape says; scratch may be longer.
     pub fn weight_gradient(&self, x: &[f32], dy: &[f32], packed_sum: &mut [f32], scratch: &mut [f32]) {
-        self.check_images(x.len(), dy.len(), scratch.len());
+        check_len("an image", x.len(), self.input_len());
+        self.weight_gradient_of(&self.image(x), dy, packed_sum, scratch);
+    }
+
+    /// [`weight_gradient`](Self::weight_gradient), of an image that is computed when it is read: once for each pixel that some place of the
+    /// kernel reads.
+    ///
+    /// # Panics
+    ///
+    /// As [`weight_gradient`](Self::weight_gradient) and [`forward_of`](Self::forward_of).
+    pub fn weight_gradient_of(
+        &self,
+        x: &impl Pixels,
+        dy: &[f32],
+        packed_sum: &mut [f32],
+        scratch: &mut [f32],
+    ) {
         check_len("a packed sum", packed_sum.len(), self.weight_gradient_len());
+        check_len("a result", dy.len(), self.output_len());
+        self.check_scratch(scratch);
         if self.parts == 1 {
             return self.weights.add(x, dy, packed_sum, scratch);
         }
         let [read, written] = self.part_channels();
         let [pixels_x, pixels_y] = self.pixels();
+        let (x, scratch) = self.written(x, self.channels[0], self.axes.map(|axis| axis.image), scratch);
         for (part, packed) in packed_sum.chunks_exact_mut(self.weights.packed_len()).enumerate() {
             let (staged_x, staged_y, scratch) = self.staged(scratch);
             let x = gather(x, part * read, read, pixels_x, staged_x);
             let dy = gather(dy, part * written, written, pixels_y, staged_y);
-            self.weights.add(x, dy, packed, scratch);
+            self.weights.add(&blocked(x, pixels_x), dy, packed, scratch);
         }
     }
 
@@ -353,11 +409,38 @@ impl Convolution {
         (x, y, rest)
     }
 
-    fn check_images(&self, x: usize, y: usize, scratch: usize) {
-        check_len("an image", x, self.input_len());
-        check_len("a result", y, self.output_len());
-        assert!(scratch >= self.scratch_len(), "scratch has {scratch} floats, not {}", self.scratch_len());
+    /// The whole blocked image, written to the scratch if it is not in memory, and the rest of the scratch.
+    fn written<'a>(
+        &self,
+        image: &'a impl Pixels,
+        channels: usize,
+        [rows, columns]: [usize; 2],
+        scratch: &'a mut [f32],
+    ) -> (&'a [f32], &'a mut [f32]) {
+        let len = blocked_len(channels, rows * columns);
+        if let Some(image) = image.as_image() {
+            check_len("an image", image.len(), len);
+            return (image, scratch);
+        }
+        let (written, rest) = scratch.split_at_mut(len);
+        for (row, to) in written.chunks_exact_mut(columns * LANES).enumerate() {
+            image.write(row / rows, row % rows * columns, 1, to);
+        }
+        (written, rest)
     }
+
+    fn image<'a>(&self, floats: &'a [f32]) -> Image<'a> {
+        Image { floats, pixels: self.pixels()[0], pixel: self.source.pixel() }
+    }
+
+    fn check_scratch(&self, scratch: &[f32]) {
+        let (len, needed) = (scratch.len(), self.scratch_len());
+        assert!(len >= needed, "scratch has {len} floats, not {needed}");
+    }
+}
+
+fn blocked(floats: &[f32], pixels: usize) -> Image<'_> {
+    Image { floats, pixels, pixel: LANES }
 }
 
 fn check_len(what: &str, len: usize, expected: usize) {

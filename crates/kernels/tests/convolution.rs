@@ -2,7 +2,7 @@
 
 mod support;
 
-use bitquake_kernels::{AlignedBuffer, Convolution, Isa, ShapeError, Window, layout};
+use bitquake_kernels::{AlignedBuffer, Convolution, Isa, Pixels, ShapeError, Window, layout};
 use bitquake_testing::SplitMix64;
 use proptest::prelude::*;
 use support::reference::{self, Shape, Sum};
@@ -17,12 +17,14 @@ struct Kernels {
 impl Kernels {
     fn new(shape: Shape, isa: Isa) -> Self {
         let Shape { channels, groups, image, window } = shape;
-        let convolution = Convolution::new(channels, groups, image, window, isa).unwrap();
+        let convolution =
+            Convolution::new(channels, groups, image, window, isa).expect("a shape that can be computed");
         Self { shape, convolution, is_first: false }
     }
 
     fn new_first(shape: Shape, isa: Isa) -> Self {
-        let convolution = Convolution::new_first(shape.channels, shape.image, shape.window, isa).unwrap();
+        let convolution = Convolution::new_first(shape.channels, shape.image, shape.window, isa)
+            .expect("a shape that can be computed");
         Self { shape, convolution, is_first: true }
     }
 
@@ -55,6 +57,33 @@ impl Kernels {
         weights
     }
 
+    /// The three functions of images that are computed; no data gradient of a first convolution.
+    fn of_pixels(&self, x: &[f32], weights: &[f32], bias: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
+        let of = &self.convolution;
+        let [mut forward, mut data] = [of.forward_weights_len(), of.data_weights_len()].map(poisoned);
+        of.pack_forward(weights, &mut forward);
+        let pixel = if self.is_first { 1 } else { layout::LANES };
+        let x = Opposite::of(&self.image(x), self.shape.image, pixel);
+        let mut y = poisoned(of.output_len());
+        of.forward_of(&forward, Some(bias), &x, &mut y, &mut self.scratch());
+
+        let dy = block(dy, self.shape.channels[1]);
+        let mut sum = AlignedBuffer::zeroed(of.weight_gradient_len());
+        of.weight_gradient_of(&x, &dy, &mut sum, &mut self.scratch());
+        let mut dw = vec![f32::NAN; of.weights_len()];
+        of.unpack_weight_gradient(&sum, &mut dw);
+
+        let mut dx = Vec::new();
+        if !self.is_first {
+            of.pack_data(weights, &mut data);
+            let mut blocked = poisoned(of.input_len());
+            let dy = Opposite::of(&dy, self.shape.output(), pixel);
+            of.data_gradient_of(&data, &dy, &mut blocked, &mut self.scratch());
+            dx = unblock(&blocked, self.shape.channels[0], self.shape.x_len());
+        }
+        [unblock(&y, self.shape.channels[1], self.shape.y_len()), dx, dw]
+    }
+
     fn image(&self, x: &[f32]) -> AlignedBuffer {
         if !self.is_first {
             return block(x, self.shape.channels[0]);
@@ -66,6 +95,34 @@ impl Kernels {
 
     fn scratch(&self) -> AlignedBuffer {
         poisoned(self.convolution.scratch_len())
+    }
+}
+
+/// An image that is computed: the opposite of one in memory.
+struct Opposite {
+    floats: AlignedBuffer,
+    image: [usize; 2],
+    /// Floats of a pixel.
+    pixel: usize,
+}
+
+impl Opposite {
+    fn of(floats: &[f32], image: [usize; 2], pixel: usize) -> Self {
+        let mut opposite = AlignedBuffer::zeroed(floats.len());
+        opposite.iter_mut().zip(floats).for_each(|(to, from)| *to = -from);
+        Self { floats: opposite, image, pixel }
+    }
+}
+
+impl Pixels for Opposite {
+    fn write(&self, block: usize, first: usize, step: usize, to: &mut [f32]) {
+        let [rows, columns] = self.image;
+        let last = first + (to.len() / self.pixel - 1) * step;
+        assert_eq!(first / columns, last / columns, "what is written at once lies in one row");
+        for (index, to) in to.iter_mut().enumerate() {
+            let pixel = block * rows * columns + first + index / self.pixel * step;
+            *to = -self.floats[pixel * self.pixel + index % self.pixel];
+        }
     }
 }
 
@@ -132,10 +189,22 @@ fn check(shape: &Shape, seed: u64) {
         assert_near(&kernels.data_gradient(&weights, &dy), &dx, &what("the data gradient"));
         assert_near(&kernels.weight_gradient(&x, &dy, 1), &dw, &what("the weight gradient"));
         assert_near(&kernels.weight_gradient(&x, &dy, 2), &twice, &what("the weight gradient of two images"));
+        let of_pixels = kernels.of_pixels(&x, &weights, &bias, &dy);
+        let of_memory = [
+            kernels.forward(&x, &weights, Some(&bias)),
+            kernels.data_gradient(&weights, &dy),
+            kernels.weight_gradient(&x, &dy, 1),
+        ];
+        assert_eq!(of_pixels, of_memory, "{}", what("images that are computed"));
         if shape.groups == 1 {
             let first = Kernels::new_first(*shape, isa);
             assert_near(&first.forward(&x, &weights, Some(&bias)), &biased, &what("forward, plain,"));
             assert_near(&first.weight_gradient(&x, &dy, 1), &dw, &what("the weight gradient, plain,"));
+            let [y, _, dw] = first.of_pixels(&x, &weights, &bias, &dy);
+            assert_eq!(
+                [y, dw],
+                [first.forward(&x, &weights, Some(&bias)), first.weight_gradient(&x, &dy, 1)]
+            );
         }
     }
 }
@@ -147,6 +216,7 @@ fn dense(from: usize, to: usize, image: usize, kernel: usize, stride: usize, pad
 
 /// The shapes that networks are made of, on smaller images, and the corners of the plans.
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn shapes_of_networks() {
     let depthwise = |channels: usize, image: usize, stride: usize| Shape {
         groups: channels,
@@ -177,13 +247,16 @@ fn shapes_of_networks() {
     }
 }
 
+/// Miri, which interprets every instruction, tries a few of many cases.
+const STEP: usize = if cfg!(miri) { 16 } else { 1 };
+
 /// Every tail of channels, of pixels, and of rows.
 #[test]
 fn tails() {
-    for channels in 1..=33 {
+    for channels in (1..=33).step_by(STEP) {
         check(&dense(channels, 34 - channels, 3, 3, 1, 1), channels as u64);
     }
-    for columns in 1..=35 {
+    for columns in (1..=35).step_by(STEP) {
         let shape = dense(5, 18, 2, 2, 1, 1);
         check(&Shape { image: [2, columns], ..shape }, columns as u64);
         check(&Shape { image: [columns, 1], channels: [3, 70], ..shape }, columns as u64);
@@ -196,7 +269,7 @@ fn one_row() {
         [(1, [0, 0], 1), (3, [1, 1], 1), (3, [4, 0], 2), (5, [2, 2], 1), (9, [8, 8], 1)]
     {
         let window = Window { dilation: [1, dilation], pads: [[0, 0], pads], ..Window::new([1, kernel]) };
-        for columns in [5, 16, 31] {
+        for columns in [5, 16, 31].into_iter().step_by(STEP) {
             check(&Shape { channels: [4, 7], groups: 1, image: [1, columns], window }, 3);
         }
     }
@@ -257,9 +330,10 @@ fn shapes() -> impl Strategy<Value = Shape> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 96 }))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes hours there")]
     fn any_shape_is_near_the_formula(shape in shapes(), seed: u64) {
         check(&shape, seed);
     }
@@ -267,6 +341,7 @@ proptest! {
     /// `<conv(x, w), dy> = <x, dx> = <w, dw>`: the three functions are one trilinear form. The error of each scalar product is at most its
     /// terms' error bounds, which the sums of absolute values bound.
     #[test]
+    #[cfg_attr(miri, ignore = "takes hours there")]
     fn the_three_functions_are_adjoint(shape in shapes(), seed: u64) {
         let mut random = SplitMix64::new(seed);
         let x = normal(&mut random, shape.x_len());
@@ -305,7 +380,7 @@ fn non_finite_values_are_as_ieee_has_them() {
         Shape { groups: 19, ..dense(19, 19, 6, 3, 1, 0) },
         Shape { groups: 3, ..dense(9, 6, 6, 2, 1, 0) },
     ] {
-        for (index, &value) in special.iter().cycle().take(40).enumerate() {
+        for (index, &value) in special.iter().cycle().take(if cfg!(miri) { 3 } else { 40 }).enumerate() {
             let mut values =
                 [shape.x_len(), shape.weights_len(), shape.y_len()].map(|len| normal(&mut random, len));
             let hit = &mut values[index % 3];

@@ -104,6 +104,7 @@ pub(super) fn data_axis(axis: &Axis) -> (Phase, Vec<Remainder>) {
 mod tests {
     use super::*;
     use crate::convolution::padded::Padded;
+    use crate::pixels::Image;
 
     fn axis(image: usize, kernel: usize, stride: usize, dilation: usize, begin: usize, end: usize) -> Axis {
         let output = (image + begin + end - (kernel - 1) * dilation - 1) / stride + 1;
@@ -133,7 +134,8 @@ mod tests {
                 let padded = Padded::new(phases, image, 1);
                 let pixels: Vec<f32> = (1..=of.image).map(|value| value as f32).collect();
                 let mut scratch = vec![f32::NAN; padded.scratch_len(1)];
-                let filled = padded.fill(&pixels, &mut scratch);
+                let whole = Image { floats: &pixels, pixels: of.image, pixel: 1 };
+                let filled = padded.fill(&whole, 0..1, &mut scratch);
                 for Tap { place, position } in &taps {
                     for output in 0..of.output {
                         let at = (output * of.stride + place * of.dilation).checked_sub(of.begin);

@@ -11,6 +11,7 @@ use super::runs::Tap;
 use super::tile::Source;
 use crate::isa::Isa;
 use crate::layout::{LANES, blocks};
+use crate::pixels::Pixels;
 use crate::window::Axis;
 
 /// A correlation of one image.
@@ -123,7 +124,7 @@ impl Correlation {
         &self,
         packed: &[f32],
         start: Option<&[f32]>,
-        image: &[f32],
+        image: &impl Pixels,
         target: &mut [f32],
         scratch: &mut [f32],
     ) {
@@ -136,7 +137,7 @@ impl Correlation {
             return;
         }
         if self.source != Source::Lanewise {
-            let source = self.padded.fill(image, scratch);
+            let source = self.padded.fill(image, 0..self.source.planes(self.channels[0]), scratch);
             let mut operands = Operands { packed, start, source, target, pixels: self.pixels };
             for pass in &self.passes {
                 pass.run(&pass.groups, &self.padded, &mut operands);
@@ -144,8 +145,8 @@ impl Correlation {
             return;
         }
         // Lanes never meet other lanes, so one block after the other is padded and computed while it lies in the cache.
-        for (block, image) in image.chunks_exact(image.len() / blocks(self.channels[1])).enumerate() {
-            let source = self.padded.fill(image, scratch);
+        for block in 0..blocks(self.channels[1]) {
+            let source = self.padded.fill(image, block..block + 1, scratch);
             let mut operands = Operands { packed, start, source, target, pixels: self.pixels };
             for pass in &self.passes {
                 pass.run(&pass.groups[block..=block], &self.padded, &mut operands);

@@ -1,7 +1,9 @@
 //! An image between its pads, sorted so that every place of a kernel reads neighbouring pixels (see [`axes`](super::axes)).
 
+use std::ops::Range;
+
 use super::axes::Phase;
-use crate::layout::LANES;
+use crate::pixels::Pixels;
 
 /// The scratch copy of an image.
 #[derive(Clone, Debug)]
@@ -39,39 +41,42 @@ impl Padded {
         is_whole(0) && is_whole(1)
     }
 
-    /// Floats of scratch for an image of so many blocks (or planes).
+    /// Floats of scratch for so many blocks (or planes).
     pub(super) fn scratch_len(&self, blocks: usize) -> usize {
-        if self.is_image() { 0 } else { blocks * self.block_len() }
+        blocks * self.block_len()
     }
 
-    /// The blocks (or planes) of `image` in the scratch, or the image itself where it needs no copy.
-    pub(super) fn fill<'a>(&self, image: &'a [f32], scratch: &'a mut [f32]) -> &'a [f32] {
-        if self.is_image() {
-            return image;
+    /// Some blocks (or planes) of an image in the scratch, or where they are, if they need no copy.
+    pub(super) fn fill<'a>(
+        &self,
+        image: &'a impl Pixels,
+        blocks: Range<usize>,
+        scratch: &'a mut [f32],
+    ) -> &'a [f32] {
+        if let Some(image) = image.as_image().filter(|_| self.is_image()) {
+            return &image[blocks.start * self.block_len()..blocks.end * self.block_len()];
         }
-        let block = self.image[0] * self.image[1] * self.pixel;
-        let len = image.len() / block * self.block_len();
-        let scratch = &mut scratch[..len];
-        for (image, scratch) in image.chunks_exact(block).zip(scratch.chunks_exact_mut(self.block_len())) {
-            self.fill_block(image, scratch);
+        let scratch = &mut scratch[..blocks.len() * self.block_len()];
+        for (block, scratch) in blocks.zip(scratch.chunks_exact_mut(self.block_len())) {
+            self.fill_block(image, block, scratch);
         }
         scratch
     }
 
-    fn fill_block(&self, image: &[f32], scratch: &mut [f32]) {
+    fn fill_block(&self, image: &impl Pixels, block: usize, scratch: &mut [f32]) {
         let mut rows = scratch.chunks_exact_mut(self.size[1] * self.pixel);
         for phase in &self.phases[0] {
             for (index, row) in rows.by_ref().take(phase.len).enumerate() {
                 match phase.place(index, self.image[0]) {
-                    Some(place) => self.fill_row(&image[place * self.image[1] * self.pixel..], row),
+                    Some(place) => self.fill_row(image, block, place * self.image[1], row),
                     None => row.fill(0.0),
                 }
             }
         }
     }
 
-    /// `image` starts at the row.
-    fn fill_row(&self, image: &[f32], mut row: &mut [f32]) {
+    /// `first`: the first pixel of the row.
+    fn fill_row(&self, image: &impl Pixels, block: usize, first: usize, mut row: &mut [f32]) {
         for phase in &self.phases[1] {
             let (here, rest) = row.split_at_mut(phase.len * self.pixel);
             row = rest;
@@ -81,23 +86,7 @@ impl Padded {
             let (pixels, zeros) = here.split_at_mut(inside * self.pixel);
             zeros.fill(0.0);
             if inside > 0 {
-                self.copy(&image[start * self.pixel..], phase.step, pixels);
-            }
-        }
-    }
-
-    /// Copies every `step`-th pixel.
-    fn copy(&self, image: &[f32], step: usize, pixels: &mut [f32]) {
-        if step == 1 {
-            pixels.copy_from_slice(&image[..pixels.len()]);
-        } else if self.pixel == LANES {
-            for (pixel, from) in pixels.as_chunks_mut::<LANES>().0.iter_mut().zip(image.chunks(step * LANES))
-            {
-                pixel.copy_from_slice(&from[..LANES]);
-            }
-        } else {
-            for (pixel, from) in pixels.iter_mut().zip(image.iter().step_by(step)) {
-                *pixel = *from;
+                image.write(block, first + start, phase.step, pixels);
             }
         }
     }

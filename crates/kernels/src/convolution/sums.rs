@@ -55,13 +55,13 @@ unsafe fn outer<L: Lanes, R: Reader, const V: usize, const N: usize>(of: &Produc
             let mut gradient = of.gradient.add(row * of.gradient_row);
             for _ in 0..of.columns {
                 let mut pixels = [L::zero(); V];
-                for v in 0..V {
-                    pixels[v] = R::read(image.add(offsets[v]));
+                for (pixel, &offset) in pixels.iter_mut().zip(&offsets) {
+                    *pixel = R::read(image.add(offset));
                 }
                 for (n, sums) in sums.iter_mut().enumerate() {
                     let value = L::splat(gradient.add(n));
-                    for v in 0..V {
-                        sums[v] = sums[v].multiply_add(pixels[v], value);
+                    for (sum, &pixel) in sums.iter_mut().zip(&pixels) {
+                        *sum = sum.multiply_add(pixel, value);
                     }
                 }
                 image = image.wrapping_add(R::PITCH);
@@ -88,10 +88,9 @@ unsafe fn lanewise<L: Lanes, R: Reader, const V: usize, const T: usize>(of: &Pro
             let mut gradient = of.gradient.add(row * of.gradient_row);
             for _ in 0..of.columns {
                 let values = L::load(gradient);
-                for v in 0..V {
-                    for t in 0..T {
-                        let pixel: L = R::read(image.add(offsets[v] + t * R::PITCH));
-                        sums[v][t] = sums[v][t].multiply_add(pixel, values);
+                for (sums, &offset) in sums.iter_mut().zip(&offsets) {
+                    for (t, sum) in sums.iter_mut().enumerate() {
+                        *sum = sum.multiply_add(R::read(image.add(offset + t * R::PITCH)), values);
                     }
                 }
                 image = image.wrapping_add(R::PITCH);
@@ -220,5 +219,33 @@ fn lanewise_function_of<R: Reader>(isa: Isa, runs: usize, pixels: usize) -> Opti
         Isa::Avx512 | Isa::Avx2 => None,
         Isa::Portable => by_numbers!(numbers, portable, lanewise, R,
             1: [1 2 3 4 5] 2: [1 2 3] 3: [1 2] 4: [1] 5: [1] 6: [1]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn all_sums_that_fit_the_registers_have_a_function() {
+        for isa in Isa::ALL {
+            let registers = SumRegisters::of(isa);
+            for offsets in 1..=registers.offsets {
+                for channels in 1..=registers.channels(offsets) {
+                    assert!(outer_function(isa, offsets, channels).is_some(), "{isa} {offsets} {channels}");
+                }
+            }
+            for source in [Source::Blocked, Source::Plain, Source::Lanewise] {
+                for pixels in 1..=registers.run {
+                    for runs in 1..=registers.runs(pixels) {
+                        assert!(
+                            lanewise_function(isa, source, runs, pixels).is_some(),
+                            "{isa} {source:?} {runs} {pixels}"
+                        );
+                    }
+                }
+            }
+        }
     }
 }

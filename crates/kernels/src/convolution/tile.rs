@@ -160,9 +160,9 @@ unsafe fn tile<L: Lanes, R: Reader, const P: usize, const B: usize>(tile: &Tile<
     unsafe {
         let mut sums = [[L::zero(); B]; P];
         unrolled!(PIXEL < P, {
-            for b in 0..B {
+            for (b, sum) in sums[PIXEL].iter_mut().enumerate() {
                 let target = tile.target.add(b * tile.target_block + PIXEL * tile.target_pitch);
-                sums[PIXEL][b] = if tile.start.is_null() {
+                *sum = if tile.start.is_null() {
                     L::load(target)
                 } else {
                     L::prefetch(target);
@@ -185,8 +185,8 @@ unsafe fn tile<L: Lanes, R: Reader, const P: usize, const B: usize>(tile: &Tile<
             block = block.wrapping_add(tile.block_pitch);
         }
         unrolled!(PIXEL < P, {
-            for b in 0..B {
-                sums[PIXEL][b].store(tile.target.add(b * tile.target_block + PIXEL * tile.target_pitch));
+            for (b, sum) in sums[PIXEL].iter().enumerate() {
+                sum.store(tile.target.add(b * tile.target_block + PIXEL * tile.target_pitch));
             }
         });
     }
@@ -218,10 +218,10 @@ unsafe fn places<L: Lanes, R: Reader, const P: usize, const B: usize, const T: u
             }
             unrolled!(READ < P + T - 1, {
                 let pixel: L = R::read(from.add(READ * R::PITCH));
-                for t in 0..T {
-                    if READ >= t && READ - t < P {
-                        for b in 0..B {
-                            sums[READ - t][b] = sums[READ - t][b].multiply_add(of_place[t][b], pixel);
+                for (t, of_place) in of_place.iter().enumerate() {
+                    if let Some(output) = usize::checked_sub(READ, t).filter(|&output| output < P) {
+                        for (sum, &weight) in sums[output].iter_mut().zip(of_place) {
+                            *sum = sum.multiply_add(weight, pixel);
                         }
                     }
                 }
@@ -325,5 +325,33 @@ pub(super) fn function(isa: Isa, source: Source, blocks: usize, pixels: usize) -
             Source::Plain => by_pixels!(portable, Plain, 1, pixels, [1 2 3 4 5 6]),
             Source::Lanewise => by_pixels!(portable, Lanewise, 1, pixels, [1 2 3 4 5 6]),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn every_tile_that_fits_the_registers_has_a_function() {
+        for isa in Isa::ALL {
+            let registers = Registers::of(isa);
+            for (source, blocks) in
+                [(Source::Blocked, &[1, 2, 4][..]), (Source::Plain, &[1, 2]), (Source::Lanewise, &[1])]
+            {
+                for (&blocks, places) in blocks
+                    .iter()
+                    .flat_map(|blocks| (1..=registers.places).map(move |places| (blocks, places)))
+                {
+                    for pixels in 1..=registers.pixels(blocks, places) {
+                        assert!(
+                            function(isa, source, blocks, pixels).is_some(),
+                            "{isa} {source:?} {blocks} {pixels}"
+                        );
+                    }
+                }
+            }
+        }
     }
 }

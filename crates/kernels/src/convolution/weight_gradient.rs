@@ -15,6 +15,7 @@ use super::sums::{Products, SumFn, SumRegisters, lanewise_function, outer_functi
 use super::tile::Source;
 use crate::isa::Isa;
 use crate::layout::{LANES, blocks};
+use crate::pixels::Pixels;
 use crate::window::Axis;
 
 /// What a band reads should stay in the first-level cache.
@@ -102,16 +103,16 @@ impl WeightGradient {
     }
 
     /// Adds the gradient of an image to the packed sum. The caller has checked the lengths.
-    pub(super) fn add(&self, image: &[f32], gradient: &[f32], packed: &mut [f32], scratch: &mut [f32]) {
+    pub(super) fn add(&self, image: &impl Pixels, gradient: &[f32], packed: &mut [f32], scratch: &mut [f32]) {
         debug_assert_eq!(packed.len(), self.packed_len);
         let all = blocks(self.channels[1]);
         if self.source != Source::Lanewise {
-            let source = self.padded.fill(image, scratch);
+            let source = self.padded.fill(image, 0..self.source.planes(self.channels[0]), scratch);
             return self.add_bands(source, gradient, packed, 0..all);
         }
         // Lanes never meet other lanes, so one block after the other is padded and summed while it lies in the cache.
-        for (block, image) in image.chunks_exact(image.len() / all).enumerate() {
-            let source = self.padded.fill(image, scratch);
+        for block in 0..all {
+            let source = self.padded.fill(image, block..block + 1, scratch);
             self.add_bands(source, gradient, packed, block..block + 1);
         }
     }

@@ -1,6 +1,6 @@
 //! Changes of single values: normalizations with known statistics, sums, limits; and their gradients.
 
-use super::vectorise::{Lanes, Sweep, lanes, lanes_mut, vectorised};
+use super::vectorise::{Lanes, Sweep, Wide, lanes, lanes_mut, vectorised};
 use crate::{Isa, LANES};
 
 /// How an image lies in memory, as far as single values are concerned.
@@ -36,11 +36,10 @@ const POSITIVE: u8 = 1;
 const WITHIN: u8 = 2;
 
 #[inline(always)]
-fn limited<const LIMITS: u8>(value: f32, [low, high]: [f32; 2]) -> f32 {
+fn limited<W: Wide, const LIMITS: u8>(value: W, [low, high]: [W; 2]) -> W {
     match LIMITS {
-        POSITIVE if value < 0.0 => 0.0,
-        WITHIN if value < low => low,
-        WITHIN if value > high => high,
+        POSITIVE => value.if_below(low, low, value),
+        WITHIN => value.if_below(low, low, high.if_below(value, high, value)),
         _ => value,
     }
 }
@@ -63,77 +62,90 @@ impl Map<'_> {
     }
 
     #[inline(always)]
-    fn limited<const AFFINE: bool, const OTHER: bool>(self) {
+    fn limited<W: Wide, const AFFINE: bool, const OTHER: bool>(self) {
         match self.limits {
-            Limits::None => self.sweep::<AFFINE, OTHER, FREE>([0.0; 2]),
-            Limits::Positive => self.sweep::<AFFINE, OTHER, POSITIVE>([0.0; 2]),
-            Limits::Within(limits) => self.sweep::<AFFINE, OTHER, WITHIN>(limits),
+            Limits::None => self.sweep::<W, AFFINE, OTHER, FREE>([0.0; 2]),
+            Limits::Positive => self.sweep::<W, AFFINE, OTHER, POSITIVE>([0.0; 2]),
+            Limits::Within(limits) => self.sweep::<W, AFFINE, OTHER, WITHIN>(limits),
         }
     }
 
     #[inline(always)]
-    fn sweep<const AFFINE: bool, const OTHER: bool, const LIMITS: u8>(self, limits: [f32; 2]) {
+    fn sweep<W: Wide, const AFFINE: bool, const OTHER: bool, const LIMITS: u8>(self, limits: [f32; 2]) {
         let none = Affine { centre: &[], inverse: &[], scale: &[], shift: &[] };
         let (affine, other) = (self.affine.unwrap_or(none), self.other.unwrap_or(self.x));
+        let Affine { centre, inverse, scale, shift } = affine;
+        let lists = [centre, inverse, scale, shift];
         match self.lay {
             Lay::Blocked { pixels } => {
                 let size = pixels * LANES;
                 let images = self.x.chunks_exact(size).zip(other.chunks_exact(size));
                 for (block, ((x, other), y)) in images.zip(self.y.chunks_exact_mut(size)).enumerate() {
-                    let [centre, inverse, scale, shift] = if AFFINE {
-                        [affine.centre, affine.inverse, affine.scale, affine.shift]
-                            .map(|list| lanes(list)[block])
-                    } else {
-                        [[0.0; LANES]; 4]
-                    };
-                    for ((x, other), y) in lanes(x).iter().zip(lanes(other)).zip(lanes_mut(y)) {
-                        for lane in 0..LANES {
-                            let mut value = x[lane];
-                            if AFFINE {
-                                value = ((value - centre[lane]) * inverse[lane]) * scale[lane] + shift[lane];
-                            }
-                            if OTHER {
-                                value += other[lane];
-                            }
-                            y[lane] = limited::<LIMITS>(value, limits);
-                        }
-                    }
+                    let read = |list: &[f32]| if AFFINE { W::load(&lanes(list)[block]) } else { W::splat(0.0) };
+                    let line = Line { lists: lists.map(read), limits: limits.map(W::splat) };
+                    line.run::<AFFINE, OTHER, LIMITS>(lanes(x), lanes(other), lanes_mut(y));
                 }
             }
             Lay::Plain { pixels } => {
                 let images = self.x.chunks_exact(pixels).zip(other.chunks_exact(pixels));
                 for (channel, ((x, other), y)) in images.zip(self.y.chunks_exact_mut(pixels)).enumerate() {
-                    let [centre, inverse, scale, shift] = if AFFINE {
-                        [affine.centre, affine.inverse, affine.scale, affine.shift].map(|list| list[channel])
-                    } else {
-                        [0.0; 4]
+                    let read = |list: &[f32]| W::splat(if AFFINE { list[channel] } else { 0.0 });
+                    let line = Line { lists: lists.map(read), limits: limits.map(W::splat) };
+                    let ((x, x_rest), (other, other_rest)) = (x.as_chunks(), other.as_chunks());
+                    let (y, y_rest) = y.as_chunks_mut();
+                    line.run::<AFFINE, OTHER, LIMITS>(x, other, y);
+                    let fill = |rest: &[f32]| {
+                        let mut lanes = [0.0; LANES];
+                        lanes[..rest.len()].copy_from_slice(rest);
+                        lanes
                     };
-                    for ((&x, &other), y) in x.iter().zip(other).zip(y) {
-                        let mut value = x;
-                        if AFFINE {
-                            value = ((value - centre) * inverse) * scale + shift;
-                        }
-                        if OTHER {
-                            value += other;
-                        }
-                        *y = limited::<LIMITS>(value, limits);
-                    }
+                    let mut last = [0.0; LANES];
+                    let (x, other) = (fill(x_rest), fill(other_rest));
+                    line.run::<AFFINE, OTHER, LIMITS>(&[x], &[other], std::slice::from_mut(&mut last));
+                    y_rest.copy_from_slice(&last[..y_rest.len()]);
                 }
             }
         }
     }
 }
 
-impl Sweep for Map<'_> {
-    type Output = ();
+/// The numbers of sixteen channels, or sixteen times those of one.
+struct Line<W> {
+    /// Centre, inverse, scale, shift.
+    lists: [W; 4],
+    limits: [W; 2],
+}
 
+impl<W: Wide> Line<W> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const AFFINE: bool, const OTHER: bool, const LIMITS: u8>(
+        &self,
+        x: &[Lanes],
+        other: &[Lanes],
+        y: &mut [Lanes],
+    ) {
+        let [centre, inverse, scale, shift] = self.lists;
+        for ((x, other), y) in x.iter().zip(other).zip(y) {
+            let mut value = W::load(x);
+            if AFFINE {
+                value = value.sub(centre).mul(inverse).mul(scale).add(shift);
+            }
+            if OTHER {
+                value = value.add(W::load(other));
+            }
+            limited::<W, LIMITS>(value, self.limits).store(y);
+        }
+    }
+}
+
+impl Sweep for Map<'_> {
+    #[inline(always)]
+    fn run<W: Wide>(self) {
         match (self.affine.is_some(), self.other.is_some()) {
-            (false, false) => self.limited::<false, false>(),
-            (false, true) => self.limited::<false, true>(),
-            (true, false) => self.limited::<true, false>(),
-            (true, true) => self.limited::<true, true>(),
+            (false, false) => self.limited::<W, false, false>(),
+            (false, true) => self.limited::<W, false, true>(),
+            (true, false) => self.limited::<W, true, false>(),
+            (true, true) => self.limited::<W, true, true>(),
         }
     }
 }
@@ -178,28 +190,28 @@ impl Back<'_> {
     }
 
     #[inline(always)]
-    fn masked<const MORE: bool>(self) {
+    fn masked<W: Wide, const MORE: bool>(self) {
         match self.mask {
             Mask::Open => {
                 let gate = self.dy;
-                self.summed::<MORE, FREE>(gate, [0.0; 2]);
+                self.summed::<W, MORE, FREE>(gate, [0.0; 2]);
             }
-            Mask::Positive(y) => self.summed::<MORE, POSITIVE>(y, [0.0; 2]),
-            Mask::Within(x, limits) => self.summed::<MORE, WITHIN>(x, limits),
+            Mask::Positive(y) => self.summed::<W, MORE, POSITIVE>(y, [0.0; 2]),
+            Mask::Within(x, limits) => self.summed::<W, MORE, WITHIN>(x, limits),
         }
     }
 
     #[inline(always)]
-    fn summed<const MORE: bool, const MASK: u8>(self, gate: &[f32], limits: [f32; 2]) {
+    fn summed<W: Wide, const MORE: bool, const MASK: u8>(self, gate: &[f32], limits: [f32; 2]) {
         match self.sums {
-            Sums::Nothing => self.sweep::<MORE, MASK, 0>(gate, limits),
-            Sums::Gradient => self.sweep::<MORE, MASK, 1>(gate, limits),
-            Sums::Both { .. } => self.sweep::<MORE, MASK, 2>(gate, limits),
+            Sums::Nothing => self.sweep::<W, MORE, MASK, 0>(gate, limits),
+            Sums::Gradient => self.sweep::<W, MORE, MASK, 1>(gate, limits),
+            Sums::Both { .. } => self.sweep::<W, MORE, MASK, 2>(gate, limits),
         }
     }
 
     #[inline(always)]
-    fn sweep<const MORE: bool, const MASK: u8, const SUMS: usize>(self, gate: &[f32], limits: [f32; 2]) {
+    fn sweep<W: Wide, const MORE: bool, const MASK: u8, const SUMS: usize>(self, gate: &[f32], limits: [f32; 2]) {
         let size = self.pixels * LANES;
         let count = self.dy.len() / size;
         let more = self.more.unwrap_or(self.dy);
@@ -210,104 +222,96 @@ impl Back<'_> {
         let mut dz = self.dz;
         for block in 0..count {
             let part = block * size..(block + 1) * size;
-            let [centre, inverse] =
-                if SUMS == 2 { [centre, inverse].map(|list| lanes(list)[block]) } else { [[0.0; LANES]; 2] };
+            let read = |list: &[f32]| if SUMS == 2 { W::load(&lanes(list)[block]) } else { W::splat(0.0) };
             let pixels = Pixels {
                 dy: lanes(&self.dy[part.clone()]),
                 more: lanes(&more[part.clone()]),
                 gate: lanes(&gate[part.clone()]),
                 x: lanes(&x[part.clone()]),
-                centre,
-                inverse,
-                limits,
+                centre: read(centre),
+                inverse: read(inverse),
+                limits: limits.map(W::splat),
             };
             let sums = match dz.as_deref_mut() {
                 Some(dz) => pixels.pass::<MORE, MASK, SUMS, true>(lanes_mut(&mut dz[part])),
                 None => pixels.pass::<MORE, MASK, SUMS, false>(&mut []),
             };
-            for (list, sum) in sums.iter().enumerate().take(SUMS) {
-                lanes_mut(self.totals)[list * count + block] = *sum;
+            for (list, sum) in sums.into_iter().enumerate().take(SUMS) {
+                sum.store(&mut lanes_mut(self.totals)[list * count + block]);
             }
         }
     }
 }
 
 impl Sweep for Back<'_> {
-    type Output = ();
-
     #[inline(always)]
-    fn run(self) {
+    fn run<W: Wide>(self) {
         match self.more {
-            None => self.masked::<false>(),
-            Some(_) => self.masked::<true>(),
+            None => self.masked::<W, false>(),
+            Some(_) => self.masked::<W, true>(),
         }
     }
 }
 
 /// The pixels of one block of channels.
-struct Pixels<'a> {
+struct Pixels<'a, W> {
     dy: &'a [Lanes],
     more: &'a [Lanes],
     gate: &'a [Lanes],
     x: &'a [Lanes],
-    centre: Lanes,
-    inverse: Lanes,
-    limits: [f32; 2],
+    centre: W,
+    inverse: W,
+    limits: [W; 2],
 }
 
-impl Pixels<'_> {
+impl<W: Wide> Pixels<'_, W> {
     /// The sums of even and of odd pixels are taken apart, so that additions do not wait for each other.
     #[inline(always)]
     fn pass<const MORE: bool, const MASK: u8, const SUMS: usize, const WRITE: bool>(
         &self,
         dz: &mut [Lanes],
-    ) -> [Lanes; 2] {
-        let mut sums = [[[0.0; LANES]; 2]; 2];
-        let pixels = self.dy.len();
-        let (more, gate, x) = (&self.more[..pixels], &self.gate[..pixels], &self.x[..pixels]);
-        let dz = if WRITE { &mut dz[..pixels] } else { dz };
-        let mut one = |pixel: usize, sums: &mut [Lanes; 2]| {
-            let mut gradient = self.dy[pixel];
-            for lane in 0..LANES {
-                if MORE {
-                    gradient[lane] += more[pixel][lane];
-                }
-                let value = gate[pixel][lane];
-                let is_closed = match MASK {
-                    POSITIVE => value <= 0.0,
-                    WITHIN => value < self.limits[0] || value > self.limits[1],
-                    _ => false,
-                };
-                gradient[lane] = if is_closed { 0.0 } else { gradient[lane] };
-            }
-            if WRITE {
-                dz[pixel] = gradient;
-            }
-            for lane in 0..LANES {
-                if SUMS > 0 {
-                    sums[0][lane] += gradient[lane];
-                }
-                if SUMS > 1 {
-                    let standard = (x[pixel][lane] - self.centre[lane]) * self.inverse[lane];
-                    sums[1][lane] += gradient[lane] * standard;
-                }
-            }
-        };
-        let pairs = pixels / 2;
-        let [even, odd] = &mut sums;
-        for pair in 0..pairs {
-            one(2 * pair, even);
-            one(2 * pair + 1, odd);
+    ) -> [W; 2] {
+        let count = self.dy.len();
+        let (mut even, mut odd) = ([W::splat(0.0); 2], [W::splat(0.0); 2]);
+        for pair in 0..count / 2 {
+            self.pixel::<MORE, MASK, SUMS, WRITE>(2 * pair, &mut even, dz);
+            self.pixel::<MORE, MASK, SUMS, WRITE>(2 * pair + 1, &mut odd, dz);
         }
-        if pixels % 2 == 1 {
-            one(pixels - 1, even);
+        if count % 2 == 1 {
+            self.pixel::<MORE, MASK, SUMS, WRITE>(count - 1, &mut even, dz);
         }
-        for (even, odd) in even.iter_mut().zip(&*odd) {
-            for lane in 0..LANES {
-                even[lane] += odd[lane];
-            }
+        [even[0].add(odd[0]), even[1].add(odd[1])]
+    }
+
+    #[inline(always)]
+    fn pixel<const MORE: bool, const MASK: u8, const SUMS: usize, const WRITE: bool>(
+        &self,
+        pixel: usize,
+        sums: &mut [W; 2],
+        dz: &mut [Lanes],
+    ) {
+        let (none, [low, high]) = (W::splat(0.0), self.limits);
+        let mut gradient = W::load(&self.dy[pixel]);
+        if MORE {
+            gradient = gradient.add(W::load(&self.more[pixel]));
         }
-        *even
+        if MASK != FREE {
+            let value = W::load(&self.gate[pixel]);
+            gradient = match MASK {
+                POSITIVE => value.if_at_most(none, none, gradient),
+                _ => value.if_below(low, none, high.if_below(value, none, gradient)),
+            };
+        }
+        if WRITE {
+            gradient.store(&mut dz[pixel]);
+        }
+        if SUMS > 0 {
+            sums[0] = sums[0].add(gradient);
+        }
+        if SUMS > 1 {
+            let standard = W::load(&self.x[pixel]).sub(self.centre).mul(self.inverse);
+            sums[1] = sums[1].add(gradient.mul(standard));
+        }
     }
 }
 
@@ -335,20 +339,17 @@ impl Normal<'_> {
 }
 
 impl Sweep for Normal<'_> {
-    type Output = ();
-
     #[inline(always)]
-    fn run(self) {
+    fn run<W: Wide>(self) {
         let size = self.pixels * LANES;
         let images = self.dz.chunks_exact(size).zip(self.x.chunks_exact(size));
         for (block, ((dz, x), dx)) in images.zip(self.dx.chunks_exact_mut(size)).enumerate() {
             let lists = [self.centre, self.inverse, self.scale, self.mean, self.along];
-            let [centre, inverse, scale, mean, along] = lists.map(|list| lanes(list)[block]);
+            let [centre, inverse, scale, mean, along] = lists.map(|list| W::load(&lanes(list)[block]));
             for ((dz, x), dx) in lanes(dz).iter().zip(lanes(x)).zip(lanes_mut(dx)) {
-                for lane in 0..LANES {
-                    let standard = (x[lane] - centre[lane]) * inverse[lane];
-                    dx[lane] = inverse[lane] * ((scale[lane] * dz[lane] - mean[lane]) - standard * along[lane]);
-                }
+                let standard = W::load(x).sub(centre).mul(inverse);
+                let slope = scale.mul(W::load(dz)).sub(mean).sub(standard.mul(along));
+                inverse.mul(slope).store(dx);
             }
         }
     }

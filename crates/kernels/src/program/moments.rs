@@ -1,6 +1,6 @@
 //! Means and variances, of images and of batches. Always in two passes: never as the difference of two large numbers.
 
-use super::vectorise::{Lanes, Sweep, lanes, lanes_mut, vectorised};
+use super::vectorise::{Lanes, Sweep, Wide, lanes, lanes_mut, vectorised};
 use crate::{Isa, LANES};
 
 /// Of a blocked image the mean of each channel, and the sum of the squared distances from it.
@@ -18,45 +18,38 @@ impl Moments<'_> {
 }
 
 impl Sweep for Moments<'_> {
-    type Output = ();
-
     #[inline(always)]
-    fn run(self) {
+    fn run<W: Wide>(self) {
         let (means, sums) = self.moments.split_at_mut(self.moments.len() / 2);
         let blocks = self.x.chunks_exact(self.pixels * LANES);
+        let count = W::splat(self.pixels as f32);
         for ((x, mean), sum) in blocks.zip(lanes_mut(means)).zip(lanes_mut(sums)) {
             let x = lanes(x);
-            *mean = total(x, |value, _| value, [0.0; LANES]).map(|sum| sum / self.pixels as f32);
-            *sum = total(
-                x,
-                |value, mean| {
-                    let distance = value - mean;
-                    distance * distance
-                },
-                *mean,
-            );
+            let of_block = total(x, |value: W| value).div(count);
+            of_block.store(mean);
+            let squares = total(x, |value: W| {
+                let distance = value.sub(of_block);
+                distance.mul(distance)
+            });
+            squares.store(sum);
         }
     }
 }
 
 /// The sum of a function of each value, in four sums that are added at last.
 #[inline(always)]
-fn total(x: &[Lanes], of: impl Fn(f32, f32) -> f32, mean: Lanes) -> Lanes {
-    let mut sums = [[0.0; LANES]; 4];
+fn total<W: Wide>(x: &[Lanes], of: impl Fn(W) -> W) -> W {
+    let mut sums = [W::splat(0.0); 4];
     let (quads, rest) = x.as_chunks::<4>();
     for quad in quads {
         for (sum, x) in sums.iter_mut().zip(quad) {
-            for lane in 0..LANES {
-                sum[lane] += of(x[lane], mean[lane]);
-            }
+            *sum = sum.add(of(W::load(x)));
         }
     }
     for x in rest {
-        for lane in 0..LANES {
-            sums[0][lane] += of(x[lane], mean[lane]);
-        }
+        sums[0] = sums[0].add(of(W::load(x)));
     }
-    std::array::from_fn(|lane| (sums[0][lane] + sums[1][lane]) + (sums[2][lane] + sums[3][lane]))
+    sums[0].add(sums[1]).add(sums[2].add(sums[3]))
 }
 
 /// The moments of parts of equal size, merged: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample

@@ -1,6 +1,6 @@
 //! Pools of blocked images, forward and backward. A NaN in a window gives a NaN.
 
-use super::vectorise::{Lanes, Sweep, lanes, lanes_mut, vectorised};
+use super::vectorise::{Lanes, Sweep, Wide, lanes, lanes_mut, vectorised};
 use crate::{Isa, LANES, Window};
 
 /// How the values of a window become one.
@@ -108,38 +108,42 @@ struct Forward<'a> {
 }
 
 impl Sweep for Forward<'_> {
-    type Output = ();
-
     #[inline(always)]
-    fn run(self) {
+    fn run<W: Wide>(self) {
         let [size, out] = [self.pool.image, self.pool.output].map(|[rows, columns]| rows * columns * LANES);
         for (x, y) in self.x.chunks_exact(size).zip(self.y.chunks_exact_mut(out)) {
             let (x, y) = (lanes(x), lanes_mut(y));
             match &self.pool.rule {
-                Rule::Max => self.pool.each(|at, places| y[at] = largest(x, places)),
-                Rule::Average(divisors) => self.pool.each(|at, places| {
-                    let mut sum = [0.0; LANES];
-                    places.each(|place| {
-                        for lane in 0..LANES {
-                            sum[lane] += x[place][lane];
-                        }
-                    });
-                    y[at] = sum.map(|sum| sum / divisors[at]);
-                }),
+                Rule::Max => self.pool.each(
+                    #[inline(always)]
+                    |at, places| largest::<W>(x, places).store(&mut y[at]),
+                ),
+                Rule::Average(divisors) => self.pool.each(
+                    #[inline(always)]
+                    |at, places| {
+                        let mut sum = W::splat(0.0);
+                        places.each(
+                            #[inline(always)]
+                            |place| sum = sum.add(W::load(&x[place])),
+                        );
+                        sum.div(W::splat(divisors[at])).store(&mut y[at]);
+                    },
+                ),
             }
         }
     }
 }
 
 #[inline(always)]
-fn largest(x: &[Lanes], places: Places) -> Lanes {
-    let mut most = [f32::NEG_INFINITY; LANES];
-    places.each(|place| {
-        for lane in 0..LANES {
-            let value = x[place][lane];
-            most[lane] = if value > most[lane] || value.is_nan() { value } else { most[lane] };
-        }
-    });
+fn largest<W: Wide>(x: &[Lanes], places: Places) -> W {
+    let mut most = W::splat(f32::NEG_INFINITY);
+    places.each(
+        #[inline(always)]
+        |place| {
+            let value = W::load(&x[place]);
+            most = value.if_nan(value, most.if_below(value, value, most));
+        },
+    );
     most
 }
 
@@ -151,10 +155,8 @@ struct Backward<'a> {
 }
 
 impl Sweep for Backward<'_> {
-    type Output = ();
-
     #[inline(always)]
-    fn run(self) {
+    fn run<W: Wide>(self) {
         let [size, out] = [self.pool.image, self.pool.output].map(|[rows, columns]| rows * columns * LANES);
         self.dx.fill(0.0);
         let images = self.dy.chunks_exact(out).zip(self.dx.chunks_exact_mut(size));
@@ -163,16 +165,21 @@ impl Sweep for Backward<'_> {
             match &self.pool.rule {
                 Rule::Max => {
                     let x = lanes(&self.x[block * size..(block + 1) * size]);
-                    self.pool.each(|at, places| to_largest(x, &dy[at], places, dx));
+                    self.pool.each(
+                        #[inline(always)]
+                        |at, places| to_largest::<W>(x, &dy[at], places, dx),
+                    );
                 }
-                Rule::Average(divisors) => self.pool.each(|at, places| {
-                    let share = dy[at].map(|dy| dy / divisors[at]);
-                    places.each(|place| {
-                        for lane in 0..LANES {
-                            dx[place][lane] += share[lane];
-                        }
-                    });
-                }),
+                Rule::Average(divisors) => self.pool.each(
+                    #[inline(always)]
+                    |at, places| {
+                        let share = W::load(&dy[at]).div(W::splat(divisors[at]));
+                        places.each(
+                            #[inline(always)]
+                            |place| W::load(&dx[place]).add(share).store(&mut dx[place]),
+                        );
+                    },
+                ),
             }
         }
     }
@@ -180,27 +187,28 @@ impl Sweep for Backward<'_> {
 
 /// Adds a gradient to the place of the largest value, which is looked for as the forward pass did.
 #[inline(always)]
-fn to_largest(x: &[Lanes], dy: &Lanes, places: Places, dx: &mut [Lanes]) {
-    let mut most = [f32::NEG_INFINITY; LANES];
-    // Counted in floats of 32 bits, so that lanes of values and of counts are as wide; windows are far smaller than 2^31.
-    let mut found = [0_u32; LANES];
-    let mut step = 0;
-    places.each(|place| {
-        for lane in 0..LANES {
-            let value = x[place][lane];
-            let is_larger = value > most[lane] || value.is_nan();
-            most[lane] = if is_larger { value } else { most[lane] };
-            found[lane] = if is_larger { step } else { found[lane] };
-        }
-        step += 1;
-    });
-    step = 0;
-    places.each(|place| {
-        for lane in 0..LANES {
-            dx[place][lane] += if found[lane] == step { dy[lane] } else { 0.0 };
-        }
-        step += 1;
-    });
+fn to_largest<W: Wide>(x: &[Lanes], dy: &Lanes, places: Places, dx: &mut [Lanes]) {
+    let mut most = W::splat(f32::NEG_INFINITY);
+    // Places are counted in floats: windows have fewer than floats count exactly.
+    let (mut found, mut step, one) = (W::splat(0.0), W::splat(0.0), W::splat(1.0));
+    places.each(
+        #[inline(always)]
+        |place| {
+            let value = W::load(&x[place]);
+            found = value.if_nan(step, most.if_below(value, step, found));
+            most = value.if_nan(value, most.if_below(value, value, most));
+            step = step.add(one);
+        },
+    );
+    let (gradient, none) = (W::load(dy), W::splat(0.0));
+    step = none;
+    places.each(
+        #[inline(always)]
+        |place| {
+            W::load(&dx[place]).add(found.if_equal(step, gradient, none)).store(&mut dx[place]);
+            step = step.add(one);
+        },
+    );
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
-//! Plain loops, compiled once for each instruction set.
+//! Loops over blocks of channels, compiled once for each instruction set.
+
+mod wide;
 
 use crate::Isa;
+pub(super) use wide::Wide;
 
 /// A loop over floats. [`run`](Sweep::run) must be `#[inline(always)]`, so that it takes on the instructions of its caller.
 pub(super) trait Sweep {
-    /// What the loop gives.
-    type Output;
-    /// Runs the loop.
-    fn run(self) -> Self::Output;
+    /// Runs the loop, sixteen floats at a time.
+    fn run<W: Wide>(self);
 }
 
 /// Runs a loop with the instructions of `isa`. Products and sums stay separate operations, so the bits are the same for every set.
@@ -15,7 +16,7 @@ pub(super) trait Sweep {
 /// # Panics
 ///
 /// When the processor does not have the set.
-pub(super) fn vectorised<S: Sweep>(isa: Isa, sweep: S) -> S::Output {
+pub(super) fn vectorised<S: Sweep>(isa: Isa, sweep: S) {
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => {
@@ -23,7 +24,7 @@ pub(super) fn vectorised<S: Sweep>(isa: Isa, sweep: S) -> S::Output {
             // SAFETY: the processor has the instructions that the function is compiled for; it needs nothing else.
             #[expect(unsafe_code, reason = "a function for instructions that not every processor has")]
             unsafe {
-                avx512(sweep)
+                avx512(sweep);
             }
         }
         #[cfg(target_arch = "x86_64")]
@@ -32,23 +33,23 @@ pub(super) fn vectorised<S: Sweep>(isa: Isa, sweep: S) -> S::Output {
             // SAFETY: the processor has the instructions that the function is compiled for; it needs nothing else.
             #[expect(unsafe_code, reason = "a function for instructions that not every processor has")]
             unsafe {
-                avx2(sweep)
+                avx2(sweep);
             }
         }
-        _ => sweep.run(),
+        _ => sweep.run::<wide::Portable>(),
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn avx512<S: Sweep>(sweep: S) -> S::Output {
-    sweep.run()
+fn avx512<S: Sweep>(sweep: S) {
+    sweep.run::<wide::Avx512>();
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn avx2<S: Sweep>(sweep: S) -> S::Output {
-    sweep.run()
+fn avx2<S: Sweep>(sweep: S) {
+    sweep.run::<wide::Avx2>();
 }
 
 /// One float for each lane of a block.
