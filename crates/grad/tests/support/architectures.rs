@@ -3,10 +3,13 @@
 use bitquake_graph::architecture::{Activation, Architecture, FAMILIES, FamilyRow, Norm, Whitening};
 
 /// A family with few channels, so that tests are fast.
+///
+/// Not with fewer than 8: a SimpleNet of 4 divides by deviations so small that ONNX Runtime itself is 2e-5 away from the same
+/// network in float64.
 fn narrow(row: &FamilyRow) -> Architecture {
     let [channels, ..] = row.published_input.map(|size| size as usize);
     Architecture {
-        channels: row.channels.map(|_| 4),
+        channels: row.channels.map(|_| 8),
         whiten: Some(Whitening { mean: vec![0.4; channels], std: vec![0.3; channels] }),
         rescale: true,
         zero_residuals: row.zero_residuals.map(|_| false),
