@@ -53,7 +53,12 @@ pub(crate) fn classes(shape: &[usize], batch: usize) -> Result<usize, GradError>
 }
 
 /// The targets of smoothed labels, row-major.
-pub(crate) fn smoothed(labels: &[u32], smoothing: f32, batch: usize, classes: usize) -> Result<Vec<f32>, GradError> {
+pub(crate) fn smoothed(
+    labels: &[u32],
+    smoothing: f32,
+    batch: usize,
+    classes: usize,
+) -> Result<Vec<f32>, GradError> {
     if labels.len() != batch {
         return Err(problem(format!("{} labels for {batch} images", labels.len())));
     }

@@ -121,4 +121,3 @@ fn is_finite(vector: &program::Vector, parameters: &[Vec<f32>]) -> bool {
     let plus = vector.plus.map_or(0.0, |plus| parameters[plus][0]);
     parameters[vector.parameter].iter().all(|value| (value + plus).is_finite())
 }
-

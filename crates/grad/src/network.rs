@@ -163,7 +163,9 @@ impl Network {
             outputs.into_iter().map(move |value| (value, op_type.clone()))
         };
         let values = self.model.plan.steps.iter().flat_map(of_step);
-        values.map(|(value, op_type)| ValueInfo { name: self.model.plan.names[value].clone(), op_type }).collect()
+        values
+            .map(|(value, op_type)| ValueInfo { name: self.model.plan.names[value].clone(), op_type })
+            .collect()
     }
 
     /// The first output for `batch` images, row-major.
@@ -276,7 +278,9 @@ impl Network {
 impl std::fmt::Debug for Network {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut out = f.debug_struct("Network");
-        out.field("device", &self.device).field("executor", &self.executor).field("parameters", &self.model.plan.parameters);
+        out.field("device", &self.device)
+            .field("executor", &self.executor)
+            .field("parameters", &self.model.plan.parameters);
         out.finish_non_exhaustive()
     }
 }

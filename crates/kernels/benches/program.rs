@@ -76,7 +76,14 @@ impl Builder {
         self.steps.len()
     }
 
-    fn convolution(&mut self, x: usize, ends: [usize; 2], kernel: usize, stride: usize, has_bias: bool) -> usize {
+    fn convolution(
+        &mut self,
+        x: usize,
+        ends: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        has_bias: bool,
+    ) -> usize {
         let weight = self.parameter(ends[0] * ends[1] * kernel * kernel);
         let bias = has_bias.then(|| self.parameter(ends[1]));
         let pads = if kernel == 5 && ends[0] > 1 { 0 } else { kernel / 2 };

@@ -267,7 +267,12 @@ impl Program {
     ///
     /// # Errors
     /// A parameter whose length does not divide the channels.
-    pub fn channelwise(&mut self, x: Value, arithmetic: Arithmetic, by: Vector) -> Result<Value, ProgramError> {
+    pub fn channelwise(
+        &mut self,
+        x: Value,
+        arithmetic: Arithmetic,
+        by: Vector,
+    ) -> Result<Value, ProgramError> {
         let shape = self.shape(x);
         self.check_vector(&by, shape.channels)?;
         self.add(Operation::Channelwise { x: x.0, arithmetic, by }, shape)
@@ -315,7 +320,12 @@ impl Program {
     ///
     /// # Errors
     /// A window that does not fit, another number of divisors.
-    pub fn average_pool(&mut self, x: Value, window: Window, divisors: Vec<f32>) -> Result<Value, ProgramError> {
+    pub fn average_pool(
+        &mut self,
+        x: Value,
+        window: Window,
+        divisors: Vec<f32>,
+    ) -> Result<Value, ProgramError> {
         let shape = self.shape(x);
         let [rows, columns] = window.output([shape.height, shape.width])?;
         let (expected, found) = (rows * columns, divisors.len());
@@ -399,7 +409,11 @@ impl Program {
 
     fn check_length(&self, parameter: usize, expected: usize) -> Result<(), ProgramError> {
         let found = self.check_parameter(parameter)?;
-        if found == expected { Ok(()) } else { Err(ProgramError::ParameterLength { parameter, expected, found }) }
+        if found == expected {
+            Ok(())
+        } else {
+            Err(ProgramError::ParameterLength { parameter, expected, found })
+        }
     }
 
     fn check_vector(&self, vector: &Vector, channels: usize) -> Result<(), ProgramError> {

@@ -50,7 +50,9 @@ pub(crate) fn lower(plan: &Plan) -> Result<Lowered, String> {
         if has_softmax && step.outputs.first() == Some(&Some(plan.output)) {
             continue;
         }
-        lowering.step(step).map_err(|problem| format!("node `{}` ({}): {problem}", step.node, step.op_type))?;
+        lowering
+            .step(step)
+            .map_err(|problem| format!("node `{}` ({}): {problem}", step.node, step.op_type))?;
     }
     lowering.finish(has_softmax)
 }
@@ -147,7 +149,9 @@ impl Lowering<'_> {
     /// An input that is a parameter, perhaps with a number added; with its shape.
     fn vector(&self, step: &Step, place: usize) -> Result<(Vector, Vec<usize>), String> {
         match self.input(step, place) {
-            Some(&Known::Parameter(parameter)) => Ok((Vector::new(parameter), self.shape(parameter).to_vec())),
+            Some(&Known::Parameter(parameter)) => {
+                Ok((Vector::new(parameter), self.shape(parameter).to_vec()))
+            }
             Some(Known::Vector(vector, shape)) => Ok((*vector, shape.clone())),
             _ => Err(format!("input {place} is not stored")),
         }

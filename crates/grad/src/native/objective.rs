@@ -53,9 +53,8 @@ impl Ends {
 
     /// The output times factors.
     fn product(&self, logits: &[f32], factors: &[f32], slopes: &mut [f32]) -> f64 {
-        let product = |a: &[f32], b: &[f32]| {
-            a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>()
-        };
+        let product =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
         if !self.has_softmax {
             slopes.copy_from_slice(factors);
             return product(logits, factors);
@@ -64,7 +63,8 @@ impl Ends {
         let rows = logits.chunks_exact(self.sizes[0]).zip(factors.chunks_exact(self.sizes[0]));
         for ((logits, factors), slopes) in rows.zip(slopes.chunks_exact_mut(self.sizes[0])) {
             let softmax = softmax(logits);
-            let along: f64 = softmax.iter().zip(factors).map(|(share, &factor)| share * f64::from(factor)).sum();
+            let along: f64 =
+                softmax.iter().zip(factors).map(|(share, &factor)| share * f64::from(factor)).sum();
             for ((slope, share), &factor) in slopes.iter_mut().zip(&softmax).zip(factors) {
                 *slope = (share * (f64::from(factor) - along)) as f32;
             }
@@ -130,7 +130,10 @@ mod tests {
                     };
                     let wanted = (moved(1e-2) - moved(-1e-2)) / 2e-2;
                     let found = f64::from(slopes[place]);
-                    assert!((found - wanted).abs() < 1e-4, "{has_softmax} {objective:?}: {found} is not {wanted}");
+                    assert!(
+                        (found - wanted).abs() < 1e-4,
+                        "{has_softmax} {objective:?}: {found} is not {wanted}"
+                    );
                 }
             }
         }

@@ -67,12 +67,7 @@ pub(crate) fn said_padding(
 }
 
 /// A list attribute of positive sizes, one an axis, as two.
-fn sizes(
-    attributes: &Attributes,
-    name: &str,
-    spatial: usize,
-    default: usize,
-) -> Result<[usize; 2], String> {
+fn sizes(attributes: &Attributes, name: &str, spatial: usize, default: usize) -> Result<[usize; 2], String> {
     let Some(values) = attributes.ints(name)? else { return Ok([default; 2]) };
     positive(name, values, spatial, 1).map(|sizes| two(&sizes, default))
 }

@@ -32,4 +32,3 @@ pub fn networks() -> impl Iterator<Item = Architecture> {
     let lenet = activations.map(|activation| Architecture { activation, ..narrow(&FAMILIES[0]) });
     norms.chain(lenet)
 }
-

@@ -158,9 +158,10 @@ impl<'p> Compiler<'p> {
             Node::Map(_) => is_plain[value],
             _ => false,
         };
-        let all_fit = self.nodes.iter().all(|(value, node)| {
-            node.inputs().all(|input| !is_plain[input]) || fits(node, *value)
-        });
+        let all_fit = self
+            .nodes
+            .iter()
+            .all(|(value, node)| node.inputs().all(|input| !is_plain[input]) || fits(node, *value));
         if all_fit {
             self.is_plain = is_plain;
         }
@@ -168,13 +169,18 @@ impl<'p> Compiler<'p> {
 
     fn make_layers(&mut self) {
         let wanted = self.purpose.gradients.as_ref();
-        self.layers = self.program.layers.iter().map(|layer| PlannedLayer {
-            convolution: layer.convolution.clone(),
-            weight: layer.weight,
-            bias: layer.bias,
-            has_data_gradient: false,
-            has_weight_gradient: wanted.is_some_and(|wanted| wanted.parameters[layer.weight]),
-        }).collect();
+        self.layers = self
+            .program
+            .layers
+            .iter()
+            .map(|layer| PlannedLayer {
+                convolution: layer.convolution.clone(),
+                weight: layer.weight,
+                bias: layer.bias,
+                has_data_gradient: false,
+                has_weight_gradient: wanted.is_some_and(|wanted| wanted.parameters[layer.weight]),
+            })
+            .collect();
         for (_, node) in &self.nodes {
             let &Node::Convolution { x, layer } = node else { continue };
             self.layers[layer].has_data_gradient = self.needs_gradient[x];

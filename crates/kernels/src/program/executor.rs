@@ -215,7 +215,8 @@ impl Executor {
         let elements = batch * plan.output.elements();
         let mut outputs = vec![0.0; elements];
         let mut seed = vec![0.0; if plan.stages.len() > plan.forward { elements } else { 0 }];
-        let mut taps: Vec<Vec<f32>> = plan.taps.iter().map(|shape| vec![0.0; batch * shape.elements()]).collect();
+        let mut taps: Vec<Vec<f32>> =
+            plan.taps.iter().map(|shape| vec![0.0; batch * shape.elements()]).collect();
         let kept = compiled.workspaces.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut workspace = kept.unwrap_or_default();
         let call = Call {
@@ -238,7 +239,11 @@ impl Executor {
         let lengths = parameters.iter().map(Vec::len);
         assert!(lengths.eq(self.program.parameters.iter().copied()), "parameters of other lengths");
         let elements = batch.checked_mul(self.program.shapes[0].elements());
-        assert!(batch > 0 && elements == Some(images.len()), "{} floats are not {batch} images", images.len());
+        assert!(
+            batch > 0 && elements == Some(images.len()),
+            "{} floats are not {batch} images",
+            images.len()
+        );
     }
 
     fn compiled(&self, purpose: Purpose) -> Arc<Compiled> {

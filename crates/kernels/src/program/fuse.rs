@@ -26,10 +26,26 @@ pub(super) struct MapNode {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Norm {
     /// `value` is the number of the value that the operation gives.
-    Batch { scale: Vector, shift: Vector, running: [usize; 2], epsilon: f32, value: usize },
+    Batch {
+        scale: Vector,
+        shift: Vector,
+        running: [usize; 2],
+        epsilon: f32,
+        value: usize,
+    },
     /// Standardized by groups, times a scale, plus a shift; then times a second scale, plus a second shift, if there are.
-    Group { groups: usize, scale: Vector, shift: Vector, epsilon: f32, times: Option<Vector>, plus: Option<Vector> },
-    Channelwise { arithmetic: Arithmetic, by: Vector },
+    Group {
+        groups: usize,
+        scale: Vector,
+        shift: Vector,
+        epsilon: f32,
+        times: Option<Vector>,
+        plus: Option<Vector>,
+    },
+    Channelwise {
+        arithmetic: Arithmetic,
+        by: Vector,
+    },
 }
 
 /// What values are kept within.
@@ -160,7 +176,10 @@ mod tests {
         let nodes = fused(&composed(), &[false; 9]);
         assert_eq!(nodes[0], (2, Node::Convolution { x: 0, layer: 0 }));
         let Node::Map(map) = &nodes[1].1 else { panic!("{nodes:?}") };
-        assert_eq!((nodes.len(), nodes[1].0, map.x, map.other, map.limit), (2, 8, 2, Some(0), Limit::Positive));
+        assert_eq!(
+            (nodes.len(), nodes[1].0, map.x, map.other, map.limit),
+            (2, 8, 2, Some(0), Limit::Positive)
+        );
         assert!(matches!(map.norm, Some(Norm::Group { times: Some(_), plus: Some(_), .. })));
     }
 

@@ -9,18 +9,54 @@ pub(super) type Item = usize;
 #[derive(Clone, Debug)]
 pub(super) enum Instruction {
     /// From plain to blocked.
-    Block { channels: usize, plain: Item, blocked: Item },
+    Block {
+        channels: usize,
+        plain: Item,
+        blocked: Item,
+    },
     /// From blocked to plain.
-    Unblock { channels: usize, blocked: Item, plain: Item },
+    Unblock {
+        channels: usize,
+        blocked: Item,
+        plain: Item,
+    },
     /// The first floats of an item, as features.
-    Copy { from: Item, to: Item },
-    Convolution { layer: usize, x: Item, y: Item },
-    DataGradient { layer: usize, dy: Item, dx: Item },
-    WeightGradient { layer: usize, x: Item, dy: Item },
+    Copy {
+        from: Item,
+        to: Item,
+    },
+    Convolution {
+        layer: usize,
+        x: Item,
+        y: Item,
+    },
+    DataGradient {
+        layer: usize,
+        dy: Item,
+        dx: Item,
+    },
+    WeightGradient {
+        layer: usize,
+        x: Item,
+        dy: Item,
+    },
     /// `y = limit(norm(x) + other)`.
-    Map { is_plain: bool, pixels: usize, x: Item, norm: Option<Source>, other: Option<Item>, limit: Limit, y: Item },
+    Map {
+        is_plain: bool,
+        pixels: usize,
+        x: Item,
+        norm: Option<Source>,
+        other: Option<Item>,
+        limit: Limit,
+        y: Item,
+    },
     /// The gradient through a norm with fixed statistics.
-    Scale { pixels: usize, table: usize, dz: Item, dx: Item },
+    Scale {
+        pixels: usize,
+        table: usize,
+        dz: Item,
+        dx: Item,
+    },
     /// The gradient through a sum and a limit, and its sums over pixels.
     Back {
         pixels: usize,
@@ -33,15 +69,48 @@ pub(super) enum Instruction {
         dz: Option<Item>,
         totals: Option<Item>,
     },
-    Moments { pixels: usize, x: Item, moments: Item },
-    GroupStatistics { table: usize, moments: Item, statistics: Item },
-    GroupSlopes { table: usize, totals: Item, slopes: Item },
+    Moments {
+        pixels: usize,
+        x: Item,
+        moments: Item,
+    },
+    GroupStatistics {
+        table: usize,
+        moments: Item,
+        statistics: Item,
+    },
+    GroupSlopes {
+        table: usize,
+        totals: Item,
+        slopes: Item,
+    },
     /// The gradient through a norm with measured statistics.
-    Normal { pixels: usize, norm: Source, slopes: Option<Item>, dz: Item, x: Item, dx: Item },
-    Pool { pool: usize, x: Item, y: Item },
-    PoolGradient { pool: usize, x: Option<Item>, dy: Item, dx: Item },
+    Normal {
+        pixels: usize,
+        norm: Source,
+        slopes: Option<Item>,
+        dz: Item,
+        x: Item,
+        dx: Item,
+    },
+    Pool {
+        pool: usize,
+        x: Item,
+        y: Item,
+    },
+    PoolGradient {
+        pool: usize,
+        x: Option<Item>,
+        dy: Item,
+        dx: Item,
+    },
     /// Looks for values that are not finite.
-    Check { is_plain: bool, channels: usize, x: Item, value: usize },
+    Check {
+        is_plain: bool,
+        channels: usize,
+        x: Item,
+        value: usize,
+    },
 }
 
 /// Where the numbers of a norm are: a table, and for statistics of single images an item.
@@ -79,8 +148,7 @@ impl Instruction {
                 [Some(*y), None]
             }
             Instruction::Back { dy, more, gate, standard, dz, totals, .. } => {
-                let (x, statistics) =
-                    standard.map_or((None, None), |(x, norm)| (Some(x), norm.statistics));
+                let (x, statistics) = standard.map_or((None, None), |(x, norm)| (Some(x), norm.statistics));
                 read(&[Some(*dy), *more, *gate, x, statistics]);
                 [*dz, *totals]
             }
@@ -105,11 +173,25 @@ impl Instruction {
 #[derive(Clone, Debug)]
 pub(super) enum Task {
     /// Statistics of the batch from the moments of images.
-    Statistics { table: usize, moments: Item },
+    Statistics {
+        table: usize,
+        moments: Item,
+    },
     /// What the gradient through a batch norm takes off, from sums of images.
-    Slopes { table: usize, totals: Item },
-    Linear { layer: usize, x: Item, y: Item },
-    LinearData { layer: usize, dy: Item, dx: Item },
+    Slopes {
+        table: usize,
+        totals: Item,
+    },
+    Linear {
+        layer: usize,
+        x: Item,
+        y: Item,
+    },
+    LinearData {
+        layer: usize,
+        dy: Item,
+        dx: Item,
+    },
 }
 
 impl Task {
@@ -128,14 +210,30 @@ impl Task {
 #[derive(Clone, Debug)]
 pub(super) enum Slope {
     /// The weights of a convolution.
-    Convolution { layer: usize },
+    Convolution {
+        layer: usize,
+    },
     /// The bias of a convolution: the sums of `totals`.
-    Bias { parameter: usize, channels: usize, totals: Item },
+    Bias {
+        parameter: usize,
+        channels: usize,
+        totals: Item,
+    },
     /// The parameters of a norm, from the sums of `totals`.
-    Norm { table: usize, totals: Item },
-    Linear { layer: usize, x: Item, dy: Item },
+    Norm {
+        table: usize,
+        totals: Item,
+    },
+    Linear {
+        layer: usize,
+        x: Item,
+        dy: Item,
+    },
     /// The bias of a fully connected layer.
-    LinearBias { layer: usize, dy: Item },
+    LinearBias {
+        layer: usize,
+        dy: Item,
+    },
 }
 
 impl Slope {

@@ -53,7 +53,8 @@ pub(super) unsafe fn product(
                 None => row.fill(0.0),
             }
         }
-        let (left, right) = (a.tile([start[0], 0], [part[0], inner]), b.tile([0, start[1]], [inner, part[1]]));
+        let (left, right) =
+            (a.tile([start[0], 0], [part[0], inner]), b.tile([0, start[1]], [inner, part[1]]));
         // SAFETY: as above; only the address is used.
         let first = unsafe { out.part_mut(start[0], place) }.as_mut_ptr();
         let steps = [a.row, a.column, b.row, b.column, out.stride()].map(|step| step as isize);
@@ -115,12 +116,16 @@ mod tests {
                 }
                 for row in 0..rows {
                     for column in 0..columns {
-                        let terms = (0..inner).map(|k| a[row * a_row + k * a_column] * b[k * b_row + column * b_column]);
+                        let terms = (0..inner)
+                            .map(|k| a[row * a_row + k * a_column] * b[k * b_row + column * b_column]);
                         let wanted = bias[column] + terms.sum::<f32>();
                         assert_eq!(out[row * stride + column], wanted, "{rows} {columns} {inner}");
                     }
                     let beyond = &out[row * stride + columns..(row + 1) * stride];
-                    assert!(beyond.iter().all(|&value| value == 7.0), "nothing beyond the columns is written");
+                    assert!(
+                        beyond.iter().all(|&value| value == 7.0),
+                        "nothing beyond the columns is written"
+                    );
                 }
             }
         }

@@ -39,7 +39,10 @@ const WITHIN: u8 = 2;
 fn limited<W: Wide, const LIMITS: u8>(value: W, [low, high]: [W; 2]) -> W {
     match LIMITS {
         POSITIVE => value.if_below(low, low, value),
-        WITHIN => value.if_below(low, low, high.if_below(value, high, value)),
+        WITHIN => {
+            let raised = value.if_below(low, low, value);
+            high.if_below(raised, high, raised)
+        }
         _ => value,
     }
 }
@@ -81,7 +84,8 @@ impl Map<'_> {
                 let size = pixels * LANES;
                 let images = self.x.chunks_exact(size).zip(other.chunks_exact(size));
                 for (block, ((x, other), y)) in images.zip(self.y.chunks_exact_mut(size)).enumerate() {
-                    let read = |list: &[f32]| if AFFINE { W::load(&lanes(list)[block]) } else { W::splat(0.0) };
+                    let read =
+                        |list: &[f32]| if AFFINE { W::load(&lanes(list)[block]) } else { W::splat(0.0) };
                     let line = Line { lists: lists.map(read), limits: limits.map(W::splat) };
                     line.run::<AFFINE, OTHER, LIMITS>(lanes(x), lanes(other), lanes_mut(y));
                 }
@@ -168,7 +172,11 @@ pub(super) enum Sums<'a> {
     /// The gradient.
     Gradient,
     /// The gradient, and the gradient times `(x - centre) * inverse`.
-    Both { x: &'a [f32], centre: &'a [f32], inverse: &'a [f32] },
+    Both {
+        x: &'a [f32],
+        centre: &'a [f32],
+        inverse: &'a [f32],
+    },
 }
 
 /// A gradient on its way back through a map, of a blocked image: `dz = mask(dy + more)`, and its sums over the pixels.
@@ -211,7 +219,11 @@ impl Back<'_> {
     }
 
     #[inline(always)]
-    fn sweep<W: Wide, const MORE: bool, const MASK: u8, const SUMS: usize>(self, gate: &[f32], limits: [f32; 2]) {
+    fn sweep<W: Wide, const MORE: bool, const MASK: u8, const SUMS: usize>(
+        self,
+        gate: &[f32],
+        limits: [f32; 2],
+    ) {
         let size = self.pixels * LANES;
         let count = self.dy.len() / size;
         let more = self.more.unwrap_or(self.dy);
@@ -333,7 +345,10 @@ pub(super) struct Normal<'a> {
 
 impl Normal<'_> {
     pub(super) fn compute(self, isa: Isa) {
-        assert!(self.dz.len() == self.x.len() && self.x.len() == self.dx.len(), "gradients have the values' shape");
+        assert!(
+            self.dz.len() == self.x.len() && self.x.len() == self.dx.len(),
+            "gradients have the values' shape"
+        );
         vectorised(isa, self);
     }
 }

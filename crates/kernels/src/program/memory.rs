@@ -95,13 +95,21 @@ impl<'a> Rows<'a> {
     #[expect(unsafe_code, reason = "the caller keeps others away")]
     pub(super) unsafe fn part_mut(&self, image: usize, part: Range<usize>) -> &'a mut [f32] {
         assert!(self.is_writable, "the rows are only read");
-        assert!(image < self.count && part.start <= part.end && part.end <= self.len, "{part:?} of image {image}");
+        assert!(
+            image < self.count && part.start <= part.end && part.end <= self.len,
+            "{part:?} of image {image}"
+        );
         // SAFETY: the part lies within the memory that the value was made of, which is writable; the caller answers for the rest.
-        unsafe { std::slice::from_raw_parts_mut(self.first.add(image * self.stride + part.start), part.len()) }
+        unsafe {
+            std::slice::from_raw_parts_mut(self.first.add(image * self.stride + part.start), part.len())
+        }
     }
 }
 
 fn check(floats: usize, count: usize, len: usize, stride: usize) {
     let needed = if count == 0 { 0 } else { (count - 1) * stride + len };
-    assert!(len <= stride && needed <= floats, "{count} rows of {len} floats, {stride} apart, in {floats} floats");
+    assert!(
+        len <= stride && needed <= floats,
+        "{count} rows of {len} floats, {stride} apart, in {floats} floats"
+    );
 }

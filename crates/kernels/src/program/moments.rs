@@ -127,7 +127,8 @@ mod tests {
     #[test]
     fn moments_of_a_channel_far_from_zero() {
         let pixels = 1003;
-        let x: Vec<f32> = (0..pixels * LANES).map(|i| 1000.0 + (i / LANES % 7) as f32 + (i % LANES) as f32).collect();
+        let x: Vec<f32> =
+            (0..pixels * LANES).map(|i| 1000.0 + (i / LANES % 7) as f32 + (i % LANES) as f32).collect();
         for isa in Isa::available() {
             let mut moments = [0.0; 2 * LANES];
             Moments { pixels, x: &x, moments: &mut moments }.compute(isa);
@@ -136,7 +137,11 @@ mod tests {
                 let mean = values.clone().sum::<f64>() / pixels as f64;
                 let sum: f64 = values.map(|value| (value - mean).powi(2)).sum();
                 assert!((f64::from(moments[lane]) - mean).abs() < 1e-3, "{isa}: {}", moments[lane]);
-                assert!((f64::from(moments[LANES + lane]) / sum - 1.0).abs() < 1e-5, "{isa}: {}", moments[LANES + lane]);
+                assert!(
+                    (f64::from(moments[LANES + lane]) / sum - 1.0).abs() < 1e-5,
+                    "{isa}: {}",
+                    moments[LANES + lane]
+                );
             }
         }
     }

@@ -78,7 +78,8 @@ fn lives(count: usize, stages: &[Stage], slopes: &[Slope]) -> Vec<Option<Life>> 
 /// Puts shared items into regions, those of disjoint lives into the same one where their sizes are alike. Gives the regions' sizes.
 fn regions(items: &[(usize, Home)], lives: &[Option<Life>], places: &mut [Option<Place>]) -> Vec<usize> {
     let is_shared = |item: &Item| lives[*item].is_some_and(|life| life.is_shared);
-    let mut shared: Vec<Item> = (0..items.len()).filter(|item| places[*item].is_none() && is_shared(item)).collect();
+    let mut shared: Vec<Item> =
+        (0..items.len()).filter(|item| places[*item].is_none() && is_shared(item)).collect();
     let life = |item: Item| lives[item].map_or((0, 0), |life| (life.first, life.last));
     shared.sort_by_key(|&item| life(item).0);
     // Of each region the size, and the last stage that uses it.
@@ -86,7 +87,9 @@ fn regions(items: &[(usize, Home)], lives: &[Option<Life>], places: &mut [Option
     for item in shared {
         let (floats, (first, last)) = (items[item].0, life(item));
         let fits = |(size, used): &(usize, usize)| *used < first && *size >= floats && *size <= 2 * floats;
-        let best = (0..regions.len()).filter(|&region| fits(&regions[region])).min_by_key(|&region| regions[region].0);
+        let best = (0..regions.len())
+            .filter(|&region| fits(&regions[region]))
+            .min_by_key(|&region| regions[region].0);
         let region = best.unwrap_or_else(|| {
             regions.push((floats, 0));
             regions.len() - 1
@@ -151,9 +154,17 @@ mod tests {
         let placement = place(&items, &stages, &[]);
         let place = |item: Item| placement.items[item].place;
         assert_eq!(place(0), Place::Images);
-        assert_eq!((place(1), place(3)), (Place::Scratch(0), Place::Scratch(0)), "1 is not used after 2 is made");
+        assert_eq!(
+            (place(1), place(3)),
+            (Place::Scratch(0), Place::Scratch(0)),
+            "1 is not used after 2 is made"
+        );
         assert!(matches!(place(2), Place::Scratch(offset) if offset >= 64));
-        assert_eq!((place(4), place(5)), (Place::Region(0), Place::Region(1)), "both are used in the second stage");
+        assert_eq!(
+            (place(4), place(5)),
+            (Place::Region(0), Place::Region(1)),
+            "both are used in the second stage"
+        );
         assert_eq!(placement.regions, [64, 64]);
         assert!(placement.scratch >= 128);
     }

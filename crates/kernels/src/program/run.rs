@@ -44,19 +44,33 @@ impl Workspace {
             self.numbers = plan.tables.iter().map(Numbers::new).collect();
         }
         if self.packed.is_empty() {
-            self.packed = plan.layers.iter().map(|layer| {
-                let data = if layer.has_data_gradient { layer.convolution.data_weights_len() } else { 0 };
-                [layer.convolution.forward_weights_len(), data].map(AlignedBuffer::zeroed)
-            }).collect();
+            self.packed = plan
+                .layers
+                .iter()
+                .map(|layer| {
+                    let data = if layer.has_data_gradient { layer.convolution.data_weights_len() } else { 0 };
+                    [layer.convolution.forward_weights_len(), data].map(AlignedBuffer::zeroed)
+                })
+                .collect();
         }
         if batch > self.capacity {
             let sizes = plan.regions.iter().enumerate();
-            self.regions = sizes.map(|(region, floats)| AlignedBuffer::zeroed(skew(region) + stride(*floats) * batch)).collect();
+            self.regions = sizes
+                .map(|(region, floats)| AlignedBuffer::zeroed(skew(region) + stride(*floats) * batch))
+                .collect();
             let parts = plan.parts(batch);
-            self.sums = plan.layers.iter().map(|layer| {
-                let floats = if layer.has_weight_gradient { stride(layer.convolution.weight_gradient_len()) } else { 0 };
-                AlignedBuffer::zeroed(floats * parts)
-            }).collect();
+            self.sums = plan
+                .layers
+                .iter()
+                .map(|layer| {
+                    let floats = if layer.has_weight_gradient {
+                        stride(layer.convolution.weight_gradient_len())
+                    } else {
+                        0
+                    };
+                    AlignedBuffer::zeroed(floats * parts)
+                })
+                .collect();
             self.capacity = batch;
         }
     }
@@ -110,7 +124,8 @@ pub(super) fn run<E>(
     let regions = regions.iter_mut().enumerate().map(|(region, floats)| &mut floats[skew(region)..]);
     let rows = rows_of_items(plan, batch, regions.collect(), images, taps);
     let weight_sums: Vec<Rows<'_>> = weight_sums.collect();
-    let shared = Shared { plan, isa, parameters, batch, parts, packed, weight_sums: &weight_sums, scratches, flags };
+    let shared =
+        Shared { plan, isa, parameters, batch, parts, packed, weight_sums: &weight_sums, scratches, flags };
     let output = plan.output.elements();
     let forward = rows_at(plan, &rows, Place::Output, Rows::new(outputs, batch, output, output));
     let mut forward = Runner { shared, rows: forward, measured: Vec::new() };
@@ -231,7 +246,10 @@ impl<'r> Runner<'r> {
         if stage.cost * self.shared.batch < LITTLE || self.shared.parts == 1 {
             (0..self.shared.parts).for_each(|part| self.part(part, stage, numbers));
         } else {
-            (0..self.shared.parts).into_par_iter().with_max_len(1).for_each(|part| self.part(part, stage, numbers));
+            (0..self.shared.parts)
+                .into_par_iter()
+                .with_max_len(1)
+                .for_each(|part| self.part(part, stage, numbers));
         }
     }
 
@@ -243,7 +261,9 @@ impl<'r> Runner<'r> {
                 self.weight_sum(*layer, part).fill(0.0);
             }
         }
-        for image in part * self.shared.batch / self.shared.parts..(part + 1) * self.shared.batch / self.shared.parts {
+        for image in
+            part * self.shared.batch / self.shared.parts..(part + 1) * self.shared.batch / self.shared.parts
+        {
             // SAFETY: parts do not overlap, so no other task has this image; the scratch is this task's own.
             #[expect(unsafe_code, reason = "tasks work on the same buffers, each on its own images")]
             let mut frame = unsafe { Frame::new(self.shared.plan, &self.rows, &mut scratch, image) };
@@ -257,7 +277,9 @@ impl<'r> Runner<'r> {
     /// The memory that was given back last is likely to be in this core's cache.
     fn borrow_scratch(&self) -> AlignedBuffer {
         let kept = self.shared.scratches.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        kept.unwrap_or_else(|| AlignedBuffer::zeroed(self.shared.plan.scratch + self.shared.plan.convolution_scratch))
+        kept.unwrap_or_else(|| {
+            AlignedBuffer::zeroed(self.shared.plan.scratch + self.shared.plan.convolution_scratch)
+        })
     }
 
     /// The sum of weight gradients of a part of the batch.
@@ -272,7 +294,13 @@ impl<'r> Runner<'r> {
         }
     }
 
-    fn instruction(&self, instruction: &Instruction, frame: &mut Frame<'_>, numbers: &[Numbers], part: usize) {
+    fn instruction(
+        &self,
+        instruction: &Instruction,
+        frame: &mut Frame<'_>,
+        numbers: &[Numbers],
+        part: usize,
+    ) {
         frame::execute(self, instruction, frame, numbers, part);
     }
 
@@ -368,7 +396,10 @@ impl<'r> Runner<'r> {
                 let planned = &self.shared.plan.layers[layer];
                 let total = self.weight_sum(layer, 0);
                 for part in 1..self.shared.parts {
-                    total.iter_mut().zip(&*self.weight_sum(layer, part)).for_each(|(total, sum)| *total += sum);
+                    total
+                        .iter_mut()
+                        .zip(&*self.weight_sum(layer, part))
+                        .for_each(|(total, sum)| *total += sum);
                 }
                 let mut gradient = vec![0.0; planned.convolution.weights_len()];
                 planned.convolution.unpack_weight_gradient(total, &mut gradient);
@@ -383,7 +414,12 @@ impl<'r> Runner<'r> {
                         found.push((parameter, gradient));
                     }
                 };
-                numbers[table].gradients(&self.shared.plan.tables[table], &self.read(totals), self.shared.parameters, give);
+                numbers[table].gradients(
+                    &self.shared.plan.tables[table],
+                    &self.read(totals),
+                    self.shared.parameters,
+                    give,
+                );
             }
             Slope::Linear { layer, x, dy } => found.push(self.linear_slope(layer, x, dy)),
             Slope::LinearBias { layer, dy } => {

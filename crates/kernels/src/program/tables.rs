@@ -52,7 +52,8 @@ impl Numbers {
     pub(super) fn prepare(&mut self, table: &Table, parameters: &[Vec<f32>]) {
         self.list_mut(List::Inverse).fill(1.0);
         self.list_mut(List::Scale).fill(1.0);
-        let read = |vector: Vector, channel: usize| element(vector, channel, table.shape.channels, parameters);
+        let read =
+            |vector: Vector, channel: usize| element(vector, channel, table.shape.channels, parameters);
         for channel in 0..table.shape.channels {
             let mut set = |list: List, value: f32| self.list_mut(list)[channel] = value;
             match table.norm {
@@ -147,9 +148,15 @@ impl Numbers {
         let centres = self.list_mut(List::Centre);
         centres.iter_mut().zip(&means).for_each(|(centre, &mean)| *centre = mean as f32);
         let inverses = self.list_mut(List::Inverse);
-        inverses.iter_mut().zip(&sums).for_each(|(inverse, &sum)| *inverse = inverse_deviation(sum, count, epsilon));
+        inverses
+            .iter_mut()
+            .zip(&sums)
+            .for_each(|(inverse, &sum)| *inverse = inverse_deviation(sum, count, epsilon));
         let unbiased = if count > 1 { count - 1 } else { count } as f64;
-        [means.iter().map(|&mean| mean as f32).collect(), sums.iter().map(|&sum| (sum / unbiased) as f32).collect()]
+        [
+            means.iter().map(|&mean| mean as f32).collect(),
+            sums.iter().map(|&sum| (sum / unbiased) as f32).collect(),
+        ]
     }
 
     /// Takes on what the gradient through the statistics of a batch takes off, from sums over the images.

@@ -121,8 +121,7 @@ fn batch_norm(lowering: &mut Lowering<'_>, step: &Step) -> Lowered {
     }
     let (epsilon, momentum) =
         (step.attributes.float("epsilon", 1e-5)?, step.attributes.float("momentum", 0.9)?);
-    let value =
-        lowering.program.batch_norm(image.value, [scale, shift], running, epsilon).map_err(text)?;
+    let value = lowering.program.batch_norm(image.value, [scale, shift], running, epsilon).map_err(text)?;
     lowering.norms.push(BatchNorm { value, running, momentum });
     Ok(Known::Image(Image { value, ..image }))
 }
@@ -203,8 +202,9 @@ fn reshape(lowering: &mut Lowering<'_>, step: &Step) -> Lowered {
         Some(wanted) if !Lowering::has_input(step, 1) => wanted.to_vec(),
         _ => lowering.numbers(step, 1)?.to_vec(),
     };
-    let sizes = target(&image.sizes, &wanted)
-        .ok_or_else(|| format!("{wanted:?} for values of sizes {:?} is not known to keep the batch", image.sizes))?;
+    let sizes = target(&image.sizes, &wanted).ok_or_else(|| {
+        format!("{wanted:?} for values of sizes {:?} is not known to keep the batch", image.sizes)
+    })?;
     lowering.view(image, |_| sizes)
 }
 
@@ -327,7 +327,12 @@ impl Lowering<'_> {
         Ok(Known::Image(Image { value, ..left }))
     }
 
-    fn channelwise(&mut self, step: &Step, [of_image, of_vector]: [usize; 2], arithmetic: Arithmetic) -> Lowered {
+    fn channelwise(
+        &mut self,
+        step: &Step,
+        [of_image, of_vector]: [usize; 2],
+        arithmetic: Arithmetic,
+    ) -> Lowered {
         let image = self.image(step, of_image)?;
         let (vector, shape) = self.vector(step, of_vector)?;
         let rank = image.sizes.len() + 1;

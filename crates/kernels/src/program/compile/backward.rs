@@ -167,7 +167,8 @@ impl Compiler<'_> {
             Limit::Within(_) => Some(self.need(map.x, stage)),
         };
         let sums = self.sums(value, map);
-        let is_passed_on = self.needs_gradient[map.x] || map.other.is_some_and(|other| self.needs_gradient[other]);
+        let is_passed_on =
+            self.needs_gradient[map.x] || map.other.is_some_and(|other| self.needs_gradient[other]);
         let is_changed = gate.is_some() || dy.len() > 1;
         let dz = (is_passed_on && is_changed).then(|| self.blocked(value));
         let totals = (sums != Sums::None).then(|| self.item(2 * self.program.shapes[value].padded()));
@@ -176,7 +177,10 @@ impl Compiler<'_> {
             let standard = standard.map(|table| (self.need(map.x, stage), self.source(table)));
             let more = dy.get(1).copied();
             let limit = map.limit;
-            self.emit(stage, Instruction::Back { pixels, dy: dy[0], more, gate, limit, standard, dz, totals });
+            self.emit(
+                stage,
+                Instruction::Back { pixels, dy: dy[0], more, gate, limit, standard, dz, totals },
+            );
         }
         if let (Some(table), Some(totals)) = (self.table_of[value], totals) {
             self.slopes.push(Slope::Norm { table, totals });

@@ -81,11 +81,14 @@ impl Compiler<'_> {
                     x
                 } else {
                     let y = self.blocked(value);
-                    self.emit(stage, if self.is_plain[from] {
-                        Instruction::Copy { from: x, to: y }
-                    } else {
-                        Instruction::Unblock { channels: shape.channels, blocked: x, plain: y }
-                    });
+                    self.emit(
+                        stage,
+                        if self.is_plain[from] {
+                            Instruction::Copy { from: x, to: y }
+                        } else {
+                            Instruction::Unblock { channels: shape.channels, blocked: x, plain: y }
+                        },
+                    );
                     y
                 }
             }

@@ -3,6 +3,7 @@
 use super::{Runner, Shared};
 use crate::layout;
 use crate::program::fuse::Limit;
+use crate::program::fuse::Norm;
 use crate::program::instruction::{Instruction, Item, Source};
 use crate::program::map::{Affine, Back, Lay, Limits, Map, Mask, Normal, Sums};
 use crate::program::memory::Rows;
@@ -10,7 +11,6 @@ use crate::program::moments::{Moments, of_groups, slopes_of_groups};
 use crate::program::operation::Bound;
 use crate::program::plan::{Place, Plan};
 use crate::program::tables::Numbers;
-use crate::program::fuse::Norm;
 
 /// The items of one image.
 pub(super) struct Frame<'f> {
@@ -65,7 +65,10 @@ impl<'f> Frame<'f> {
         let writes = writes.map(|item| find(item, true));
         for (place, &write) in writes.iter().enumerate() {
             let others = reads.iter().chain(&writes[..place]);
-            assert!(others.into_iter().all(|&other| are_apart(write, other)), "an instruction writes what it reads");
+            assert!(
+                others.into_iter().all(|&other| are_apart(write, other)),
+                "an instruction writes what it reads"
+            );
         }
         // SAFETY: each list lies within the scratch, which this value has borrowed, or within a row of this image, which nothing else
         // uses (the condition of `new`); lists that are written lie apart from all others, as was just checked; all lists live no
@@ -132,8 +135,7 @@ pub(super) fn execute(
         }
         Instruction::Map { is_plain, pixels, x, norm, other, limit, y } => {
             let statistics = norm.and_then(|norm| norm.statistics);
-            let (([x, statistics, sum], [y]), _) =
-                frame.operands([Some(x), statistics, other], [Some(y)]);
+            let (([x, statistics, sum], [y]), _) = frame.operands([Some(x), statistics, other], [Some(y)]);
             let affine = norm.map(|norm| numbers[norm.table].affine(statistics));
             let other = other.map(|_| sum);
             let lay = if is_plain { Lay::Plain { pixels } } else { Lay::Blocked { pixels } };
@@ -142,7 +144,8 @@ pub(super) fn execute(
         Instruction::Scale { pixels, table, dz, dx } => {
             let (([x], [y]), _) = frame.operands([Some(dz)], [Some(dx)]);
             let affine: Option<Affine<'_>> = Some(numbers[table].slope());
-            Map { lay: Lay::Blocked { pixels }, x, affine, other: None, limits: Limits::None, y }.compute(isa);
+            Map { lay: Lay::Blocked { pixels }, x, affine, other: None, limits: Limits::None, y }
+                .compute(isa);
         }
         Instruction::Back { pixels, dy, more, gate, limit, standard, dz, totals } => {
             let (item, norm) = standard.map_or((None, None), |(item, norm)| (Some(item), Some(norm)));
@@ -156,7 +159,8 @@ pub(super) fn execute(
             };
             let kind = match (norm, totals) {
                 (Some(norm), Some(_)) => {
-                    let (centre, inverse) = numbers[norm.table].standard(&plan.tables[norm.table], statistics);
+                    let (centre, inverse) =
+                        numbers[norm.table].standard(&plan.tables[norm.table], statistics);
                     Sums::Both { x, centre, inverse }
                 }
                 (None, Some(_)) => Sums::Gradient,
