@@ -34,6 +34,9 @@ pub(crate) fn identity<'a>(
     if data.resize.is_some() || data.channels.is_some() {
         put("data images", format!("{:?} {:?}", data.resize, data.channels));
     }
+    if data.skip > 0 {
+        put("data skip", data.skip.to_string());
+    }
     put("data limit", data.limit.map_or("all".into(), |limit| limit.to_string()));
     put("data preprocess", format!("{:?}", data.preprocess));
     put("seed", config.seed.to_string());

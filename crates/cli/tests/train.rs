@@ -59,15 +59,7 @@ averaging = {}
 
 /// Images of 8 x 8 pixels: a bright bar whose place tells one of four classes, and noise.
 fn write_images(dir: &Path) {
-    let mut random = SplitMix64::new(7);
-    let labels: Vec<u8> = (0..160).map(|image| image % 4).collect();
-    let mut pixels = Vec::new();
-    for &label in &labels {
-        for place in 0..64_u64 {
-            let is_bar = place % 8 / 2 == u64::from(label);
-            pixels.push(random.below(90) as u8 + if is_bar { 120 } else { 0 });
-        }
-    }
+    let (pixels, labels) = bitquake_testing::bars(160);
     write_idx(&dir.join("images"), &[160, 8, 8], &pixels).expect("a file");
     write_idx(&dir.join("labels"), &[160], &labels).expect("a file");
 }

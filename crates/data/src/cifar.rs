@@ -45,10 +45,10 @@ impl Kind {
     }
 }
 
-/// All records of all files; images after the first `limit` are checked and not kept.
+/// All records of all files; images behind `skip` and `limit` are checked and not kept.
 pub(crate) fn read(config: &DataConfig, base: &Path) -> Result<(Images, Vec<u32>), DataError> {
     let kind = Kind::of(&config.labels_key)?;
-    let limit = config.limit.unwrap_or(u64::MAX);
+    let end = config.limit.map_or(u64::MAX, |limit| config.skip.saturating_add(limit));
     let (mut values, mut labels, mut shape) = (Vec::new(), Vec::new(), Vec::new());
     for file in config.image_files(base) {
         let place = Place { file, member: None };
@@ -56,7 +56,7 @@ pub(crate) fn read(config: &DataConfig, base: &Path) -> Result<(Images, Vec<u32>
         let normalize = config.preprocess.per_channel(SHAPE[0] as usize)?;
         let mut stored = Vec::with_capacity(IMAGE);
         each_record(&place, kind, |label, image| {
-            if (labels.len() as u64) < limit {
+            if (labels.len() as u64) < end {
                 stored.clear();
                 stored.extend(image.iter().map(|&byte| f32::from(byte)));
                 geometry.append(&stored, normalize, &mut values);

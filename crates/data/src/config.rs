@@ -162,7 +162,10 @@ pub struct DataConfig {
     /// The channels that the images of a folder are brought to, 1 (grey) or 3 (RGB); by default all must be alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<u32>,
-    /// Use the first so many images alone, at least 1 and at most as many as there are; default all.
+    /// Leave out the first so many images; default none. They take memory while the others are read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skip: u64,
+    /// Use so many images alone, the first ones that are not skipped, at least 1 and at most as many as there are; default all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
     /// What is done to the stored values; by default nothing.
@@ -178,6 +181,11 @@ fn default_labels_key() -> String {
     "labels".to_owned()
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl DataConfig {
     /// A configuration with every other key at its default.
     pub fn new(format: DataFormat, images: impl Into<PathBuf>, labels: Option<PathBuf>) -> DataConfig {
@@ -190,6 +198,7 @@ impl DataConfig {
             labels_key: default_labels_key(),
             resize: None,
             channels: None,
+            skip: 0,
             limit: None,
             preprocess: Preprocess::default(),
         }

@@ -76,10 +76,22 @@ pub enum ConfigError {
     #[error("data.limit is 0; it must be at least 1")]
     ZeroLimit,
     /// A limit beyond the data.
-    #[error("data.limit is {limit}, but {place} holds only {available} images")]
+    #[error("data.limit is {limit}, but {place} holds only {available} images{}", after(*.skip))]
     LimitTooLarge {
         /// The limit asked for.
         limit: u64,
+        /// The images that are skipped before.
+        skip: u64,
+        /// The number of images.
+        available: u64,
+        /// Where the images are.
+        place: Place,
+    },
+    /// Skipping that leaves nothing.
+    #[error("data.skip is {skip}, but {place} holds only {available} images")]
+    SkipTooLarge {
+        /// The images to skip.
+        skip: u64,
         /// The number of images.
         available: u64,
         /// Where the images are.
@@ -429,6 +441,10 @@ impl DataError {
         use DataError::{Augment, Batch, Config, Split};
         matches!(self, Config(_) | Split(_) | Batch(_) | Augment(_))
     }
+}
+
+fn after(skip: u64) -> String {
+    if skip == 0 { String::new() } else { format!(", and the first {skip} are skipped") }
 }
 
 fn hex_list(marks: &[u32]) -> String {

@@ -64,6 +64,14 @@ pub(crate) struct Images {
     pub(crate) image_shape: Vec<usize>,
 }
 
+impl Images {
+    /// Takes the first images away; there are at least so many.
+    pub(crate) fn skip(&mut self, count: usize) {
+        let pixels = self.image_shape.iter().product::<usize>();
+        self.values.drain(..count * pixels);
+    }
+}
+
 /// Reads an array of images and keeps the first `keep` of them, which must not be more than there are.
 pub(crate) fn read(mut array: Array<'_>, keep: u64, preprocess: &Preprocess) -> Result<Images, DataError> {
     let element = array.header.element;

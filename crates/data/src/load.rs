@@ -23,7 +23,7 @@ enum Part {
 /// folder of the configuration file.
 ///
 /// All data is read and checked even if `limit` keeps less of it, but for the images of a folder. Besides the images
-/// kept, no more memory is used than for one stored image (the whole stored array, if it is in Fortran order).
+/// kept, and those skipped before them, no more memory is used than for one stored image (the whole stored array, if it is in Fortran order).
 ///
 /// # Errors
 /// [`DataError`]: a wrong key ([`DataError::is_configuration`]), or a file that is missing, damaged, of another kind,
@@ -40,16 +40,16 @@ pub fn load(config: &DataConfig, base: &Path) -> Result<Dataset, DataError> {
 fn load_cifar(config: &DataConfig, base: &Path) -> Result<Dataset, DataError> {
     let (images, labels) = cifar::read(config, base)?;
     let place = Place { file: base.join(&config.images), member: None };
-    dataset(images, labels, config.limit, &place)
+    dataset(images, labels, config, &place)
 }
 
 fn load_folder(config: &DataConfig, base: &Path) -> Result<Dataset, DataError> {
     let place = Place { file: base.join(&config.images), member: None };
     let listing = Listing::new(&place.file)?;
     let labels: Vec<u32> = listing.files().map(|(_, class)| class).collect();
-    let keep = limited(config.limit, labels.len() as u64, &place)?;
+    let keep = kept(config, labels.len() as u64, &place)?;
     let images = image_folder::read(config, &listing, keep as usize)?;
-    dataset(images, labels, config.limit, &place)
+    dataset(images, labels, config, &place)
 }
 
 fn load_arrays(config: &DataConfig, base: &Path) -> Result<Dataset, DataError> {
@@ -58,21 +58,23 @@ fn load_arrays(config: &DataConfig, base: &Path) -> Result<Dataset, DataError> {
     let available = labels.len() as u64;
     let (images, place) = with_array(config, base, Part::Images, |array| {
         check_count(&array, &labels_place, available)?;
-        let keep = limited(config.limit, available, &array.place)?;
+        let keep = kept(config, available, &array.place)?;
         let place = array.place.clone();
         Ok((images::read(array, keep, &config.preprocess)?, place))
     })?;
-    dataset(images, labels, config.limit, &place)
+    dataset(images, labels, config, &place)
 }
 
-/// Images that are as many as the limit keeps, with as many of the labels.
+/// Images up to the last one that is kept, with their labels; those that the configuration skips are taken away.
 fn dataset(
-    images: Images,
+    mut images: Images,
     mut labels: Vec<u32>,
-    limit: Option<u64>,
+    config: &DataConfig,
     place: &Place,
 ) -> Result<Dataset, DataError> {
-    labels.truncate(limited(limit, labels.len() as u64, place)? as usize);
+    labels.truncate(kept(config, labels.len() as u64, place)? as usize);
+    labels.drain(..config.skip as usize);
+    images.skip(config.skip as usize);
     Dataset::new(images.values, images.image_shape, labels)
 }
 
@@ -102,11 +104,12 @@ pub fn load_images(config: &DataConfig, base: &Path) -> Result<Dataset, DataErro
     }
     let images = with_array(config, base, Part::Images, |array| {
         let available = array.header.shape.first().copied().unwrap_or(0);
-        let keep = limited(config.limit, available, &array.place)?;
+        let keep = kept(config, available, &array.place)?;
         Ok((images::read(array, keep, &config.preprocess)?, keep))
     });
-    let (images, count) = images?;
-    Dataset::new(images.values, images.image_shape, vec![0; count as usize])
+    let (mut images, end) = images?;
+    images.skip(config.skip as usize);
+    Dataset::new(images.values, images.image_shape, vec![0; (end - config.skip) as usize])
 }
 
 /// The number of images is the first dimension, whatever the others are.
@@ -122,13 +125,18 @@ fn check_count(array: &Array<'_>, labels_place: &Place, labels: u64) -> Result<(
     }
 }
 
-fn limited(limit: Option<u64>, available: u64, place: &Place) -> Result<u64, ConfigError> {
-    match limit {
+/// How many images lie before the end of what `skip` and `limit` keep.
+fn kept(config: &DataConfig, available: u64, place: &Place) -> Result<u64, ConfigError> {
+    let skip = config.skip;
+    if skip > 0 && skip >= available {
+        return Err(ConfigError::SkipTooLarge { skip, available, place: place.clone() });
+    }
+    match config.limit {
         None => Ok(available),
-        Some(limit) if limit > available => {
-            Err(ConfigError::LimitTooLarge { limit, available, place: place.clone() })
+        Some(limit) if limit > available - skip => {
+            Err(ConfigError::LimitTooLarge { limit, skip, available, place: place.clone() })
         }
-        Some(limit) => Ok(limit),
+        Some(limit) => Ok(skip + limit),
     }
 }
 

@@ -100,6 +100,9 @@ fn wrong_cifar_files_say_what_is_wrong() {
         assert!(error.starts_with(message), "{error}\nshould start with\n{message}");
     }
     folder.write("images", &record(&[3], 0));
+    folder.write("two", &[record(&[3], 0), record(&[4], 9)].concat());
+    let second = DataConfig { images: "two".into(), skip: 1, ..cifar("labels") };
+    assert_eq!(folder.load(&second).unwrap().labels(), [4]);
     let limited = DataConfig { limit: Some(2), ..cifar("labels") };
     assert_eq!(folder.error(&limited), "data.limit is 2, but images holds only 1 images");
     let with_labels = DataConfig { labels: Some("x".into()), ..cifar("labels") };

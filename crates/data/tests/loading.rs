@@ -48,6 +48,32 @@ fn plain_features_have_one_dimension() {
 }
 
 #[test]
+fn skip_and_limit_keep_a_part() {
+    let folder = Folder::with(
+        &idx_bytes(0x0803, &[3, 1, 2], &[7, 0, 8, 0, 9, 1]),
+        &idx_bytes(0x0801, &[3], &[2, 1, 0]),
+    );
+    let part = |skip, limit| DataConfig { skip, limit, ..config(DataFormat::Idx) };
+    for (skip, limit, pixels, labels) in [
+        (1, None, &[8.0, 0.0, 9.0, 1.0][..], &[1, 0][..]),
+        (1, Some(1), &[8.0, 0.0], &[1]),
+        (2, Some(1), &[9.0, 1.0], &[0]),
+    ] {
+        let data = folder.load(&part(skip, limit)).unwrap();
+        assert_eq!((data.images(0..labels.len()), data.labels()), (pixels, labels));
+        let alone = bitquake_data::load_images(&part(skip, limit), folder.path()).unwrap();
+        assert_eq!((alone.images(0..labels.len()), alone.labels().len()), (pixels, labels.len()));
+    }
+    for (skip, limit, message) in [
+        (3, None, "data.skip is 3, but images holds only 3 images"),
+        (u64::MAX, Some(1), "data.skip is 18446744073709551615, but images holds only 3 images"),
+        (1, Some(3), "data.limit is 3, but images holds only 3 images, and the first 1 are skipped"),
+    ] {
+        assert_eq!(folder.error(&part(skip, limit)), message);
+    }
+}
+
+#[test]
 fn limit_keeps_the_first() {
     let folder =
         Folder::with(&idx_bytes(0x0803, &[3, 1, 1], &[7, 8, 9]), &idx_bytes(0x0801, &[3], &[2, 1, 0]));

@@ -17,6 +17,8 @@ mod call;
 mod device;
 mod error;
 mod float;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod gpu;
 mod interpreter;
 mod ints;
 mod loss;

@@ -245,10 +245,7 @@ fn engine(plan: &Plan, values: &[Vec<f32>], device: Device) -> Result<Box<dyn En
 }
 
 #[cfg(feature = "cuda")]
-fn cuda(plan: &Plan, values: &[Vec<f32>], index: usize) -> Result<Box<dyn Engine>, GradError> {
-    use burn_cuda::{Cuda, CudaDevice};
-    on_gpu(Device::Cuda(index), || Runner::<Cuda>::new(plan, values, CudaDevice::new(index)))
-}
+use crate::gpu::cuda;
 
 #[cfg(not(feature = "cuda"))]
 fn cuda(_: &Plan, _: &[Vec<f32>], index: usize) -> Result<Box<dyn Engine>, GradError> {
@@ -256,11 +253,7 @@ fn cuda(_: &Plan, _: &[Vec<f32>], index: usize) -> Result<Box<dyn Engine>, GradE
 }
 
 #[cfg(feature = "wgpu")]
-fn wgpu(plan: &Plan, values: &[Vec<f32>], index: usize) -> Result<Box<dyn Engine>, GradError> {
-    use burn_wgpu::{Wgpu, WgpuDevice};
-    let device = if index == 0 { WgpuDevice::DefaultDevice } else { WgpuDevice::DiscreteGpu(index) };
-    on_gpu(Device::Wgpu(index), || Runner::<Wgpu>::new(plan, values, device))
-}
+use crate::gpu::wgpu;
 
 #[cfg(not(feature = "wgpu"))]
 fn wgpu(_: &Plan, _: &[Vec<f32>], index: usize) -> Result<Box<dyn Engine>, GradError> {
@@ -273,20 +266,4 @@ fn not_built(device: Device, feature: &str) -> GradError {
         "this executable is built without it; build it with `cargo build --release --features {feature}`, or use the device cpu"
     );
     GradError::Device { device, problem }
-}
-
-/// Puts the parameters on a GPU; the drivers panic where there is none.
-#[cfg(any(feature = "cuda", feature = "wgpu"))]
-fn on_gpu<B: crate::seam::Kernels>(
-    device: Device,
-    make: impl FnOnce() -> Runner<B>,
-) -> Result<Box<dyn Engine>, GradError> {
-    match guarded(|| make().probed()) {
-        Ok(runner) => Ok(Box::new(runner)),
-        Err(GradError::Backend { message, .. }) => {
-            let problem = format!("not found, or its driver fails ({message}); use the device cpu");
-            Err(GradError::Device { device, problem })
-        }
-        Err(other) => Err(other),
-    }
 }

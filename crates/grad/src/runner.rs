@@ -58,6 +58,14 @@ impl<B: Kernels> Runner<B> {
         Runner { parameters, device }
     }
 
+    /// The runner, if its device gives back what it was given.
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    pub(crate) fn probed(self) -> Result<Runner<B>, GradError> {
+        let probe = [1.5_f32, -2.0];
+        let back = Float::<B>::from_host(probe.to_vec(), &[2], &self.device).to_host().map_err(failed)?;
+        if back == probe { Ok(self) } else { Err(failed(format!("it gave {back:?} for {probe:?}"))) }
+    }
+
     fn images(&self, images: &Images<'_>) -> Float<B> {
         Float::from_host(images.values.to_vec(), &images.shape, &self.device)
     }

@@ -78,10 +78,8 @@ macro_rules! plain_backend {
 }
 
 plain_backend!(burn_flex::Flex, true);
-#[cfg(feature = "cuda")]
-plain_backend!(burn_cuda::Cuda, false);
-#[cfg(feature = "wgpu")]
-plain_backend!(burn_wgpu::Wgpu, false);
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+plain_backend!(crate::gpu::Gpu, false);
 
 impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     const MAXIMA_KEEP_NAN: bool = B::MAXIMA_KEEP_NAN;

@@ -12,10 +12,13 @@ use support::{distance, normal, runtime};
 const BATCH: usize = 3;
 
 /// A family with few channels, so that tests are fast.
+///
+/// Not with fewer than 8: a SimpleNet of 4 divides by deviations so small that ONNX Runtime itself is 2e-5 away from the same
+/// network in float64.
 fn narrow(row: &FamilyRow) -> Architecture {
     let [channels, ..] = row.published_input.map(|size| size as usize);
     Architecture {
-        channels: row.channels.map(|_| 4),
+        channels: row.channels.map(|_| 8),
         whiten: Some(Whitening { mean: vec![0.4; channels], std: vec![0.3; channels] }),
         rescale: true,
         zero_residuals: row.zero_residuals.map(|_| false),
@@ -63,11 +66,9 @@ fn values_agree_with_onnx_runtime() {
 
 /// How far values may lie apart, relative to the largest.
 fn limit(architecture: &Architecture) -> f32 {
-    match (architecture.activation, architecture.norm) {
+    match architecture.activation {
         // A quantized activation may fall to the other side of a tie.
-        (Activation::Pact { .. } | Activation::Dorefa { .. }, _) => 3e-2,
-        // Groups of few channels are divided by small deviations, which both engines round, and up to 13 of them follow each other.
-        (_, Some(norm)) if norm.name().ends_with("gn") => 3e-5,
+        Activation::Pact { .. } | Activation::Dorefa { .. } => 3e-2,
         _ => 1e-5,
     }
 }

@@ -32,6 +32,7 @@
 mod activation;
 mod error;
 mod families;
+mod fresh;
 mod initial;
 mod input;
 mod keys;
@@ -52,6 +53,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::ArchitectureError;
 pub use families::{FAMILIES, FamilyRow};
+pub use fresh::{FreshError, fresh_weights};
 pub use keys::{ArchitectureKey, KEYS};
 pub use options::{Activation, Distribution, Fan, Norm, Whitening};
 pub use plan::PlannedTensor;

@@ -24,7 +24,7 @@ use crate::vulnerability::{VulnerabilitySection, vulnerability_section};
 use crate::worst::{WorstRow, replay_text, worst_rows};
 
 /// Templates by name; names that end in `.html` are escaped.
-const TEMPLATES: [(&str, &str); 8] = [
+const TEMPLATES: [(&str, &str); 9] = [
     ("curves.html", include_str!("../templates/curves.html")),
     ("report.html", include_str!("../templates/report.html")),
     ("figures.html", include_str!("../templates/figures.html")),
@@ -32,6 +32,7 @@ const TEMPLATES: [(&str, &str); 8] = [
     ("tables.html", include_str!("../templates/tables.html")),
     ("guide.html", include_str!("../templates/guide.html")),
     ("setup.html", include_str!("../templates/setup.html")),
+    ("head.html", include_str!("../templates/head.html")),
     ("report.css", include_str!("../templates/report.css")),
 ];
 

@@ -3,17 +3,20 @@
 //! - [`assert_cases`] runs a table of cases and reports every failing row, not only the first.
 //! - [`assert_binomial`] and [`assert_uniform`] judge random results with a stated false-alarm probability.
 //! - [`SplitMix64`] makes test data from a seed, the same on every machine.
+//! - [`bars`] makes a small data set.
 //! - [`mutated`] makes bad files from good ones.
 //! - [`temp_dir`] makes a folder that disappears with its handle.
 //!
 //! The assertions panic, as tests expect, and name the place of the call.
 
+mod bars;
 mod binomial;
 mod cases;
 mod corpus;
 mod random;
 mod uniform;
 
+pub use bars::bars;
 pub use binomial::{assert_binomial, check_binomial};
 pub use cases::{assert_cases, check_cases};
 pub use corpus::mutated;

@@ -4,7 +4,6 @@ mod codes;
 
 use std::path::{Path, PathBuf};
 
-use bitquake_bits::WordStore;
 use bitquake_data::Held;
 use bitquake_record::write_atomically;
 use bitquake_storage::StorageSpec;
@@ -14,7 +13,7 @@ use serde::Serialize;
 use crate::error::TrainError;
 use crate::learner::Learner;
 use crate::method::Weights;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, put};
 
 /// A campaign on the test images.
 pub const CAMPAIGN_FILE: &str = "campaign.toml";
@@ -91,15 +90,6 @@ fn write_model(
         put(&mut file, name, values);
     }
     Ok(file.save(path)?)
-}
-
-/// Gives a float32 tensor of a file other values. The names are those that the network got from the same file.
-fn put(file: &mut TensorFile, name: &str, values: &[f32]) {
-    if let Some(mut words) = file.words_mut(name) {
-        for (element, value) in (0..).zip(values) {
-            let _ = words.set(element, value.to_bits().into());
-        }
-    }
 }
 
 #[derive(Serialize)]

@@ -31,8 +31,8 @@ pub use export::Exported;
 pub use log::{EVENTS_DIR, EpochRecord, LOG_FILE, LogLine, Losses, StepsRecord, read_log};
 pub use optimiser::{Optimiser, OptimiserConfig, OptimiserKind, OptimiserOverride, StepSettings};
 pub use recipe::{
-    DeviceName, ModelFile, Recipe, RecipeData, RecipeModel, RecipeOutput, TrainConfig, read_recipe,
-    recipe_toml,
+    Beginning, DeviceName, ModelFile, Recipe, RecipeData, RecipeModel, RecipeOutput, TrainConfig,
+    read_recipe, recipe_toml,
 };
 pub use schedule::{ScheduleConfig, ScheduleKind, Timeline};
 pub use score::{CONFIDENCE, Score};

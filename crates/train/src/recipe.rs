@@ -18,7 +18,8 @@ use crate::schedule::ScheduleConfig;
 
 pub use data::RecipeData;
 pub(crate) use identity::identity;
-pub use model::{ModelFile, RecipeModel};
+pub(crate) use model::put;
+pub use model::{Beginning, ModelFile, RecipeModel};
 
 /// A recipe, every default filled in.
 ///

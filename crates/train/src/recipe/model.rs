@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use bitquake_bits::WordStore;
 use bitquake_data::Dataset;
-use bitquake_graph::architecture::Architecture;
+use bitquake_graph::architecture::{Architecture, fresh_weights};
 use bitquake_tensors::TensorFile;
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -18,7 +19,7 @@ pub enum RecipeModel {
     /// `architecture` and its options: weights are drawn from the recipe's seed; `input` and `classes` are those of the data if
     /// they are left out.
     Architecture(Box<Architecture>),
-    /// `path` of an ONNX file, relative to the recipe: trained on from the weights that it has.
+    /// `path` of an ONNX file, relative to the recipe: trained on from the weights that it has, or from fresh ones.
     File(ModelFile),
 }
 
@@ -28,6 +29,20 @@ pub enum RecipeModel {
 pub struct ModelFile {
     /// Where it is.
     pub path: PathBuf,
+    /// The weights that training begins with.
+    #[serde(default)]
+    pub weights: Beginning,
+}
+
+/// The weights that the training of a file begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Beginning {
+    /// Those of the file.
+    #[default]
+    Stored,
+    /// New ones, drawn from the recipe's seed: [`fresh_weights`].
+    Fresh,
 }
 
 // By hand, so that an unknown key is told, and not "no variant fits".
@@ -57,6 +72,25 @@ fn whole_file(path: &Path) -> Result<TensorFile, TrainError> {
     }
 }
 
+/// The file with fresh weights.
+fn begin_anew(mut file: TensorFile, seed: u64) -> Result<TensorFile, TrainError> {
+    let fresh = fresh_weights(&file, seed)
+        .map_err(|error| TrainError::recipe("[model]", format!("weights = \"fresh\": {error}")))?;
+    for (name, values) in fresh {
+        put(&mut file, &name, &values);
+    }
+    Ok(file)
+}
+
+/// Gives a float32 tensor that a file has other values, as many as it has elements.
+pub(crate) fn put(file: &mut TensorFile, name: &str, values: &[f32]) {
+    if let Some(mut words) = file.words_mut(name) {
+        for (element, value) in (0..).zip(values) {
+            let _ = words.set(element, value.to_bits().into());
+        }
+    }
+}
+
 fn read<T: DeserializeOwned, E: Error>(table: Map<String, Value>) -> Result<T, E> {
     serde_json::from_value(Value::Object(table)).map_err(E::custom)
 }
@@ -69,7 +103,8 @@ impl RecipeModel {
     /// an architecture that cannot be built, or is for other images.
     pub(crate) fn starting_model(&self, data: &Dataset, seed: u64) -> Result<TensorFile, TrainError> {
         match self {
-            Self::File(ModelFile { path }) => whole_file(path),
+            Self::File(ModelFile { path, weights: Beginning::Stored }) => whole_file(path),
+            Self::File(ModelFile { path, weights: Beginning::Fresh }) => begin_anew(whole_file(path)?, seed),
             Self::Architecture(architecture) => {
                 let wrong = |error: &dyn std::fmt::Display| TrainError::recipe("[model]", error.to_string());
                 let &[channels, height, width] = data.image_shape() else {
@@ -106,7 +141,10 @@ mod tests {
         let lenet = model("architecture = 'lenet5'").unwrap();
         assert!(matches!(&lenet, RecipeModel::Architecture(found) if found.architecture == "lenet5"));
         assert_eq!(model(&toml::to_string(&lenet).unwrap()).unwrap(), lenet);
-        assert_eq!(model("path = 'a'").unwrap(), RecipeModel::File(ModelFile { path: "a".into() }));
+        assert_eq!(
+            model("path = 'a'").unwrap(),
+            RecipeModel::File(ModelFile { path: "a".into(), weights: Beginning::Stored })
+        );
         for (text, wanted) in [
             ("", "[model] needs an architecture"),
             ("architecture = 'mlp'\npath = 'a'", "not both"),
@@ -115,6 +153,23 @@ mod tests {
         ] {
             assert!(model(text).unwrap_err().contains(wanted), "{text}");
         }
+    }
+
+    #[test]
+    fn a_file_begins_with_its_weights_or_with_fresh_ones() {
+        let data = Dataset::new(vec![0.0; 2 * 64], vec![1, 8, 8], vec![0, 2]).unwrap();
+        let built: RecipeModel = toml::from_str("architecture = 'mlp'").unwrap();
+        let dir = bitquake_testing::temp_dir();
+        let path = dir.path().join("mlp.onnx");
+        let save = |seed| built.starting_model(&data, seed).unwrap().save(&path).unwrap();
+        let bytes = |model: &RecipeModel, seed| {
+            let file = model.starting_model(&data, seed).unwrap();
+            file.content_hash_parts().next().unwrap().1.to_vec()
+        };
+        save(5);
+        let file = |weights| RecipeModel::File(ModelFile { path: path.clone(), weights });
+        assert_eq!(bytes(&file(Beginning::Stored), 7), bytes(&built, 5));
+        assert_eq!(bytes(&file(Beginning::Fresh), 7), bytes(&built, 7));
     }
 
     #[test]

@@ -3,20 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use bitquake_data::write_idx;
-use bitquake_testing::SplitMix64;
 use bitquake_train::{End, Event, LogLine, Recipe, TrainError, Training, read_log, read_recipe};
 
 /// Images of 8 x 8 pixels: a bright bar whose place tells one of four classes, and noise.
 pub fn write_images(dir: &Path, count: usize) {
-    let mut random = SplitMix64::new(7);
-    let labels: Vec<u8> = (0..count).map(|image| (image % 4) as u8).collect();
-    let mut pixels = Vec::new();
-    for &label in &labels {
-        for place in 0..64_u64 {
-            let is_bar = place % 8 / 2 == u64::from(label);
-            pixels.push(random.below(90) as u8 + if is_bar { 120 } else { 0 });
-        }
-    }
+    let (pixels, labels) = bitquake_testing::bars(count);
     write_idx(&dir.join("images"), &[count as u32, 8, 8], &pixels).expect("a file");
     write_idx(&dir.join("labels"), &[count as u32], &labels).expect("a file");
 }
