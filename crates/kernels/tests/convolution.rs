@@ -214,6 +214,22 @@ fn dense(from: usize, to: usize, image: usize, kernel: usize, stride: usize, pad
     Shape { channels: [from, to], groups: 1, image: [image; 2], window }
 }
 
+/// Every path once, small enough for Miri.
+#[test]
+fn small_shapes() {
+    let shapes = [
+        dense(2, 17, 2, 2, 1, 1),
+        dense(17, 1, 3, 3, 2, 1),
+        dense(1, 2, 1, 1, 5, 2),
+        Shape { groups: 17, ..dense(17, 17, 2, 2, 1, 1) },
+        Shape { groups: 2, ..dense(2, 4, 2, 2, 1, 0) },
+        Shape { groups: 2, ..dense(32, 2, 1, 1, 1, 0) },
+    ];
+    for (index, shape) in shapes.iter().enumerate() {
+        check(shape, index as u64);
+    }
+}
+
 /// The shapes that networks are made of, on smaller images, and the corners of the plans.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours there")]
@@ -247,16 +263,14 @@ fn shapes_of_networks() {
     }
 }
 
-/// Miri, which interprets every instruction, tries a few of many cases.
-const STEP: usize = if cfg!(miri) { 16 } else { 1 };
-
 /// Every tail of channels, of pixels, and of rows.
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn tails() {
-    for channels in (1..=33).step_by(STEP) {
+    for channels in 1..=33 {
         check(&dense(channels, 34 - channels, 3, 3, 1, 1), channels as u64);
     }
-    for columns in (1..=35).step_by(STEP) {
+    for columns in 1..=35 {
         let shape = dense(5, 18, 2, 2, 1, 1);
         check(&Shape { image: [2, columns], ..shape }, columns as u64);
         check(&Shape { image: [columns, 1], channels: [3, 70], ..shape }, columns as u64);
@@ -264,12 +278,13 @@ fn tails() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn one_row() {
     for (kernel, pads, dilation) in
         [(1, [0, 0], 1), (3, [1, 1], 1), (3, [4, 0], 2), (5, [2, 2], 1), (9, [8, 8], 1)]
     {
         let window = Window { dilation: [1, dilation], pads: [[0, 0], pads], ..Window::new([1, kernel]) };
-        for columns in [5, 16, 31].into_iter().step_by(STEP) {
+        for columns in [5, 16, 31] {
             check(&Shape { channels: [4, 7], groups: 1, image: [1, columns], window }, 3);
         }
     }
@@ -277,6 +292,7 @@ fn one_row() {
 
 /// Pads beyond the kernel, kernels that skip pixels, strides beyond the image: places and pixels that meet nothing.
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn places_that_meet_nothing() {
     let window = |kernel, stride, dilation, pads| Window {
         kernel: [kernel; 2],
@@ -371,6 +387,7 @@ fn dot(left: &[f32], right: &[f32]) -> f64 {
 
 /// What each function makes of NaN and infinities is what the formula makes of them, class by class.
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn non_finite_values_are_as_ieee_has_them() {
     let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0];
     let mut random = SplitMix64::new(8);
@@ -380,7 +397,7 @@ fn non_finite_values_are_as_ieee_has_them() {
         Shape { groups: 19, ..dense(19, 19, 6, 3, 1, 0) },
         Shape { groups: 3, ..dense(9, 6, 6, 2, 1, 0) },
     ] {
-        for (index, &value) in special.iter().cycle().take(if cfg!(miri) { 3 } else { 40 }).enumerate() {
+        for (index, &value) in special.iter().cycle().take(40).enumerate() {
             let mut values =
                 [shape.x_len(), shape.weights_len(), shape.y_len()].map(|len| normal(&mut random, len));
             let hit = &mut values[index % 3];

@@ -197,6 +197,7 @@ impl Pass {
                 weights: &of.packed[weights..],
                 starts: (channel == 0).then_some(&starts),
             };
+            debug_assert!(part.is_within(band[0].end - 1, band[1].end - 1, group.blocks));
             for row in band[0].clone() {
                 let first = group.block * of.pixels + self.outputs.start + row * self.outputs.row_pitch;
                 let target = &mut of.target[first * LANES..];
@@ -225,6 +226,18 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
+    /// Whether what the tiles read up to a row and column lies in the source, and in the weights.
+    fn is_within(&self, row: usize, column: usize, blocks: usize) -> bool {
+        let Pitches { pixel, row: of_row, block, channel } = self.pitches;
+        let last = (self.channels - 1) / self.block_channels * block
+            + (self.channels - 1) % self.block_channels * channel;
+        let place = |reach: &Reach| reach.offset + (reach.places - 1) * pixel;
+        let farthest =
+            row * of_row + column * pixel + last + self.reaches.iter().map(place).max().unwrap_or(0);
+        let places: usize = self.reaches.iter().map(|reach| reach.places).sum();
+        farthest < self.source.len() && self.channels * places * blocks * LANES <= self.weights.len()
+    }
+
     /// The tile of a row that starts at `column`; `target` starts at the row.
     fn tile(&self, row: usize, column: usize, pitch: usize, pixels: usize, target: &mut [f32]) -> Tile<'_> {
         Tile {

@@ -155,6 +155,7 @@ impl WeightGradient {
 
     /// `channel`: the first of the result that is summed.
     fn add_sum(&self, part: &Part, band: &Band<'_>, packed: &mut [f32], channel: usize, sum: SumFn) {
+        debug_assert!(self.is_within(part, band));
         let pixels = self.grid[0] * self.grid[1];
         let vector = if self.lanes == Side::Image { channel } else { channel / LANES };
         let target = part.start + vector * part.entries.len() * LANES;
@@ -172,6 +173,14 @@ impl WeightGradient {
         // does every other, as phases are as long as their farthest reader (`axes`); the gradient has all pixels of the grid in every block;
         // the packed sum has the vectors that `Part::start` says, for as many channels as the function was chosen for.
         unsafe { sum(&products) };
+    }
+
+    /// Whether what the sums read of a band lies in the source.
+    fn is_within(&self, part: &Part, band: &Band<'_>) -> bool {
+        let pixel = self.source.pixel();
+        let run = part.entries.len() / part.offsets.len();
+        let last = (band.rows - 1) * self.padded.size()[1] + band.columns - 1 + run - 1;
+        last * pixel + part.offsets.iter().max().unwrap_or(&0) < band.source.len()
     }
 
     /// Writes the packed sum: `write(channel of the result, channel of the image, place, value)`.
