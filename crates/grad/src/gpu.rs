@@ -5,7 +5,7 @@ use cubecl::device::WgpuDeviceKind;
 use cubecl::device::{Device as Place, DeviceUnavailable};
 
 use crate::interpreter::guarded;
-use crate::plan::Plan;
+use crate::model::Model;
 use crate::runner::{Engine, Runner};
 use crate::{Device, GradError};
 
@@ -16,22 +16,21 @@ pub(crate) use burn_wgpu::Wgpu as Gpu;
 
 /// The parameters on a CUDA device.
 #[cfg(feature = "cuda")]
-pub(crate) fn cuda(plan: &Plan, values: &[Vec<f32>], index: usize) -> Result<Box<dyn Engine>, GradError> {
-    on(Device::Cuda(index), plan, values, || Place::cuda(index))
+pub(crate) fn cuda(model: &Model, index: usize) -> Result<Box<dyn Engine>, GradError> {
+    on(Device::Cuda(index), model, || Place::cuda(index))
 }
 
 /// The parameters on a device of wgpu: the one it prefers, or a discrete GPU by its index.
 #[cfg(feature = "wgpu")]
-pub(crate) fn wgpu(plan: &Plan, values: &[Vec<f32>], index: usize) -> Result<Box<dyn Engine>, GradError> {
+pub(crate) fn wgpu(model: &Model, index: usize) -> Result<Box<dyn Engine>, GradError> {
     let kind = if index == 0 { WgpuDeviceKind::DefaultDevice } else { WgpuDeviceKind::DiscreteGpu(index) };
-    on(Device::Wgpu(index), plan, values, || Place::wgpu(kind))
+    on(Device::Wgpu(index), model, || Place::wgpu(kind))
 }
 
 /// Puts the parameters on a GPU and gets one back, since a driver may be there and fail; some do so by a panic.
 fn on(
     device: Device,
-    plan: &Plan,
-    values: &[Vec<f32>],
+    model: &Model,
     place: impl FnOnce() -> Result<Place, DeviceUnavailable>,
 ) -> Result<Box<dyn Engine>, GradError> {
     let missing = |message: String| {
@@ -40,7 +39,7 @@ fn on(
     };
     let placed = guarded(|| {
         let place = place().map_err(|error| missing(error.to_string()))?;
-        Runner::<Gpu>::new(plan, values, place).probed()
+        Runner::<Gpu>::new(model, place).probed()
     });
     match placed {
         Ok(runner) => Ok(Box::new(runner)),

@@ -1,9 +1,11 @@
 //! A loaded graph, differentiable: gradients of weights and values, Hessian products.
 //!
-//! [`Network`] interprets the project's ONNX graph node by node on [burn](https://burn.dev) backends: the CPU, and GPUs with the
-//! features `cuda` and `wgpu`. Burn stays inside: callers speak slices and names.
+//! [`Network`] computes the project's ONNX graph: on the CPU in the project's own kernels, where all its operators have some; else node by
+//! node on [burn](https://burn.dev) backends, the CPU, and GPUs with the features `cuda` and `wgpu` ([`Executor`] tells). Both stay inside:
+//! callers speak slices and names.
 //!
 //! - `plan` makes a graph ready: names resolved, order checked, stored tensors read.
+//! - `native` makes a program of it for `bitquake-kernels`.
 //! - `interpreter` runs it, generic over the backend; a backend that records ([`burn_autodiff::Autodiff`]) gives gradients, one
 //!   that records on another that records gives Hessian products.
 //! - `operators` is the table of what nodes may do ([`operators()`]).
@@ -22,6 +24,8 @@ mod gpu;
 mod interpreter;
 mod ints;
 mod loss;
+mod model;
+mod native;
 mod network;
 mod operators;
 mod parameter;
@@ -33,7 +37,7 @@ mod stored;
 
 pub use device::{Device, DeviceParseError};
 pub use error::GradError;
-pub use network::Network;
+pub use network::{Executor, Network};
 pub use operators::operators;
 pub use parameter::{Parameter, ParameterRole};
 pub use pass::{BatchStatistics, Gradients, HessianMethod, HessianProduct, Mode, Objective, Pass, ValueInfo};

@@ -17,12 +17,12 @@ pub(crate) fn objective<B: Kernels>(
 ) -> Result<Float<B>, GradError> {
     match objective {
         Objective::CrossEntropy { labels, smoothing } => {
-            let classes = classes(run, batch)?;
+            let classes = classes(&run.logits.shape(), batch)?;
             let targets = smoothed(labels, *smoothing, batch, classes)?;
             cross_entropy(run, targets, [batch, classes])
         }
         Objective::SoftTargets(targets) => {
-            let classes = classes(run, batch)?;
+            let classes = classes(&run.logits.shape(), batch)?;
             check_count("soft targets", targets.len(), &[batch, classes])?;
             cross_entropy(run, targets.to_vec(), [batch, classes])
         }
@@ -35,16 +35,16 @@ pub(crate) fn objective<B: Kernels>(
     }
 }
 
-fn check_count(what: &str, found: usize, shape: &[usize]) -> Result<(), GradError> {
+pub(crate) fn check_count(what: &str, found: usize, shape: &[usize]) -> Result<(), GradError> {
     if found == shape.iter().product::<usize>() {
         return Ok(());
     }
     Err(problem(format!("{found} {what} for an output of shape {shape:?}")))
 }
 
-/// The number of classes of an output `[batch, K]`.
-fn classes<B: Kernels>(run: &Run<B>, batch: usize) -> Result<usize, GradError> {
-    match run.logits.shape().as_slice() {
+/// The number of classes of an output of shape `[batch, K]`.
+pub(crate) fn classes(shape: &[usize], batch: usize) -> Result<usize, GradError> {
+    match shape {
         [rows, classes] if *rows == batch && *classes > 0 => Ok(*classes),
         shape => Err(problem(format!(
             "a cross-entropy needs an output of shape [{batch}, classes], not {shape:?}"
@@ -53,7 +53,12 @@ fn classes<B: Kernels>(run: &Run<B>, batch: usize) -> Result<usize, GradError> {
 }
 
 /// The targets of smoothed labels, row-major.
-fn smoothed(labels: &[u32], smoothing: f32, batch: usize, classes: usize) -> Result<Vec<f32>, GradError> {
+pub(crate) fn smoothed(
+    labels: &[u32],
+    smoothing: f32,
+    batch: usize,
+    classes: usize,
+) -> Result<Vec<f32>, GradError> {
     if labels.len() != batch {
         return Err(problem(format!("{} labels for {batch} images", labels.len())));
     }

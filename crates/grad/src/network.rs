@@ -3,6 +3,8 @@
 use bitquake_tensors::TensorFile;
 
 use crate::interpreter::guarded;
+use crate::model::Model;
+use crate::native::{Native, lower};
 use crate::pass::{Gradients, HessianProduct, Mode, Pass, ValueInfo};
 use crate::plan::Plan;
 use crate::runner::{Engine, Images, Runner};
@@ -10,8 +12,8 @@ use crate::{Device, GradError, Parameter};
 
 /// An ONNX graph with its parameters on a device, differentiable.
 ///
-/// The graph is interpreted as the file has it: nothing is fused or folded. On the CPU equal calls give equal bits, on any
-/// number of threads.
+/// The graph is computed as the file has it: nothing is folded, and what the project's own kernels compute at once they compute in the
+/// file's order. On the CPU equal calls give equal bits, on any number of threads.
 ///
 /// ```
 /// use bitquake_grad::{Device, Mode, Network, Objective, Pass};
@@ -42,11 +44,23 @@ use crate::{Device, GradError, Parameter};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Network {
-    plan: Plan,
-    /// Host copies of the parameters.
-    values: Vec<Vec<f32>>,
+    model: Model,
     engine: Box<dyn Engine>,
+    executor: Executor,
     device: Device,
+}
+
+/// What computes a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Executor {
+    /// The project's own kernels, on the CPU. Burn, on the CPU too, still computes Hessian products, and passes that ask for the gradients
+    /// of bounds of `Clip`, of the output of a `Softmax` at the end, or of values that are made of parameters alone.
+    Native,
+    /// Burn.
+    Burn {
+        /// Why: the first node that has no kernel, the device, or that it was asked for.
+        because: String,
+    },
 }
 
 impl Network {
@@ -66,8 +80,40 @@ impl Network {
     /// the device is not there.
     pub fn from_file(file: &TensorFile, device: Device) -> Result<Network, GradError> {
         let (plan, values) = Plan::new(file)?;
-        let engine = guarded(|| engine(&plan, &values, device))?;
-        Ok(Network { plan, values, engine, device })
+        let model = Model { plan, values };
+        let (engine, executor) = match device {
+            Device::Cpu => on_cpu(&model)?,
+            _ => {
+                let because = format!("the device is {device}");
+                (guarded(|| on_burn(&model, device))?, Executor::Burn { because })
+            }
+        };
+        Ok(Network { model, engine, executor, device })
+    }
+
+    /// The same network, computed by burn whatever its operators are: another implementation to compare with.
+    ///
+    /// # Errors
+    /// [`GradError::Backend`] if burn fails.
+    pub fn on_burn(self) -> Result<Network, GradError> {
+        let engine = guarded(|| on_burn(&self.model, self.device))?;
+        let executor = Executor::Burn { because: "it was asked for".to_owned() };
+        Ok(Network { engine, executor, ..self })
+    }
+
+    /// What computes the network.
+    ///
+    /// ```
+    /// use bitquake_grad::{Device, Executor, Network};
+    /// use bitquake_graph::architecture::Architecture;
+    ///
+    /// let model = Architecture::new("lenet5", [1, 28, 28], 10).build(1)?;
+    /// let network = Network::from_onnx(&model, Device::Cpu)?;
+    /// assert_eq!(*network.executor(), Executor::Native);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn executor(&self) -> &Executor {
+        &self.executor
     }
 
     /// Where the network is computed.
@@ -77,7 +123,7 @@ impl Network {
 
     /// The float initializers and the float values of `Constant` nodes that the graph uses, in file order.
     pub fn parameters(&self) -> &[Parameter] {
-        &self.plan.parameters
+        &self.model.plan.parameters
     }
 
     /// The current values of a parameter, row-major.
@@ -85,7 +131,7 @@ impl Network {
     /// # Panics
     /// If `index` is not below the number of [`parameters`](Self::parameters).
     pub fn parameter(&self, index: usize) -> &[f32] {
-        &self.values[index]
+        &self.model.values[index]
     }
 
     /// Gives a parameter other values.
@@ -94,19 +140,19 @@ impl Network {
     /// [`GradError::NoParameter`], [`GradError::ParameterLength`].
     pub fn set_parameter(&mut self, index: usize, values: &[f32]) -> Result<(), GradError> {
         self.check_parameter(index)?;
-        let parameter = &self.plan.parameters[index];
+        let parameter = &self.model.plan.parameters[index];
         let (expected, found) = (parameter.elements(), values.len());
         if found != expected {
             return Err(GradError::ParameterLength { parameter: parameter.name.clone(), expected, found });
         }
-        self.values[index].copy_from_slice(values);
+        self.model.values[index].copy_from_slice(values);
         self.engine.set(index, values, &parameter.shape);
         Ok(())
     }
 
     /// The sizes of the input, the batch first; `None` where the file leaves them open, as it does for the batch.
     pub fn input_shape(&self) -> &[Option<usize>] {
-        &self.plan.dims
+        &self.model.plan.dims
     }
 
     /// The values that nodes compute, in the order of the nodes.
@@ -116,8 +162,10 @@ impl Network {
             let outputs: Vec<usize> = step.outputs.iter().flatten().copied().collect();
             outputs.into_iter().map(move |value| (value, op_type.clone()))
         };
-        let values = self.plan.steps.iter().flat_map(of_step);
-        values.map(|(value, op_type)| ValueInfo { name: self.plan.names[value].clone(), op_type }).collect()
+        let values = self.model.plan.steps.iter().flat_map(of_step);
+        values
+            .map(|(value, op_type)| ValueInfo { name: self.model.plan.names[value].clone(), op_type })
+            .collect()
     }
 
     /// The first output for `batch` images, row-major.
@@ -127,7 +175,7 @@ impl Network {
     /// [`GradError::Backend`] if the device fails.
     pub fn forward(&self, images: &[f32], batch: usize, mode: Mode) -> Result<Vec<f32>, GradError> {
         let images = self.images(images, batch)?;
-        guarded(|| self.engine.forward(&self.plan, &images, mode))
+        guarded(|| self.engine.forward(&self.model, &images, mode))
     }
 
     /// A forward and a backward pass.
@@ -138,7 +186,7 @@ impl Network {
     pub fn gradients(&self, pass: &Pass<'_>) -> Result<Gradients, GradError> {
         let images = self.images(pass.images, pass.batch)?;
         self.check_pass(pass)?;
-        guarded(|| self.engine.gradients(&self.plan, &images, pass))
+        guarded(|| self.engine.gradients(&self.model, &images, pass))
     }
 
     /// The product of the Hessian of the objective, with respect to the parameters of the pass taken together, with a direction.
@@ -155,7 +203,7 @@ impl Network {
         self.check_pass(pass)?;
         self.check_direction(pass, direction)?;
         let pass = Pass { values: &[], ..*pass };
-        guarded(|| self.engine.hessian_product(&self.plan, &images, &pass, direction))
+        guarded(|| self.engine.hessian_product(&self.model, &images, &pass, direction))
     }
 
     /// The first value that is NaN or infinite somewhere, in the order of the graph: the input, then outputs of nodes; `None` if
@@ -170,14 +218,14 @@ impl Network {
         mode: Mode,
     ) -> Result<Option<String>, GradError> {
         let images = self.images(images, batch)?;
-        let found = guarded(|| self.engine.first_nonfinite(&self.plan, &images, mode))?;
-        Ok(found.map(|value| self.plan.names[value].clone()))
+        let found = guarded(|| self.engine.first_nonfinite(&self.model, &images, mode))?;
+        Ok(found.map(|value| self.model.plan.names[value].clone()))
     }
 
     /// Images with their shape, if they fit the input.
     fn images<'a>(&self, values: &'a [f32], batch: usize) -> Result<Images<'a>, GradError> {
         let wrong = |problem: String| Err(GradError::Images { problem });
-        let dims = &self.plan.dims;
+        let dims = &self.model.plan.dims;
         if let Some(fixed) = dims[0].filter(|&fixed| fixed != batch) {
             return wrong(format!("the graph takes batches of {fixed} images alone, not of {batch}"));
         }
@@ -195,13 +243,13 @@ impl Network {
     }
 
     fn check_parameter(&self, index: usize) -> Result<(), GradError> {
-        let count = self.plan.parameters.len();
+        let count = self.model.plan.parameters.len();
         if index < count { Ok(()) } else { Err(GradError::NoParameter { index, count }) }
     }
 
     fn check_pass(&self, pass: &Pass<'_>) -> Result<(), GradError> {
         pass.parameters.iter().try_for_each(|&index| self.check_parameter(index))?;
-        let missing = pass.values.iter().find(|name| self.plan.value(name).is_none());
+        let missing = pass.values.iter().find(|name| self.model.plan.value(name).is_none());
         missing.map_or(Ok(()), |name| Err(GradError::NoValue { value: (*name).to_owned() }))
     }
 
@@ -213,7 +261,7 @@ impl Network {
             });
         }
         for (&index, direction) in pass.parameters.iter().zip(direction) {
-            let parameter = &self.plan.parameters[index];
+            let parameter = &self.model.plan.parameters[index];
             let (expected, found) = (parameter.elements(), direction.len());
             if expected != found {
                 return Err(GradError::ParameterLength {
@@ -230,17 +278,27 @@ impl Network {
 impl std::fmt::Debug for Network {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut out = f.debug_struct("Network");
-        out.field("device", &self.device).field("parameters", &self.plan.parameters);
+        out.field("device", &self.device)
+            .field("executor", &self.executor)
+            .field("parameters", &self.model.plan.parameters);
         out.finish_non_exhaustive()
     }
 }
 
-/// The parameters on a device.
-fn engine(plan: &Plan, values: &[Vec<f32>], device: Device) -> Result<Box<dyn Engine>, GradError> {
+/// The project's own kernels where they can compute the whole network, else burn.
+fn on_cpu(model: &Model) -> Result<(Box<dyn Engine>, Executor), GradError> {
+    match lower(&model.plan) {
+        Ok(lowered) => Ok((Box::new(Native::new(lowered)), Executor::Native)),
+        Err(because) => Ok((guarded(|| on_burn(model, Device::Cpu))?, Executor::Burn { because })),
+    }
+}
+
+/// The parameters on a device of burn's.
+fn on_burn(model: &Model, device: Device) -> Result<Box<dyn Engine>, GradError> {
     match device {
-        Device::Cpu => Ok(Box::new(Runner::<burn_flex::Flex>::new(plan, values, burn_flex::FlexDevice))),
-        Device::Cuda(index) => cuda(plan, values, index),
-        Device::Wgpu(index) => wgpu(plan, values, index),
+        Device::Cpu => Ok(Box::new(Runner::<burn_flex::Flex>::new(model, burn_flex::FlexDevice))),
+        Device::Cuda(index) => cuda(model, index),
+        Device::Wgpu(index) => wgpu(model, index),
     }
 }
 
@@ -248,7 +306,7 @@ fn engine(plan: &Plan, values: &[Vec<f32>], device: Device) -> Result<Box<dyn En
 use crate::gpu::cuda;
 
 #[cfg(not(feature = "cuda"))]
-fn cuda(_: &Plan, _: &[Vec<f32>], index: usize) -> Result<Box<dyn Engine>, GradError> {
+fn cuda(_: &Model, index: usize) -> Result<Box<dyn Engine>, GradError> {
     Err(not_built(Device::Cuda(index), "cuda"))
 }
 
@@ -256,7 +314,7 @@ fn cuda(_: &Plan, _: &[Vec<f32>], index: usize) -> Result<Box<dyn Engine>, GradE
 use crate::gpu::wgpu;
 
 #[cfg(not(feature = "wgpu"))]
-fn wgpu(_: &Plan, _: &[Vec<f32>], index: usize) -> Result<Box<dyn Engine>, GradError> {
+fn wgpu(_: &Model, index: usize) -> Result<Box<dyn Engine>, GradError> {
     Err(not_built(Device::Wgpu(index), "wgpu"))
 }
 

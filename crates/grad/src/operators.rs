@@ -8,11 +8,11 @@ mod constant;
 mod convolution;
 mod linear;
 mod normalization;
-mod pool;
+pub(crate) mod pool;
 mod quantize;
 mod reduce;
 mod shape;
-mod window;
+pub(crate) mod window;
 
 use std::marker::PhantomData;
 

@@ -7,6 +7,7 @@ use burn_backend::{AutodiffBackend, Backend};
 use crate::float::Float;
 use crate::interpreter::{Run, run};
 use crate::loss;
+use crate::model::Model;
 use crate::pass::{BatchStatistics, Gradients, HessianMethod, HessianProduct, Mode, Pass};
 use crate::plan::Plan;
 use crate::seam::{Kernels, tap};
@@ -14,19 +15,20 @@ use crate::{GradError, call};
 
 /// What a network asks of the backend that holds its parameters.
 pub(crate) trait Engine: Send + Sync {
+    /// A parameter has other values.
     fn set(&mut self, index: usize, values: &[f32], shape: &[usize]);
-    fn forward(&self, plan: &Plan, images: &Images<'_>, mode: Mode) -> Result<Vec<f32>, GradError>;
-    fn gradients(&self, plan: &Plan, images: &Images<'_>, pass: &Pass<'_>) -> Result<Gradients, GradError>;
+    fn forward(&self, model: &Model, images: &Images<'_>, mode: Mode) -> Result<Vec<f32>, GradError>;
+    fn gradients(&self, model: &Model, images: &Images<'_>, pass: &Pass<'_>) -> Result<Gradients, GradError>;
     fn hessian_product(
         &self,
-        plan: &Plan,
+        model: &Model,
         images: &Images<'_>,
         pass: &Pass<'_>,
         direction: &[Vec<f32>],
     ) -> Result<HessianProduct, GradError>;
     fn first_nonfinite(
         &self,
-        plan: &Plan,
+        model: &Model,
         images: &Images<'_>,
         mode: Mode,
     ) -> Result<Option<usize>, GradError>;
@@ -50,8 +52,8 @@ fn failed(message: String) -> GradError {
 }
 
 impl<B: Kernels> Runner<B> {
-    pub(crate) fn new(plan: &Plan, values: &[Vec<f32>], device: B::Device) -> Runner<B> {
-        let parameters = plan.parameters.iter().zip(values);
+    pub(crate) fn new(model: &Model, device: B::Device) -> Runner<B> {
+        let parameters = model.plan.parameters.iter().zip(&model.values);
         let parameters = parameters
             .map(|(parameter, values)| Float::from_host(values.clone(), &parameter.shape, &device))
             .collect();
@@ -76,13 +78,13 @@ impl<B: Kernels> Engine for Runner<B> {
         self.parameters[index] = Float::from_host(values.to_vec(), shape, &self.device);
     }
 
-    fn forward(&self, plan: &Plan, images: &Images<'_>, mode: Mode) -> Result<Vec<f32>, GradError> {
-        let run = run(plan, &self.parameters, self.images(images), mode, &mut |_, value| Ok(value))?;
+    fn forward(&self, model: &Model, images: &Images<'_>, mode: Mode) -> Result<Vec<f32>, GradError> {
+        let run = run(&model.plan, &self.parameters, self.images(images), mode, &mut |_, value| Ok(value))?;
         run.output.to_host().map_err(failed)
     }
 
-    fn gradients(&self, plan: &Plan, images: &Images<'_>, pass: &Pass<'_>) -> Result<Gradients, GradError> {
-        let tape = Tape::<B>::record(plan, &self.parameters, self.images(images), pass)?;
+    fn gradients(&self, model: &Model, images: &Images<'_>, pass: &Pass<'_>) -> Result<Gradients, GradError> {
+        let tape = Tape::<B>::record(&model.plan, &self.parameters, self.images(images), pass)?;
         let loss = tape.loss.to_host().map_err(failed)?;
         let outputs = tape.run.output.to_host().map_err(failed)?;
         let grads = Autodiff::<B>::backward(tape.loss.into_primitive());
@@ -97,13 +99,13 @@ impl<B: Kernels> Engine for Runner<B> {
             outputs,
             parameters: parameters.collect::<Result<_, _>>()?,
             values,
-            statistics: statistics(plan, &tape.run)?,
+            statistics: statistics(&model.plan, &tape.run)?,
         })
     }
 
     fn hessian_product(
         &self,
-        plan: &Plan,
+        model: &Model,
         images: &Images<'_>,
         pass: &Pass<'_>,
         direction: &[Vec<f32>],
@@ -112,7 +114,7 @@ impl<B: Kernels> Engine for Runner<B> {
         type Inner<B> = Autodiff<B>;
         let inner: Vec<Float<Inner<B>>> = leaves::<B>(&self.parameters, pass.parameters);
         let images = Float::new(Inner::<B>::from_inner(self.images(images).into_primitive()));
-        let tape = Tape::<Inner<B>>::record(plan, &inner, images, pass)?;
+        let tape = Tape::<Inner<B>>::record(&model.plan, &inner, images, pass)?;
         let loss = tape.loss.to_host().map_err(failed)?;
         let outer = Autodiff::<Inner<B>>::backward(tape.loss.into_primitive());
         let (mut gradients, mut along) = (Vec::new(), Vec::<Float<Inner<B>>>::new());
@@ -144,7 +146,7 @@ impl<B: Kernels> Engine for Runner<B> {
 
     fn first_nonfinite(
         &self,
-        plan: &Plan,
+        model: &Model,
         images: &Images<'_>,
         mode: Mode,
     ) -> Result<Option<usize>, GradError> {
@@ -156,7 +158,7 @@ impl<B: Kernels> Engine for Runner<B> {
             }
             Ok(float)
         };
-        run(plan, &self.parameters, self.images(images), mode, &mut watch)?;
+        run(&model.plan, &self.parameters, self.images(images), mode, &mut watch)?;
         Ok(found)
     }
 }

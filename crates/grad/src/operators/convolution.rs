@@ -26,7 +26,7 @@ pub(super) fn conv<B: Kernels>(call: Call<'_, B>) -> Result<Vec<Value<B>>, Strin
             return Err(format!("attribute `kernel_shape` is {said:?}, the weight has {found:?}"));
         }
     }
-    let window = window(&call, &shape, &kernel[6 - rank..], groups)?;
+    let window = window(call.attributes(), &shape, &kernel[6 - rank..], groups)?;
     count(&[shape[0], kernel[0], window.output[0], window.output[1]])?;
     let output = B::convolution(Part::Output, data.into_primitive(), weight.into_primitive(), &window);
     let mut output = Float::<B>::new(output);

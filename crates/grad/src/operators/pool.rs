@@ -16,8 +16,8 @@ pub(super) fn max<B: Kernels>(call: Call<'_, B>) -> Results<B> {
     let rank = data.rank();
     let data = as_image(data, "the data")?;
     let shape = data.shape();
-    let kernel = kernel(&call, rank - 2)?;
-    let window = window(&call, &shape, &kernel, 1)?;
+    let kernel = kernel(call.attributes(), rank - 2)?;
+    let window = window(call.attributes(), &shape, &kernel, 1)?;
     let (data, window) = padded(data, window, f32::NEG_INFINITY);
     let places = B::max_places(data.primitive().clone(), &window);
     let output = places.shape().to_vec();
@@ -33,10 +33,10 @@ pub(super) fn average<B: Kernels>(call: Call<'_, B>) -> Results<B> {
     let rank = data.rank();
     let data = as_image(data, "the data")?;
     let shape = data.shape();
-    let kernel = kernel(&call, rank - 2)?;
+    let kernel = kernel(call.attributes(), rank - 2)?;
     let counts_padding = call.attributes().int("count_include_pad", 0)? != 0;
-    let window = window(&call, &shape, &kernel, shape[1])?;
-    let said = super::window::said_padding(&call, &window, rank - 2)?;
+    let window = window(call.attributes(), &shape, &kernel, shape[1])?;
+    let said = super::window::said_padding(call.attributes(), &window, rank - 2)?;
     let counts = counts(&window, if counts_padding { said } else { [(0, 0); 2] });
     let ones = Float::<B>::full(1.0, &[shape[1], 1, window.kernel[0], window.kernel[1]], call.device);
     let sums = B::convolution(Part::Output, data.into_primitive(), ones.into_primitive(), &window);
@@ -47,7 +47,7 @@ pub(super) fn average<B: Kernels>(call: Call<'_, B>) -> Results<B> {
 }
 
 /// For each window the number of places within the image and `margin` rows and columns around it.
-fn counts(window: &Window, margin: [(usize, usize); 2]) -> Vec<f32> {
+pub(crate) fn counts(window: &Window, margin: [(usize, usize); 2]) -> Vec<f32> {
     let along = |axis: usize| {
         let before = window.padding[axis].0;
         let inside = before - margin[axis].0..before + window.image[axis] + margin[axis].1;

@@ -3,8 +3,8 @@
 use burn_backend::Backend;
 
 use crate::axes::count;
-use crate::call::Call;
 use crate::float::Float;
+use crate::plan::Attributes;
 use crate::seam::Window;
 
 /// The most that a kernel, stride, dilation or padding may be: beyond this, sizes could overflow.
@@ -21,20 +21,20 @@ pub(super) fn as_image<B: Backend>(x: Float<B>, what: &str) -> Result<Float<B>, 
 }
 
 /// The window that a node's attributes tell, for data of rank 4. `kernel` has one size for each axis that the node has.
-pub(super) fn window<B: Backend>(
-    call: &Call<'_, B>,
+pub(crate) fn window(
+    attributes: &Attributes,
     data: &[usize],
     kernel: &[usize],
     groups: usize,
 ) -> Result<Window, String> {
     let image = [data[2], data[3]];
     let spatial = kernel.len();
-    let stride = sizes(call, "strides", spatial, 1)?;
-    let dilation = sizes(call, "dilations", spatial, 1)?;
-    let is_ceil = call.attributes().int("ceil_mode", 0)? != 0;
+    let stride = sizes(attributes, "strides", spatial, 1)?;
+    let dilation = sizes(attributes, "dilations", spatial, 1)?;
+    let is_ceil = attributes.int("ceil_mode", 0)? != 0;
     let kernel = two(kernel, 1);
     let reach = [0, 1].map(|axis| dilation[axis] * (kernel[axis] - 1) + 1);
-    let mut padding = padding(call, spatial, image, reach, stride)?;
+    let mut padding = padding(attributes, spatial, image, reach, stride)?;
     let mut output = [0; 2];
     for axis in 0..2 {
         let (begin, end) = padding[axis];
@@ -58,28 +58,23 @@ pub(super) fn window<B: Backend>(
 }
 
 /// The padding that the attributes tell, without what `ceil_mode` adds.
-pub(super) fn said_padding<B: Backend>(
-    call: &Call<'_, B>,
+pub(crate) fn said_padding(
+    attributes: &Attributes,
     window: &Window,
     spatial: usize,
 ) -> Result<[(usize, usize); 2], String> {
-    padding(call, spatial, window.image, window.reach(), window.stride)
+    padding(attributes, spatial, window.image, window.reach(), window.stride)
 }
 
 /// A list attribute of positive sizes, one an axis, as two.
-fn sizes<B: Backend>(
-    call: &Call<'_, B>,
-    name: &str,
-    spatial: usize,
-    default: usize,
-) -> Result<[usize; 2], String> {
-    let Some(values) = call.attributes().ints(name)? else { return Ok([default; 2]) };
+fn sizes(attributes: &Attributes, name: &str, spatial: usize, default: usize) -> Result<[usize; 2], String> {
+    let Some(values) = attributes.ints(name)? else { return Ok([default; 2]) };
     positive(name, values, spatial, 1).map(|sizes| two(&sizes, default))
 }
 
 /// The sizes of a kernel.
-pub(super) fn kernel<B: Backend>(call: &Call<'_, B>, spatial: usize) -> Result<Vec<usize>, String> {
-    let values = call.attributes().ints("kernel_shape")?.ok_or("attribute `kernel_shape` is missing")?;
+pub(crate) fn kernel(attributes: &Attributes, spatial: usize) -> Result<Vec<usize>, String> {
+    let values = attributes.ints("kernel_shape")?.ok_or("attribute `kernel_shape` is missing")?;
     positive("kernel_shape", values, spatial, 1)
 }
 
@@ -102,17 +97,17 @@ fn two(sizes: &[usize], default: usize) -> [usize; 2] {
     }
 }
 
-fn padding<B: Backend>(
-    call: &Call<'_, B>,
+fn padding(
+    attributes: &Attributes,
     spatial: usize,
     image: [usize; 2],
     reach: [usize; 2],
     stride: [usize; 2],
 ) -> Result<[(usize, usize); 2], String> {
-    let auto = call.attributes().text("auto_pad", "NOTSET")?;
+    let auto = attributes.text("auto_pad", "NOTSET")?;
     let is_upper = match auto.as_str() {
         "NOTSET" | "" => {
-            let Some(pads) = call.attributes().ints("pads")? else { return Ok([(0, 0); 2]) };
+            let Some(pads) = attributes.ints("pads")? else { return Ok([(0, 0); 2]) };
             let pads = positive("pads", pads, 2 * spatial, 0)?;
             let (begin, end) = (two(&pads[..spatial], 0), two(&pads[spatial..], 0));
             return Ok([0, 1].map(|axis| (begin[axis], end[axis])));

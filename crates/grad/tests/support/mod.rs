@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 #![allow(dead_code, reason = "each test program uses some of it")]
 
+pub mod architectures;
 pub mod cases;
 
 use std::path::Path;

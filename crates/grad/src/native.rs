@@ -1,0 +1,123 @@
+//! A network on the CPU in the project's own kernels.
+//!
+//! [`lower`](lower::lower) makes a program of a plan whose operators all have kernels; any other plan stays with burn, whole. The program
+//! computes outputs, gradients and statistics. Burn computes, of a network that has a program, Hessian products, and the passes that ask for
+//! gradients that the program does not have: of bounds of `Clip`, and of values that are made of parameters alone.
+
+mod lower;
+mod objective;
+
+use bitquake_kernels::program::{self, Request, Statistics};
+use burn_flex::{Flex, FlexDevice};
+
+use crate::GradError;
+use crate::model::Model;
+use crate::pass::{BatchStatistics, Gradients, HessianProduct, Mode, Pass};
+use crate::runner::{Engine, Images, Runner};
+
+pub(crate) use lower::{Lowered, lower};
+
+/// A program and how it belongs to the plan.
+pub(crate) struct Native {
+    lowered: Lowered,
+}
+
+impl Native {
+    pub(crate) fn new(lowered: Lowered) -> Native {
+        Native { lowered }
+    }
+
+    /// Burn, for what the program does not compute.
+    fn burn(model: &Model) -> Runner<Flex> {
+        Runner::new(model, FlexDevice)
+    }
+
+    /// The program's values for the names of a pass; `None` if the program cannot give all the gradients.
+    fn values(&self, model: &Model, pass: &Pass<'_>) -> Option<Vec<program::Value>> {
+        let is_known = |&parameter: &usize| self.lowered.has_gradient[parameter];
+        if !pass.parameters.iter().all(is_known) {
+            return None;
+        }
+        pass.values.iter().map(|name| self.lowered.values[model.plan.value(name)?]).collect()
+    }
+}
+
+fn statistics(mode: Mode) -> Statistics {
+    match mode {
+        Mode::Evaluate => Statistics::Running,
+        Mode::Train => Statistics::Batch,
+    }
+}
+
+impl Engine for Native {
+    fn set(&mut self, _: usize, _: &[f32], _: &[usize]) {
+        // The parameters are those of the model, which each call gets.
+    }
+
+    fn forward(&self, model: &Model, images: &Images<'_>, mode: Mode) -> Result<Vec<f32>, GradError> {
+        let executor = &self.lowered.executor;
+        let logits = executor.forward(&model.values, images.values, images.shape[0], statistics(mode));
+        Ok(self.lowered.ends.outputs(logits))
+    }
+
+    fn gradients(&self, model: &Model, images: &Images<'_>, pass: &Pass<'_>) -> Result<Gradients, GradError> {
+        let Some(values) = self.values(model, pass) else {
+            return Native::burn(model).gradients(model, images, pass);
+        };
+        let Lowered { executor, ends, norms, .. } = &self.lowered;
+        let request =
+            Request { statistics: statistics(pass.mode), parameters: pass.parameters, values: &values };
+        let mut loss = 0.0;
+        let objective = |logits: &[f32], slopes: &mut [f32]| {
+            loss = ends.differentiate(&pass.objective, logits, pass.batch, slopes)?;
+            Ok::<(), GradError>(())
+        };
+        let found = executor.gradients(&model.values, images.values, pass.batch, &request, objective)?;
+        let measured = found.measured.into_iter().filter_map(|(value, [batch_mean, batch_variance])| {
+            let norm = norms.iter().find(|norm| norm.value == value)?;
+            let [mean, variance] = norm.running;
+            Some(BatchStatistics { mean, variance, momentum: norm.momentum, batch_mean, batch_variance })
+        });
+        Ok(Gradients {
+            loss,
+            statistics: measured.collect(),
+            outputs: ends.outputs(found.outputs),
+            parameters: found.parameters,
+            values: found.values,
+        })
+    }
+
+    fn hessian_product(
+        &self,
+        model: &Model,
+        images: &Images<'_>,
+        pass: &Pass<'_>,
+        direction: &[Vec<f32>],
+    ) -> Result<HessianProduct, GradError> {
+        Native::burn(model).hessian_product(model, images, pass, direction)
+    }
+
+    fn first_nonfinite(
+        &self,
+        model: &Model,
+        images: &Images<'_>,
+        mode: Mode,
+    ) -> Result<Option<usize>, GradError> {
+        let executor = &self.lowered.executor;
+        let is_bad = executor.nonfinite(&model.values, images.values, images.shape[0], statistics(mode));
+        let plan = &model.plan;
+        let in_order = plan.steps.iter().flat_map(|step| step.outputs.iter().flatten());
+        let found = std::iter::once(&plan.input).chain(in_order).find(|&&value| {
+            let of_program = self.lowered.values[value].is_some_and(|value| is_bad[value.number()]);
+            let of_parameters = self.lowered.vectors.iter().find(|(known, _)| *known == value);
+            of_program || of_parameters.is_some_and(|(_, vector)| !is_finite(vector, &model.values))
+        });
+        Ok(found.copied())
+    }
+}
+
+/// Whether a value that is made of parameters alone is finite.
+fn is_finite(vector: &program::Vector, parameters: &[Vec<f32>]) -> bool {
+    let plus = vector.plus.map_or(0.0, |plus| parameters[plus][0]);
+    parameters[vector.parameter].iter().all(|value| (value + plus).is_finite())
+}

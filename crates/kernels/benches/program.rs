@@ -1,0 +1,172 @@
+//! What a training pass of a whole program costs: ResNet-20 at 32x32, and LeNet-5 at 28x28, 128 images, all cores.
+//!
+//! Unit: milliseconds, median and least of the rounds. Goals, on an idle machine of 2 cores with AVX-512: 85 and 2.5.
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints its result")]
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::time::Instant;
+
+use bitquake_kernels::program::{Executor, Program, ProgramError, Request, Shape, Statistics, Value, Vector};
+use bitquake_kernels::{Isa, Window};
+use bitquake_testing::SplitMix64;
+
+const BATCH: usize = 128;
+const ROUNDS: usize = 15;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    measure("resnet20", resnet20()?, 85.0);
+    measure("lenet5", lenet5()?, 2.5);
+    Ok(())
+}
+
+fn measure(name: &str, (executor, lengths): (Executor, Vec<usize>), goal: f64) {
+    let mut random = SplitMix64::new(1);
+    let mut normal = |count: usize| (0..count).map(|_| 0.1 * random.normal() as f32).collect::<Vec<f32>>();
+    let parameters: Vec<Vec<f32>> = lengths.iter().map(|&length| normal(length)).collect();
+    let images = normal(BATCH * executor.program().shape(executor.program().input()).elements());
+    let wanted: Vec<usize> = (0..parameters.len()).collect();
+    let request = Request { statistics: Statistics::Batch, parameters: &wanted, values: &[] };
+    let objective = |outputs: &[f32], slopes: &mut [f32]| {
+        slopes.iter_mut().zip(outputs).for_each(|(slope, output)| *slope = output / BATCH as f32);
+        Ok::<(), Infallible>(())
+    };
+    let mut both = [Vec::new(), Vec::new()];
+    for round in 0..=ROUNDS {
+        let start = Instant::now();
+        let outputs = executor.forward(&parameters, &images, BATCH, Statistics::Batch);
+        let middle = Instant::now();
+        let found = executor.gradients(&parameters, &images, BATCH, &request, objective);
+        let end = Instant::now();
+        assert!(found.is_ok_and(|found| found.outputs == outputs), "equal calls give equal bits");
+        // The first round warms up.
+        if round > 0 {
+            both[0].push((middle - start).as_secs_f64() * 1e3);
+            both[1].push((end - middle).as_secs_f64() * 1e3);
+        }
+    }
+    let [forward, pass] = both.map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        format!("{:7.2} ({:.2})", times[times.len() / 2], times[0])
+    });
+    println!("{name:10} forward {forward}  training pass {pass}  goal {goal} ms");
+}
+
+/// A program and the lengths of its parameters while they are added.
+struct Builder {
+    steps: Vec<Step>,
+    lengths: Vec<usize>,
+}
+
+type Step = Box<dyn Fn(&mut Program, &mut Vec<Value>) -> Result<Value, ProgramError>>;
+
+impl Builder {
+    fn parameter(&mut self, length: usize) -> usize {
+        self.lengths.push(length);
+        self.lengths.len() - 1
+    }
+
+    /// Adds a step; it is given the values so far, of which the first is the input.
+    fn step(
+        &mut self,
+        step: impl Fn(&mut Program, &mut Vec<Value>) -> Result<Value, ProgramError> + 'static,
+    ) -> usize {
+        self.steps.push(Box::new(step));
+        self.steps.len()
+    }
+
+    fn convolution(
+        &mut self,
+        x: usize,
+        ends: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        has_bias: bool,
+    ) -> usize {
+        let weight = self.parameter(ends[0] * ends[1] * kernel * kernel);
+        let bias = has_bias.then(|| self.parameter(ends[1]));
+        let pads = if kernel == 5 && ends[0] > 1 { 0 } else { kernel / 2 };
+        let window = Window { stride: [stride; 2], pads: [[pads; 2]; 2], ..Window::new([kernel; 2]) };
+        self.step(move |program, values| program.convolution(values[x], ends[1], 1, window, weight, bias))
+    }
+
+    fn norm(&mut self, x: usize, channels: usize) -> usize {
+        let [scale, shift, mean, variance] = [0; 4].map(|_| self.parameter(channels));
+        let affine = [scale, shift].map(Vector::new);
+        self.step(move |program, values| program.batch_norm(values[x], affine, [mean, variance], 1e-5))
+    }
+
+    fn relu(&mut self, x: usize) -> usize {
+        self.step(move |program, values| Ok(program.relu(values[x])))
+    }
+
+    fn linear(&mut self, x: usize, ends: [usize; 2]) -> usize {
+        let weight = self.parameter(ends[0] * ends[1]);
+        let bias = self.parameter(ends[1]);
+        self.step(move |program, values| program.linear(values[x], ends[1], weight, true, Some(bias)))
+    }
+
+    fn finish(self, input: Shape) -> Result<(Executor, Vec<usize>), ProgramError> {
+        let mut program = Program::new(input, self.lengths.clone(), Isa::best())?;
+        let mut values = vec![program.input()];
+        for step in self.steps {
+            let value = step(&mut program, &mut values)?;
+            values.push(value);
+        }
+        let output = values[values.len() - 1];
+        Ok((Executor::new(program, output), self.lengths))
+    }
+}
+
+/// He et al., "Deep Residual Learning for Image Recognition" (2016), section 4.2, with convolutions in the shortcuts.
+fn resnet20() -> Result<(Executor, Vec<usize>), ProgramError> {
+    let mut b = Builder { steps: Vec::new(), lengths: Vec::new() };
+    let mut x = b.convolution(0, [3, 16], 3, 1, false);
+    x = b.norm(x, 16);
+    x = b.relu(x);
+    let mut channels = 16;
+    for (stage, width) in [16, 32, 64].into_iter().enumerate() {
+        for block in 0..3 {
+            let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+            let mut y = b.convolution(x, [channels, width], 3, stride, false);
+            y = b.norm(y, width);
+            y = b.relu(y);
+            y = b.convolution(y, [width, width], 3, 1, false);
+            y = b.norm(y, width);
+            if channels != width {
+                x = b.convolution(x, [channels, width], 1, stride, false);
+                x = b.norm(x, width);
+            }
+            let ends = (y, x);
+            x = b.step(move |program, values| program.sum(values[ends.0], values[ends.1]));
+            x = b.relu(x);
+            channels = width;
+        }
+    }
+    let maps = x;
+    x = b.step(move |program, values| program.global_average(values[maps]));
+    b.linear(x, [64, 10]);
+    b.finish(Shape::new(3, 32, 32))
+}
+
+/// LeCun et al., "Gradient-Based Learning Applied to Document Recognition" (1998), with ReLU and max pooling.
+fn lenet5() -> Result<(Executor, Vec<usize>), ProgramError> {
+    let mut b = Builder { steps: Vec::new(), lengths: Vec::new() };
+    let mut x = 0;
+    for ends in [[1, 6], [6, 16]] {
+        x = b.convolution(x, ends, 5, 1, true);
+        x = b.relu(x);
+        let maps = x;
+        let window = Window { stride: [2; 2], ..Window::new([2; 2]) };
+        x = b.step(move |program, values| program.max_pool(values[maps], window));
+    }
+    let maps = x;
+    x = b.step(move |program, values| Ok(program.flatten(values[maps])));
+    x = b.linear(x, [400, 120]);
+    x = b.relu(x);
+    x = b.linear(x, [120, 84]);
+    x = b.relu(x);
+    b.linear(x, [84, 10]);
+    b.finish(Shape::new(1, 28, 28))
+}

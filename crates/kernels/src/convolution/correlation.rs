@@ -1,0 +1,156 @@
+//! A plan of passes that computes a convolution forward, or its gradient to the image.
+//!
+//! Both are correlations of a padded image with the weights. The gradient to the image reads the padded gradient of the result; with a
+//! stride of `s`, the pixels with the same remainder modulo `s` meet the same places of the kernel, so each remainder is a pass of its own,
+//! with stride 1.
+
+use super::axes::{Remainder, data_axis, forward_axis};
+use super::padded::Padded;
+use super::pass::{Operands, Outputs, Pass};
+use super::runs::Tap;
+use super::tile::Source;
+use crate::isa::Isa;
+use crate::layout::{LANES, blocks};
+use crate::pixels::Pixels;
+use crate::window::Axis;
+
+/// A correlation of one image.
+#[derive(Clone, Debug)]
+pub(super) struct Correlation {
+    source: Source,
+    /// Channels that are read for each result, and channels of the result.
+    channels: [usize; 2],
+    padded: Padded,
+    /// Pixels of the result.
+    pixels: usize,
+    passes: Vec<Pass>,
+    /// Whether the passes write all pixels.
+    is_covering: bool,
+    packed_len: usize,
+}
+
+impl Correlation {
+    /// The convolution itself.
+    pub(super) fn forward(axes: [Axis; 2], channels: [usize; 2], source: Source, isa: Isa) -> Self {
+        let [(rows, of_rows), (columns, of_columns)] = axes.map(|axis| forward_axis(&axis));
+        let padded = Padded::new([rows, columns], axes.map(|axis| axis.image), source.pixel());
+        let [rows, columns] = axes.map(|axis| axis.output);
+        let outputs = Outputs { rows, columns, start: 0, row_pitch: columns, pitch: 1 };
+        let mut plan = Self::new(source, channels, padded, rows * columns);
+        plan.add(outputs, [&of_rows, &of_columns], isa);
+        plan.is_covering = true;
+        plan
+    }
+
+    /// The gradient to the image. `channels`: of the result of the convolution, and of its image.
+    pub(super) fn data(axes: [Axis; 2], channels: [usize; 2], source: Source, isa: Isa) -> Self {
+        let [(of_rows, rows), (of_columns, columns)] = axes.map(|axis| data_axis(&axis));
+        let phases = [vec![of_rows], vec![of_columns]];
+        let padded = Padded::new(phases, axes.map(|axis| axis.output), source.pixel());
+        let width = axes[1].image;
+        let mut plan = Self::new(source, channels, padded, axes[0].image * width);
+        for row in &rows {
+            for column in &columns {
+                let outputs = Outputs {
+                    rows: row.count,
+                    columns: column.count,
+                    start: row.start * width + column.start,
+                    row_pitch: axes[0].stride * width,
+                    pitch: axes[1].stride,
+                };
+                plan.add(outputs, [&row.taps, &column.taps], isa);
+            }
+        }
+        let covered =
+            |remainders: &[Remainder]| remainders.iter().map(|remainder| remainder.count).sum::<usize>();
+        plan.is_covering = [covered(&rows), covered(&columns)] == axes.map(|axis| axis.image);
+        plan
+    }
+
+    fn new(source: Source, channels: [usize; 2], padded: Padded, pixels: usize) -> Self {
+        Self { source, channels, padded, pixels, passes: Vec::new(), is_covering: false, packed_len: 0 }
+    }
+
+    fn add(&mut self, outputs: Outputs, taps: [&[Tap]; 2], isa: Isa) {
+        let start = self.packed_len;
+        let (pass, weights) = Pass::new(self.source, self.channels, &self.padded, outputs, taps, start, isa);
+        self.packed_len += weights;
+        self.passes.push(pass);
+    }
+
+    /// Floats of packed weights.
+    pub(super) fn packed_len(&self) -> usize {
+        self.packed_len
+    }
+
+    /// Floats of scratch.
+    pub(super) fn scratch_len(&self) -> usize {
+        self.padded.scratch_len(self.source.planes(self.channels[0]))
+    }
+
+    /// Packs the weights `weight(written, read, place)`, in the order in which tiles meet them; lanes beyond the channels become zero.
+    pub(super) fn pack(&self, weight: impl Fn(usize, usize, [usize; 2]) -> f32, packed: &mut [f32]) {
+        let channels: Vec<usize> = (0..self.channels[0]).collect();
+        let mut lanes = packed.as_chunks_mut::<LANES>().0.iter_mut();
+        for pass in &self.passes {
+            for group in &pass.groups {
+                let blocks = group.block..group.block + group.blocks;
+                for channels in channels.chunks(self.source.block_channels(self.channels[0])) {
+                    for run in &pass.runs {
+                        for (&read, &place) in
+                            channels.iter().flat_map(|read| run.places.iter().map(move |place| (read, place)))
+                        {
+                            for (block, lanes) in blocks.clone().zip(lanes.by_ref()) {
+                                self.pack_lanes(block, lanes, |written| weight(written, read, place));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn pack_lanes(&self, block: usize, lanes: &mut [f32; LANES], weight: impl Fn(usize) -> f32) {
+        for (lane, value) in lanes.iter_mut().enumerate() {
+            let written = block * LANES + lane;
+            *value = if written < self.channels[1] { weight(written) } else { 0.0 };
+        }
+    }
+
+    /// Computes the result of an image. `start`: what the sum of each channel of the result starts from, else zero.
+    ///
+    /// The caller has checked the lengths.
+    pub(super) fn run(
+        &self,
+        packed: &[f32],
+        start: Option<&[f32]>,
+        image: &impl Pixels,
+        target: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        debug_assert_eq!(packed.len(), self.packed_len);
+        debug_assert_eq!(target.len(), blocks(self.channels[1]) * self.pixels * LANES);
+        if !self.is_covering {
+            target.fill(0.0);
+        }
+        if self.passes.is_empty() {
+            return;
+        }
+        if self.source != Source::Lanewise {
+            let source = self.padded.fill(image, 0..self.source.planes(self.channels[0]), scratch);
+            let mut operands = Operands { packed, start, source, target, pixels: self.pixels };
+            for pass in &self.passes {
+                pass.run(&pass.groups, &self.padded, &mut operands);
+            }
+            return;
+        }
+        // Lanes never meet other lanes, so one block after the other is padded and computed while it lies in the cache.
+        for block in 0..blocks(self.channels[1]) {
+            let source = self.padded.fill(image, block..block + 1, scratch);
+            let mut operands = Operands { packed, start, source, target, pixels: self.pixels };
+            for pass in &self.passes {
+                pass.run(&pass.groups[block..=block], &self.padded, &mut operands);
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Sixteen floats as one value, whatever registers they take.
+//!
+//! A kernel is written once, generic over [`Lanes`], marked `#[inline(always)]`, and called from a small function of each instruction set
+//! that enables the instructions (`#[target_feature]`): inlined there, its intrinsics become single instructions.
+
+#![expect(unsafe_code, reason = "lanes are read and written through pointers")]
+
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub(crate) use portable::Portable;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
+/// Sixteen floats.
+///
+/// # Safety
+///
+/// Every function needs a processor that has the instructions of the implementation. Pointers need no alignment; those of `load` and
+/// `store` stand at sixteen floats, that of `splat` at one.
+pub(crate) trait Lanes: Copy {
+    /// Whether there are registers enough to keep the weights of several places beside the sums.
+    const IS_ROOMY: bool = false;
+
+    /// Zeros.
+    unsafe fn zero() -> Self;
+
+    /// The sixteen floats from `from` on.
+    unsafe fn load(from: *const f32) -> Self;
+
+    /// Writes the sixteen floats from `to` on.
+    unsafe fn store(self, to: *mut f32);
+
+    /// Sixteen times the float at `from`.
+    unsafe fn splat(from: *const f32) -> Self;
+
+    /// `self + a * b`, rounded once where the processor can.
+    unsafe fn multiply_add(self, a: Self, b: Self) -> Self;
+
+    /// Has the cache line of `_from` fetched, which need not be memory at all.
+    #[inline(always)]
+    fn prefetch(_from: *const f32) {}
+
+    /// `self + other`.
+    unsafe fn add(self, other: Self) -> Self;
+}

@@ -1,0 +1,265 @@
+//! A program, run on batches.
+
+use std::convert::Infallible;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Program;
+use super::compile::{Purpose, Wanted, compile};
+use super::operation::{Shape, Value};
+use super::plan::Plan;
+use super::run::{Call, Measured, Workspace, run};
+
+/// Runs a program on batches of images: forward, and backward.
+///
+/// It may be used from several threads at once; each call that runs at the same time has memory of its own. Equal calls give equal bits, on
+/// any number of threads.
+///
+/// ```
+/// use bitquake_kernels::program::{Executor, Program, Request, Shape, Statistics};
+/// use bitquake_kernels::Isa;
+///
+/// // y = relu(w x), w of 1 row and 2 columns.
+/// let mut program = Program::new(Shape::new(2, 1, 1), vec![2], Isa::best())?;
+/// let product = program.linear(program.input(), 1, 0, true, None)?;
+/// let y = program.relu(product);
+/// let executor = Executor::new(program, y);
+/// let parameters = [vec![0.5, 2.0]];
+/// let images = [1.0, 1.0, -1.0, -1.0]; // two images
+/// assert_eq!(executor.forward(&parameters, &images, 2, Statistics::Running), [2.5, 0.0]);
+///
+/// let request = Request { statistics: Statistics::Running, parameters: &[0], values: &[] };
+/// let ones = |_: &[f32], gradient: &mut [f32]| {
+///     gradient.fill(1.0);
+///     Ok::<(), std::convert::Infallible>(())
+/// };
+/// let found = executor.gradients(&parameters, &images, 2, &request, ones)?;
+/// assert_eq!(found.parameters, [[1.0, 1.0]]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Executor {
+    program: Program,
+    output: usize,
+    /// The plans of the last calls, the latest last.
+    plans: Mutex<Vec<Arc<Compiled>>>,
+}
+
+/// Which statistics batch normalizations use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Statistics {
+    /// The running ones, from the parameters.
+    Running,
+    /// Those of the batch.
+    Batch,
+}
+
+/// What gradients are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Which statistics batch normalizations use.
+    pub statistics: Statistics,
+    /// The parameters whose gradients are wanted, by index.
+    pub parameters: &'a [usize],
+    /// The values whose gradients are wanted.
+    pub values: &'a [Value],
+}
+
+/// The results of a forward and a backward pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gradients {
+    /// The outputs, image after image, plain.
+    pub outputs: Vec<f32>,
+    /// For each parameter that was asked for its gradient; zeros where the outputs do not depend on it.
+    pub parameters: Vec<Vec<f32>>,
+    /// For each value that was asked for its gradient, image after image, plain.
+    pub values: Vec<Vec<f32>>,
+    /// For each batch normalization, in order, its value and what it measured: the mean and the unbiased variance of each channel (the
+    /// biased one if there is a single value). Empty with running statistics.
+    pub measured: Vec<(Value, [Vec<f32>; 2])>,
+}
+
+#[derive(Debug)]
+struct Compiled {
+    purpose: Purpose,
+    plan: Plan,
+    workspaces: Mutex<Vec<Workspace>>,
+}
+
+/// More kinds of calls than anyone makes in turns; the memory of others is given back.
+const MOST_PLANS: usize = 6;
+
+impl Executor {
+    /// A program whose result is `output`.
+    ///
+    /// # Panics
+    /// When the value is not the program's.
+    #[must_use]
+    pub fn new(program: Program, output: Value) -> Executor {
+        assert!(output.0 < program.shapes.len(), "a value of another program");
+        Executor { program, output: output.0, plans: Mutex::new(Vec::new()) }
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The shape of the output, for one image.
+    #[must_use]
+    pub fn output_shape(&self) -> Shape {
+        self.program.shapes[self.output]
+    }
+
+    /// The outputs for a batch of images, plain (`[batch][channels][height][width]`); `parameters` are those of the program.
+    ///
+    /// # Panics
+    /// When the images or a parameter have other lengths than the program says, or there are no images.
+    #[must_use]
+    pub fn forward(
+        &self,
+        parameters: &[Vec<f32>],
+        images: &[f32],
+        batch: usize,
+        statistics: Statistics,
+    ) -> Vec<f32> {
+        let purpose = Purpose { of_batch: statistics == Statistics::Batch, gradients: None, checks: false };
+        let found = self.run(purpose, parameters, images, batch, &[], |_, _| Ok::<(), Infallible>(()));
+        match found {
+            Ok((outputs, ..)) => outputs,
+            Err(never) => match never {},
+        }
+    }
+
+    /// A forward and a backward pass. `objective` is given the outputs, and fills in the gradient of what is differentiated with respect to
+    /// them.
+    ///
+    /// # Errors
+    /// Those of `objective`.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward); when a parameter or a value is not the program's.
+    pub fn gradients<E: Send>(
+        &self,
+        parameters: &[Vec<f32>],
+        images: &[f32],
+        batch: usize,
+        request: &Request<'_>,
+        objective: impl FnOnce(&[f32], &mut [f32]) -> Result<(), E> + Send,
+    ) -> Result<Gradients, E> {
+        let mut wanted = vec![false; self.program.parameters.len()];
+        request.parameters.iter().for_each(|&parameter| wanted[parameter] = true);
+        let values: Vec<usize> = request.values.iter().map(|value| value.0).collect();
+        let purpose = Purpose {
+            of_batch: request.statistics == Statistics::Batch,
+            gradients: Some(Wanted { parameters: wanted, values }),
+            checks: false,
+        };
+        let (outputs, values, (measured, mut found)) =
+            self.run(purpose, parameters, images, batch, &[], objective)?;
+        let measured = measured.into_iter().map(|(value, measured)| (Value(value), measured)).collect();
+        let take = |(place, &parameter): (usize, &usize)| {
+            let is_last = !request.parameters[place + 1..].contains(&parameter);
+            let gradient = if is_last { found[parameter].take() } else { found[parameter].clone() };
+            gradient.unwrap_or_else(|| vec![0.0; self.program.parameters[parameter]])
+        };
+        let parameters = request.parameters.iter().enumerate().map(take).collect();
+        Ok(Gradients { outputs, parameters, values, measured })
+    }
+
+    /// Of each value of the program, the input first, whether a float of it is NaN or infinite.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    #[must_use]
+    pub fn nonfinite(
+        &self,
+        parameters: &[Vec<f32>],
+        images: &[f32],
+        batch: usize,
+        statistics: Statistics,
+    ) -> Vec<bool> {
+        let purpose = Purpose { of_batch: statistics == Statistics::Batch, gradients: None, checks: true };
+        let flags: Vec<AtomicBool> = self.program.shapes.iter().map(|_| AtomicBool::new(false)).collect();
+        match self.run(purpose, parameters, images, batch, &flags, |_, _| Ok::<(), Infallible>(())) {
+            Ok(_) => flags.into_iter().map(AtomicBool::into_inner).collect(),
+            Err(never) => match never {},
+        }
+    }
+
+    /// The bytes of memory that are kept between calls.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        let plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_plan = |compiled: &Arc<Compiled>| {
+            let workspaces = compiled.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
+            workspaces.iter().map(Workspace::bytes).sum::<usize>()
+        };
+        plans.iter().map(of_plan).sum()
+    }
+
+    #[expect(clippy::type_complexity, reason = "outputs, gradients of values, and what a run gives")]
+    fn run<E: Send>(
+        &self,
+        purpose: Purpose,
+        parameters: &[Vec<f32>],
+        images: &[f32],
+        batch: usize,
+        flags: &[AtomicBool],
+        objective: impl FnOnce(&[f32], &mut [f32]) -> Result<(), E> + Send,
+    ) -> Result<(Vec<f32>, Vec<Vec<f32>>, (Measured, Vec<Option<Vec<f32>>>)), E> {
+        self.check(parameters, images, batch);
+        let compiled = self.compiled(purpose);
+        let plan = &compiled.plan;
+        let elements = batch * plan.output.elements();
+        let mut outputs = vec![0.0; elements];
+        let mut seed = vec![0.0; if plan.stages.len() > plan.forward { elements } else { 0 }];
+        let mut taps: Vec<Vec<f32>> =
+            plan.taps.iter().map(|shape| vec![0.0; batch * shape.elements()]).collect();
+        let kept = compiled.workspaces.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut workspace = kept.unwrap_or_default();
+        let call = Call {
+            isa: self.program.isa,
+            parameters,
+            images,
+            batch,
+            outputs: &mut outputs,
+            seed: &mut seed,
+            taps: &mut taps,
+            flags,
+        };
+        // On a thread of rayon's, so that sharing out the work of each stage does not wake up one first.
+        let found = rayon::scope(|_| run(plan, &mut workspace, call, objective));
+        compiled.workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
+        found.map(|found| (outputs, taps, found))
+    }
+
+    fn check(&self, parameters: &[Vec<f32>], images: &[f32], batch: usize) {
+        let lengths = parameters.iter().map(Vec::len);
+        assert!(lengths.eq(self.program.parameters.iter().copied()), "parameters of other lengths");
+        let elements = batch.checked_mul(self.program.shapes[0].elements());
+        assert!(
+            batch > 0 && elements == Some(images.len()),
+            "{} floats are not {batch} images",
+            images.len()
+        );
+    }
+
+    fn compiled(&self, purpose: Purpose) -> Arc<Compiled> {
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = plans.iter().position(|compiled| compiled.purpose == purpose);
+        let compiled = match found {
+            Some(place) => plans.remove(place),
+            None => {
+                let plan = compile(&self.program, self.output, &purpose);
+                Arc::new(Compiled { purpose, plan, workspaces: Mutex::new(Vec::new()) })
+            }
+        };
+        if plans.len() >= MOST_PLANS {
+            plans.remove(0);
+        }
+        plans.push(Arc::clone(&compiled));
+        compiled
+    }
+}

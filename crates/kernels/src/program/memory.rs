@@ -1,0 +1,115 @@
+//! Memory that tasks share: each task works on images of its own.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// A list of floats for each image, which the tasks of different images read and write at the same time.
+///
+/// What makes that sound is a promise of the caller: while a task holds the row of an image, no other task holds it to write.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    first: *mut f32,
+    count: usize,
+    len: usize,
+    stride: usize,
+    is_writable: bool,
+    memory: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: floats may be used from any thread, and the methods' own conditions keep apart what tasks read and write.
+#[expect(unsafe_code, reason = "tasks of different images work on the same buffers")]
+unsafe impl Send for Rows<'_> {}
+// SAFETY: as above.
+#[expect(unsafe_code, reason = "tasks of different images work on the same buffers")]
+unsafe impl Sync for Rows<'_> {}
+
+impl<'a> Rows<'a> {
+    /// `count` rows of `len` floats, `stride` apart.
+    ///
+    /// # Panics
+    ///
+    /// When the floats are fewer, or rows overlap.
+    pub(super) fn new(floats: &'a mut [f32], count: usize, len: usize, stride: usize) -> Rows<'a> {
+        check(floats.len(), count, len, stride);
+        Rows { first: floats.as_mut_ptr(), count, len, stride, is_writable: true, memory: PhantomData }
+    }
+
+    /// Rows that are only read.
+    pub(super) fn read_only(floats: &'a [f32], count: usize, len: usize) -> Rows<'a> {
+        check(floats.len(), count, len, len);
+        let first = floats.as_ptr().cast_mut();
+        Rows { first, count, len, stride: len, is_writable: false, memory: PhantomData }
+    }
+
+    /// The same rows, of which only the first floats are used.
+    pub(super) fn narrowed(&self, len: usize) -> Rows<'a> {
+        assert!(len <= self.len, "{len} of {} floats", self.len);
+        Rows { len, ..*self }
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        self.is_writable
+    }
+
+    /// Where the row of an image is: an address and a length, not yet borrowed.
+    pub(super) fn place(&self, image: usize) -> (*mut f32, usize) {
+        assert!(image < self.count, "image {image} of {}", self.count);
+        (self.first.wrapping_add(image * self.stride), self.len)
+    }
+
+    pub(super) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// All rows, with what lies between them.
+    ///
+    /// # Safety
+    ///
+    /// Nothing writes any row while the result lives.
+    #[expect(unsafe_code, reason = "the caller keeps writers away")]
+    pub(super) unsafe fn all(&self) -> &'a [f32] {
+        if self.count == 0 {
+            return &[];
+        }
+        // SAFETY: the rows lie within the memory that the value was made of; the caller answers for the absence of writers.
+        unsafe { std::slice::from_raw_parts(self.first, (self.count - 1) * self.stride + self.len) }
+    }
+
+    /// The row of an image.
+    ///
+    /// # Safety
+    ///
+    /// Nothing writes this row while the result lives.
+    #[expect(unsafe_code, reason = "the caller keeps writers away")]
+    pub(super) unsafe fn row(&self, image: usize) -> &'a [f32] {
+        assert!(image < self.count, "image {image} of {}", self.count);
+        // SAFETY: the row lies within the memory that the value was made of; the caller answers for the absence of writers.
+        unsafe { std::slice::from_raw_parts(self.first.add(image * self.stride), self.len) }
+    }
+
+    /// A part of the row of an image, to be written.
+    ///
+    /// # Safety
+    ///
+    /// Nothing else reads or writes this part while the result lives.
+    #[expect(unsafe_code, reason = "the caller keeps others away")]
+    pub(super) unsafe fn part_mut(&self, image: usize, part: Range<usize>) -> &'a mut [f32] {
+        assert!(self.is_writable, "the rows are only read");
+        assert!(
+            image < self.count && part.start <= part.end && part.end <= self.len,
+            "{part:?} of image {image}"
+        );
+        // SAFETY: the part lies within the memory that the value was made of, which is writable; the caller answers for the rest.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.first.add(image * self.stride + part.start), part.len())
+        }
+    }
+}
+
+fn check(floats: usize, count: usize, len: usize, stride: usize) {
+    let needed = if count == 0 { 0 } else { (count - 1) * stride + len };
+    assert!(
+        len <= stride && needed <= floats,
+        "{count} rows of {len} floats, {stride} apart, in {floats} floats"
+    );
+}

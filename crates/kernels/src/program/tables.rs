@@ -1,0 +1,248 @@
+//! The numbers of norms: from parameters and statistics, and back to the gradients of parameters.
+
+use super::fuse::Norm;
+use super::map::Affine;
+use super::moments::inverse_deviation;
+use super::operation::{Arithmetic, Vector};
+use super::plan::Table;
+use crate::AlignedBuffer;
+
+/// The lists of a table, each with a float for each channel, padded to whole blocks.
+#[derive(Clone, Copy, Debug)]
+enum List {
+    /// What [`Affine`] takes.
+    Centre,
+    Inverse,
+    Scale,
+    Shift,
+    /// What values are standardized by in the backward pass, where that is something else.
+    Mean,
+    InverseDeviation,
+    /// What [`Normal`](super::map::Normal) takes off.
+    MeanSlope,
+    AlongSlope,
+    /// Stays 0.
+    Zero,
+}
+
+const LISTS: usize = List::Zero as usize + 1;
+
+/// The numbers of a table.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    padded: usize,
+    floats: AlignedBuffer,
+}
+
+impl Numbers {
+    pub(super) fn new(table: &Table) -> Numbers {
+        let padded = table.shape.padded();
+        Numbers { padded, floats: AlignedBuffer::zeroed(LISTS * padded) }
+    }
+
+    fn list(&self, list: List) -> &[f32] {
+        &self.floats[list as usize * self.padded..][..self.padded]
+    }
+
+    fn list_mut(&mut self, list: List) -> &mut [f32] {
+        &mut self.floats[list as usize * self.padded..][..self.padded]
+    }
+
+    /// Fills in what the parameters tell.
+    pub(super) fn prepare(&mut self, table: &Table, parameters: &[Vec<f32>]) {
+        self.list_mut(List::Inverse).fill(1.0);
+        self.list_mut(List::Scale).fill(1.0);
+        let read =
+            |vector: Vector, channel: usize| element(vector, channel, table.shape.channels, parameters);
+        for channel in 0..table.shape.channels {
+            let mut set = |list: List, value: f32| self.list_mut(list)[channel] = value;
+            match table.norm {
+                Norm::Batch { scale, shift, .. } if table.of_batch => {
+                    set(List::Scale, read(scale, channel));
+                    set(List::Shift, read(shift, channel));
+                }
+                Norm::Batch { scale, shift, running: [mean, variance], epsilon, .. } => {
+                    let [mean, variance] = [mean, variance].map(|running| parameters[running][channel]);
+                    let inverse = 1.0 / (variance + epsilon).sqrt();
+                    let factor = read(scale, channel) / (variance + epsilon).sqrt();
+                    set(List::Scale, factor);
+                    set(List::Shift, read(shift, channel) - mean * factor);
+                    set(List::Mean, mean);
+                    set(List::InverseDeviation, inverse);
+                }
+                Norm::Group { scale, shift, times, plus, .. } => {
+                    let [scale, shift] = [scale, shift].map(|vector| read(vector, channel));
+                    let times = times.map_or(1.0, |times| read(times, channel));
+                    let plus = plus.map_or(0.0, |plus| read(plus, channel));
+                    set(List::Scale, scale * times);
+                    // A shift of 0 stays one under an infinite factor, as it does where the factor comes after the sum.
+                    set(List::Shift, if shift == 0.0 { plus } else { shift * times + plus });
+                }
+                Norm::Channelwise { arithmetic, by } => {
+                    let by = read(by, channel);
+                    match arithmetic {
+                        Arithmetic::Add => set(List::Shift, by),
+                        Arithmetic::Subtract => set(List::Centre, by),
+                        Arithmetic::Multiply => set(List::Scale, by),
+                        Arithmetic::Divide => set(List::Inverse, 1.0 / by),
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a map takes; `statistics` are those of an image, if it has its own.
+    pub(super) fn affine<'a>(&'a self, statistics: &'a [f32]) -> Affine<'a> {
+        let (centre, inverse) = self.measured(statistics);
+        Affine { centre, inverse, scale: self.list(List::Scale), shift: self.list(List::Shift) }
+    }
+
+    fn measured<'a>(&'a self, statistics: &'a [f32]) -> (&'a [f32], &'a [f32]) {
+        if statistics.is_empty() {
+            return (self.list(List::Centre), self.list(List::Inverse));
+        }
+        statistics.split_at(statistics.len() / 2)
+    }
+
+    /// What a gradient through fixed statistics is multiplied with.
+    pub(super) fn slope(&self) -> Affine<'_> {
+        let zero = self.list(List::Zero);
+        Affine { centre: zero, inverse: self.list(List::Inverse), scale: self.list(List::Scale), shift: zero }
+    }
+
+    /// What values are standardized by in the backward pass: centre and inverse.
+    pub(super) fn standard<'a>(&'a self, table: &Table, statistics: &'a [f32]) -> (&'a [f32], &'a [f32]) {
+        if matches!(table.norm, Norm::Batch { .. }) && !table.of_batch {
+            return (self.list(List::Mean), self.list(List::InverseDeviation));
+        }
+        self.measured(statistics)
+    }
+
+    pub(super) fn scale(&self) -> &[f32] {
+        self.list(List::Scale)
+    }
+
+    /// The means of slopes that a norm of the batch takes off.
+    pub(super) fn slopes(&self) -> (&[f32], &[f32]) {
+        (self.list(List::MeanSlope), self.list(List::AlongSlope))
+    }
+
+    /// Takes on the statistics of a batch from the moments of its images. Gives the mean and the unbiased variance of each channel (the
+    /// biased one if there is a single value).
+    pub(super) fn measure(&mut self, table: &Table, moments: &[&[f32]], epsilon: f32) -> [Vec<f32>; 2] {
+        let (channels, pixels) = (table.shape.channels, table.shape.pixels());
+        let count = moments.len() * pixels;
+        let mut means = vec![0.0_f64; channels];
+        for of_image in moments {
+            means.iter_mut().zip(*of_image).for_each(|(mean, &of_image)| *mean += f64::from(of_image));
+        }
+        means.iter_mut().for_each(|mean| *mean /= moments.len() as f64);
+        let mut sums = vec![0.0_f64; channels];
+        for of_image in moments {
+            let (of_means, within) = of_image.split_at(self.padded);
+            for (((sum, mean), &of_image), &within) in sums.iter_mut().zip(&means).zip(of_means).zip(within) {
+                let distance = f64::from(of_image) - mean;
+                *sum += f64::from(within) + pixels as f64 * distance * distance;
+            }
+        }
+        let centres = self.list_mut(List::Centre);
+        centres.iter_mut().zip(&means).for_each(|(centre, &mean)| *centre = mean as f32);
+        let inverses = self.list_mut(List::Inverse);
+        inverses
+            .iter_mut()
+            .zip(&sums)
+            .for_each(|(inverse, &sum)| *inverse = inverse_deviation(sum, count, epsilon));
+        let unbiased = if count > 1 { count - 1 } else { count } as f64;
+        [
+            means.iter().map(|&mean| mean as f32).collect(),
+            sums.iter().map(|&sum| (sum / unbiased) as f32).collect(),
+        ]
+    }
+
+    /// Takes on what the gradient through the statistics of a batch takes off, from sums over the images.
+    pub(super) fn measure_slopes(&mut self, table: &Table, totals: &[&[f32]]) {
+        let count = (totals.len() * table.shape.pixels()) as f64;
+        let sums = sums(totals);
+        let padded = self.padded;
+        for (list, start) in [(List::MeanSlope, 0), (List::AlongSlope, padded)] {
+            for channel in 0..table.shape.channels {
+                let scale = f64::from(self.list(List::Scale)[channel]);
+                self.list_mut(list)[channel] = (scale * sums[start + channel] / count) as f32;
+            }
+        }
+    }
+
+    /// Adds the gradients of the parameters to `give`, from sums over the images.
+    pub(super) fn gradients(
+        &self,
+        table: &Table,
+        totals: &[&[f32]],
+        parameters: &[Vec<f32>],
+        mut give: impl FnMut(usize, Vec<f32>),
+    ) {
+        let sums = sums(totals);
+        let (plain, along) = sums.split_at(self.padded);
+        let channels = table.shape.channels;
+        let mut of_vector = |vector: Vector, slope: &dyn Fn(usize) -> f64| {
+            let count = parameters[vector.parameter].len();
+            let mut gradient = vec![0.0_f64; count];
+            for channel in 0..channels {
+                gradient[channel / (channels / count)] += slope(channel);
+            }
+            if let Some(plus) = vector.plus {
+                give(plus, vec![gradient.iter().sum::<f64>() as f32]);
+            }
+            give(vector.parameter, gradient.into_iter().map(|slope| slope as f32).collect());
+        };
+        let read = |vector: Vector, channel: usize| f64::from(element(vector, channel, channels, parameters));
+        match table.norm {
+            Norm::Batch { scale, shift, running: [mean, variance], .. } => {
+                of_vector(scale, &|channel| along[channel]);
+                of_vector(shift, &|channel| plain[channel]);
+                if !table.of_batch {
+                    let factor = |channel: usize| f64::from(self.list(List::Scale)[channel]);
+                    let inverse = |channel: usize| f64::from(self.list(List::InverseDeviation)[channel]);
+                    of_vector(Vector::new(mean), &|channel| -plain[channel] * factor(channel));
+                    of_vector(Vector::new(variance), &|channel| {
+                        -0.5 * factor(channel) * inverse(channel) * along[channel]
+                    });
+                }
+            }
+            Norm::Group { scale, shift, times, plus, .. } => {
+                let factor = |channel: usize| times.map_or(1.0, |times| read(times, channel));
+                of_vector(scale, &|channel| factor(channel) * along[channel]);
+                of_vector(shift, &|channel| factor(channel) * plain[channel]);
+                if let Some(times) = times {
+                    of_vector(times, &|channel| {
+                        read(scale, channel) * along[channel] + read(shift, channel) * plain[channel]
+                    });
+                }
+                if let Some(plus) = plus {
+                    of_vector(plus, &|channel| plain[channel]);
+                }
+            }
+            Norm::Channelwise { arithmetic, by } => of_vector(by, &|channel| match arithmetic {
+                Arithmetic::Add => plain[channel],
+                Arithmetic::Subtract => -plain[channel],
+                Arithmetic::Multiply => along[channel],
+                Arithmetic::Divide => -along[channel] * f64::from(self.list(List::Inverse)[channel]),
+            }),
+        }
+    }
+}
+
+/// The number of a channel.
+fn element(vector: Vector, channel: usize, channels: usize, parameters: &[Vec<f32>]) -> f32 {
+    let list = &parameters[vector.parameter];
+    let value = list[channel / (channels / list.len())];
+    vector.plus.map_or(value, |plus| value + parameters[plus][0])
+}
+
+/// The sums of the rows of all images, in order.
+pub(super) fn sums(rows: &[&[f32]]) -> Vec<f64> {
+    let mut sums = vec![0.0; rows.first().map_or(0, |row| row.len())];
+    for row in rows {
+        sums.iter_mut().zip(*row).for_each(|(sum, &value)| *sum += f64::from(value));
+    }
+    sums
+}

@@ -1,0 +1,3 @@
+//! What the tests of kernels share.
+
+pub mod reference;
