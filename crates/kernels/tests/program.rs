@@ -80,7 +80,7 @@ fn gradients_agree_with_differences() {
             let start = parameters();
             let found = gradients(&executor, &start, statistics, &[]);
             for (index, gradient) in found.parameters.iter().enumerate() {
-                let largest = gradient.iter().fold(1e-1_f32, |most, slope| most.max(slope.abs()));
+                let largest = gradient.iter().fold(0.5_f32, |most, slope| most.max(slope.abs()));
                 for element in (0..gradient.len()).step_by(1 + gradient.len() / 7) {
                     let mut moved = start.clone();
                     let mut at = |by: f32| {
