@@ -255,7 +255,7 @@ impl Program {
     ) -> Result<Value, ProgramError> {
         let shape = self.shape(x);
         let channels = shape.channels;
-        if groups == 0 || channels % groups != 0 {
+        if groups == 0 || !channels.is_multiple_of(groups) {
             return Err(ProgramError::Groups { channels, groups });
         }
         affine.iter().try_for_each(|vector| self.check_vector(vector, channels))?;
@@ -419,7 +419,7 @@ impl Program {
     fn check_vector(&self, vector: &Vector, channels: usize) -> Result<(), ProgramError> {
         let Vector { parameter, plus } = *vector;
         let found = self.check_parameter(parameter)?;
-        if found == 0 || channels % found != 0 {
+        if found == 0 || !channels.is_multiple_of(found) {
             return Err(ProgramError::Vector { parameter, found, channels });
         }
         plus.map_or(Ok(()), |plus| self.check_length(plus, 1))

@@ -8,7 +8,7 @@ use super::Program;
 use super::compile::{Purpose, Wanted, compile};
 use super::operation::{Shape, Value};
 use super::plan::Plan;
-use super::run::{Call, Measured, Workspace, run};
+use super::run::{Call, Measured, Slopes, Workspace, run};
 
 /// Runs a program on batches of images: forward, and backward.
 ///
@@ -208,7 +208,7 @@ impl Executor {
         batch: usize,
         flags: &[AtomicBool],
         objective: impl FnOnce(&[f32], &mut [f32]) -> Result<(), E> + Send,
-    ) -> Result<(Vec<f32>, Vec<Vec<f32>>, (Measured, Vec<Option<Vec<f32>>>)), E> {
+    ) -> Result<(Vec<f32>, Vec<Vec<f32>>, (Measured, Slopes)), E> {
         self.check(parameters, images, batch);
         let compiled = self.compiled(purpose);
         let plan = &compiled.plan;

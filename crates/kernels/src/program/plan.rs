@@ -98,7 +98,7 @@ impl Plan {
         const FLOATS: usize = 1 << 25;
         let layers = self.layers.iter().filter(|layer| layer.has_weight_gradient);
         let floats: usize = layers.map(|layer| layer.convolution.weight_gradient_len()).sum();
-        let most = if floats == 0 { MOST } else { (FLOATS / floats).clamp(LEAST, MOST_WITH_SUMS) };
+        let most = FLOATS.checked_div(floats).map_or(MOST, |most| most.clamp(LEAST, MOST_WITH_SUMS));
         most.min(batch)
     }
 

@@ -103,6 +103,9 @@ pub(super) struct Call<'c> {
 /// What batch norms measured: the number of the value, mean and unbiased variance.
 pub(super) type Measured = Vec<(usize, [Vec<f32>; 2])>;
 
+/// Of each parameter its gradient, where it was asked for and the outputs depend on it.
+pub(super) type Slopes = Vec<Option<Vec<f32>>>;
+
 /// Runs the forward pass; then, if the plan has a backward pass, `objective`, which fills in the seed out of the outputs, and the
 /// backward pass. Gives what was measured, and the gradients of the wanted parameters.
 pub(super) fn run<E>(
@@ -110,7 +113,7 @@ pub(super) fn run<E>(
     workspace: &mut Workspace,
     call: Call<'_>,
     objective: impl FnOnce(&[f32], &mut [f32]) -> Result<(), E>,
-) -> Result<(Measured, Vec<Option<Vec<f32>>>), E> {
+) -> Result<(Measured, Slopes), E> {
     let Call { isa, parameters, images, batch, outputs, seed, taps, flags } = call;
     workspace.prepare(plan, batch);
     let Workspace { regions, numbers, packed, sums, scratches, .. } = workspace;
@@ -375,10 +378,10 @@ impl<'r> Runner<'r> {
     }
 
     /// The gradients of wanted parameters, of which the plan has told where they come from.
-    fn gradients(&self, numbers: &[Numbers]) -> Vec<Option<Vec<f32>>> {
+    fn gradients(&self, numbers: &[Numbers]) -> Slopes {
         let found: Vec<Vec<(usize, Vec<f32>)>> =
             self.shared.plan.slopes.par_iter().map(|slope| self.slope(slope, numbers)).collect();
-        let mut gradients: Vec<Option<Vec<f32>>> = vec![None; self.shared.parameters.len()];
+        let mut gradients: Slopes = vec![None; self.shared.parameters.len()];
         for (parameter, gradient) in found.into_iter().flatten() {
             match &mut gradients[parameter] {
                 Some(sum) => sum.iter_mut().zip(gradient).for_each(|(sum, slope)| *sum += slope),

@@ -62,7 +62,8 @@ impl Numbers {
                     set(List::Shift, read(shift, channel));
                 }
                 Norm::Batch { scale, shift, running: [mean, variance], epsilon, .. } => {
-                    let [mean, variance] = [mean, variance].map(|running| parameters[running][channel]);
+                    let [mean, variance] =
+                        [mean, variance].map(|running| read(Vector::new(running), channel));
                     let inverse = 1.0 / (variance + epsilon).sqrt();
                     let factor = read(scale, channel) / (variance + epsilon).sqrt();
                     set(List::Scale, factor);

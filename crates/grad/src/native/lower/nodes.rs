@@ -134,7 +134,7 @@ fn instance_norm(lowering: &mut Lowering<'_>, step: &Step) -> Lowered {
     }
     let groups = image.sizes[0];
     let shape = lowering.program.shape(image.value);
-    if shape.channels % groups != 0 {
+    if !shape.channels.is_multiple_of(groups) {
         return Err(format!("{groups} groups of {} channels", shape.channels));
     }
     lowering.grouped(step, image, groups, &[groups])
@@ -144,7 +144,7 @@ fn group_norm(lowering: &mut Lowering<'_>, step: &Step) -> Lowered {
     let image = lowering.maps(step)?;
     let groups = usize::try_from(step.attributes.int("num_groups", 0)?).unwrap_or(0);
     let channels = image.sizes[0];
-    if groups == 0 || channels % groups != 0 {
+    if groups == 0 || !channels.is_multiple_of(groups) {
         return Err(format!("{groups} groups of {channels} channels"));
     }
     lowering.grouped(step, image, groups, &[groups, channels])

@@ -1,0 +1,218 @@
+//! Whole programs: gradients against differences, the same values with every instruction set, the same bits on any number of threads,
+//! memory that does not grow.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::convert::Infallible;
+
+use bitquake_kernels::program::{
+    Arithmetic, Bound, Executor, Gradients, Program, ProgramError, Request, Shape, Statistics, Value, Vector,
+};
+use bitquake_kernels::{Isa, ShapeError, Window};
+use bitquake_testing::SplitMix64;
+
+/// Lengths of parameters: two convolutions, their norms, a layer.
+const LENGTHS: [usize; 12] = [18 * 2 * 9, 18, 18, 18, 18, 18 * 18 * 9, 18, 18, 9, 9, 5 * 18, 5];
+
+fn normal(seed: u64, count: usize) -> Vec<f32> {
+    let mut random = SplitMix64::new(seed);
+    (0..count).map(|_| random.normal() as f32).collect()
+}
+
+fn parameters() -> Vec<Vec<f32>> {
+    let mut parameters: Vec<Vec<f32>> =
+        LENGTHS.iter().enumerate().map(|(seed, &length)| normal(seed as u64, length)).collect();
+    parameters[4].iter_mut().for_each(|variance| *variance = variance.abs() + 0.5);
+    parameters
+}
+
+/// A residual block of 18 channels (a block of lanes and two more), a pool, a layer. Smooth but for the ReLU.
+fn program(isa: Isa) -> (Program, Vec<Value>) {
+    let mut program = Program::new(Shape::new(2, 6, 5), LENGTHS.to_vec(), isa).unwrap();
+    let window = Window { pads: [[1, 1]; 2], ..Window::new([3, 3]) };
+    let images = program.input();
+    let first = program.convolution(images, 18, 1, window, 0, None).unwrap();
+    let norm = program.batch_norm(first, [Vector::new(1), Vector::new(2)], [3, 4], 1e-5).unwrap();
+    let active = program.relu(norm);
+    let second = program.convolution(active, 18, 1, window, 5, Some(6)).unwrap();
+    let scale = Vector { parameter: 7, plus: None };
+    let groups = program.group_norm(second, 9, [Vector::new(8), Vector::new(9)], 1e-5).unwrap();
+    let scaled = program.channelwise(groups, Arithmetic::Multiply, scale).unwrap();
+    let sum = program.sum(scaled, active).unwrap();
+    let features = program.global_average(sum).unwrap();
+    let output = program.linear(features, 5, 10, true, Some(11)).unwrap();
+    (program, vec![first, active, sum, output])
+}
+
+const BATCH: usize = 5;
+
+fn images() -> Vec<f32> {
+    normal(77, BATCH * 60)
+}
+
+/// The gradients of the outputs times fixed factors.
+fn gradients(
+    executor: &Executor,
+    parameters: &[Vec<f32>],
+    statistics: Statistics,
+    values: &[Value],
+) -> Gradients {
+    let all: Vec<usize> = (0..LENGTHS.len()).collect();
+    let request = Request { statistics, parameters: &all, values };
+    let objective = |_: &[f32], slopes: &mut [f32]| {
+        slopes.copy_from_slice(&normal(5, BATCH * 5));
+        Ok::<(), Infallible>(())
+    };
+    executor.gradients(parameters, &images(), BATCH, &request, objective).unwrap()
+}
+
+fn objective(executor: &Executor, parameters: &[Vec<f32>], statistics: Statistics) -> f64 {
+    let outputs = executor.forward(parameters, &images(), BATCH, statistics);
+    outputs.iter().zip(normal(5, BATCH * 5)).map(|(&y, factor)| f64::from(y) * f64::from(factor)).sum()
+}
+
+#[test]
+fn gradients_agree_with_differences() {
+    for isa in Isa::available() {
+        let (program, values) = program(isa);
+        let executor = Executor::new(program, values[3]);
+        for statistics in [Statistics::Running, Statistics::Batch] {
+            let start = parameters();
+            let found = gradients(&executor, &start, statistics, &[]);
+            for (index, gradient) in found.parameters.iter().enumerate() {
+                let largest = gradient.iter().fold(0.5_f32, |most, slope| most.max(slope.abs()));
+                for element in (0..gradient.len()).step_by(1 + gradient.len() / 7) {
+                    let mut moved = start.clone();
+                    let mut at = |by: f32| {
+                        moved[index][element] = start[index][element] + by;
+                        objective(&executor, &moved, statistics)
+                    };
+                    let wanted = ((at(1e-3) - at(-1e-3)) / 2e-3) as f32;
+                    let far = (gradient[element] - wanted).abs() / largest;
+                    assert!(
+                        far < 2e-2,
+                        "{isa} {statistics:?} {index} {element}: {} is not {wanted}",
+                        gradient[element]
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn instruction_sets_agree_but_for_rounding() {
+    let results = Isa::available().into_iter().map(|isa| {
+        let (program, values) = program(isa);
+        gradients(&Executor::new(program, values[3]), &parameters(), Statistics::Batch, &values)
+    });
+    let results: Vec<Gradients> = results.collect();
+    let all = |found: &Gradients| {
+        [&[found.outputs.clone()][..], &found.parameters, &found.values]
+            .concat()
+            .into_iter()
+            .flatten()
+            .collect::<Vec<f32>>()
+    };
+    let wanted = all(&results[0]);
+    let largest = wanted.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+    for result in &results {
+        let far = all(result).iter().zip(&wanted).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+        assert!(far < 1e-4 * largest, "{far} of {largest}");
+    }
+}
+
+#[test]
+fn equal_bits_on_any_number_of_threads_and_after_other_calls() {
+    let (program, values) = program(Isa::best());
+    let executor = Executor::new(program, values[3]);
+    let wanted = gradients(&executor, &parameters(), Statistics::Batch, &values);
+    assert_eq!(wanted.measured.len(), 1);
+    for threads in [1, 2, 3, 7] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let found = pool.install(|| gradients(&executor, &parameters(), Statistics::Batch, &values));
+        assert_eq!(found, wanted, "{threads} threads");
+        // Smaller batches use the same memory.
+        let _ = executor.forward(&parameters(), &images()[..120], 2, Statistics::Batch);
+    }
+}
+
+#[test]
+fn memory_does_not_grow() {
+    let (program, values) = program(Isa::best());
+    let executor = Executor::new(program, values[3]);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let call = || pool.install(|| gradients(&executor, &parameters(), Statistics::Batch, &[]));
+    call();
+    let bytes = executor.kept_bytes();
+    assert!(bytes > 0);
+    for _ in 0..3 {
+        call();
+    }
+    assert_eq!(executor.kept_bytes(), bytes);
+}
+
+/// NaN in an image reaches its own outputs alone where statistics are running; all where they are the batch's.
+#[test]
+fn nan_goes_where_it_must() {
+    let (program, values) = program(Isa::best());
+    let executor = Executor::new(program, values[3]);
+    let mut images = images();
+    images[60 + 7] = f32::NAN;
+    let of_images = |statistics: Statistics| {
+        let outputs = executor.forward(&parameters(), &images, BATCH, statistics);
+        outputs.chunks(5).map(|outputs| outputs.iter().all(|output| output.is_nan())).collect::<Vec<bool>>()
+    };
+    assert_eq!(of_images(Statistics::Running), [false, true, false, false, false]);
+    assert_eq!(of_images(Statistics::Batch), [true; 5]);
+    let is_bad = executor.nonfinite(&parameters(), &images, BATCH, Statistics::Running);
+    assert!(is_bad.iter().all(|is_bad| *is_bad));
+}
+
+#[test]
+fn limits_keep_nan() {
+    let mut program = Program::new(Shape::new(1, 1, 4), vec![1], Isa::best()).unwrap();
+    let clipped = program.clip(program.input(), [Bound::Number(-1.0), Bound::Parameter(0)]).unwrap();
+    let active = program.relu(clipped);
+    let executor = Executor::new(program, active);
+    let found = executor.forward(&[vec![2.0]], &[-3.0, f32::NAN, 1.5, 9.0], 1, Statistics::Running);
+    assert!(found[1].is_nan());
+    assert_eq!([found[0], found[2], found[3]], [0.0, 1.5, 2.0]);
+}
+
+#[test]
+fn operations_that_do_not_fit_are_errors() {
+    let new = |shape| Program::new(shape, vec![4, 1], Isa::best());
+    assert!(matches!(new(Shape::new(0, 1, 1)), Err(ProgramError::Shape(ShapeError::NoChannels { .. }))));
+    assert!(matches!(new(Shape::new(1, 0, 1)), Err(ProgramError::Shape(ShapeError::Zero { .. }))));
+    let huge = Shape::new(usize::MAX, 2, 2);
+    assert!(matches!(new(huge), Err(ProgramError::Shape(ShapeError::Overflow { .. }))));
+    let mut program = new(Shape::new(3, 4, 4)).unwrap();
+    let x = program.input();
+    let messages = [
+        program.convolution(x, 2, 1, Window::new([5, 5]), 0, None).map(|_| ()),
+        program.convolution(x, 2, 1, Window::new([1, 1]), 0, None).map(|_| ()),
+        program.linear(x, 2, 0, true, None).map(|_| ()),
+        program.batch_norm(x, [Vector::new(1); 2], [0, 0], 0.0).map(|_| ()),
+        program.group_norm(x, 2, [Vector::new(1); 2], 0.0).map(|_| ()),
+        program.channelwise(x, Arithmetic::Add, Vector::new(0)).map(|_| ()),
+        program.channelwise(x, Arithmetic::Add, Vector::new(9)).map(|_| ()),
+        program.clip(x, [Bound::Number(0.0), Bound::Parameter(0)]).map(|_| ()),
+        program.average_pool(x, Window::new([2, 2]), vec![4.0; 8]).map(|_| ()),
+        program.max_pool(x, Window { stride: [0, 1], ..Window::new([2, 2]) }).map(|_| ()),
+    ]
+    .map(|result| result.unwrap_err().to_string());
+    let wanted = [
+        "a kernel over 5 pixels is larger than the padded image of 4 on axis 0",
+        "parameter 0 has 4 floats, not 6",
+        "a linear layer takes features, not a value of shape 3x4x4",
+        "parameter 0 has 4 floats, not 3",
+        "3 channels do not divide into 2 groups",
+        "parameter 0 has 4 floats for 3 channels",
+        "parameter 9 is used; there are 2",
+        "parameter 0 has 4 floats, not 1",
+        "8 divisors for 9 windows",
+        "the stride has size 0 on axis 0",
+    ];
+    assert_eq!(messages, wanted);
+}
