@@ -337,7 +337,8 @@ impl Lowering<'_> {
         let (vector, shape) = self.vector(step, of_vector)?;
         let rank = image.sizes.len() + 1;
         let is_number = shape.iter().all(|&size| size == 1) && shape.len() <= rank;
-        if !is_number && !(self.is_plainly(&image) && is_of_channels(&shape, &image.sizes)) {
+        let fits_channels = self.is_plainly(&image) && is_of_channels(&shape, &image.sizes);
+        if !(is_number || fits_channels) {
             return Err(format!("a value of shape {shape:?} with one of sizes {:?}", image.sizes));
         }
         let value = self.program.channelwise(image.value, arithmetic, vector).map_err(text)?;
