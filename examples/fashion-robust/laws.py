@@ -125,7 +125,7 @@ def chosen(found):
     left = sum(trial["accuracy"] for trial in attacks["random"]["trials"]) / len(attacks["random"]["trials"])
     numbers = f"8 bits: chosen {flips(attacks['RQuant'])}, random {flips(attacks['random'])}, after which the accuracy is {percent(left)} %"
     yield numbers, attacks["RQuant"]["flips"]["reached"] > 0 and mean["random"] > 10 * mean["RQuant"]
-    for name, least in [("Binarised", 3), ("Clustering", 1.5)]:
+    for name, least in [("Binarised", 5), ("Clustering", 1.5)]:
         ratio = mean[name] / mean["RQuant"]
         clean = percent(1 - attacks[name]["clean_accuracy"])
         yield f"{name}: {flips(attacks[name])}, {ratio:.1f} times as many; clean error {clean} %", ratio >= least
