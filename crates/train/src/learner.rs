@@ -5,7 +5,7 @@ mod state;
 
 use bitquake_data::Batch;
 use bitquake_fault::{Name, Selector};
-use bitquake_grad::{BatchStatistics, Mode, Network, Objective, ParameterRole, Pass};
+use bitquake_grad::{BatchStatistics, Executor, Mode, Network, Objective, ParameterRole, Pass};
 
 use crate::error::TrainError;
 use crate::method::{Half, Levels, Method, Passes, StepLosses, Stored, Update, WeightTensor, Weights};
@@ -105,6 +105,11 @@ impl Learner {
     /// The sizes of the images that the network takes.
     pub(crate) fn input_shape(&self) -> &[Option<usize>] {
         self.network.input_shape()
+    }
+
+    /// What computes the passes.
+    pub(crate) fn executor(&self) -> &Executor {
+        self.network.executor()
     }
 
     /// How many numbers are trained.

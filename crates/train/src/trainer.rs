@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bitquake_config::Identity;
 use bitquake_data::{Batch, Feed, Parts};
-use bitquake_grad::Network;
+use bitquake_grad::{Executor, Network};
 use bitquake_record::{FolderLock, write_atomically};
 use bitquake_tensors::TensorFile;
 
@@ -47,8 +47,10 @@ pub enum Event<'a> {
 }
 
 /// What a training begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Begin {
+    /// What computes the passes.
+    pub executor: Executor,
     /// Numbers that are trained.
     pub weights: u64,
     /// Training images in an epoch.
@@ -205,6 +207,7 @@ impl Training {
 
     fn begin(&self, progress: &Progress) -> Begin {
         Begin {
+            executor: self.learner.executor().clone(),
             weights: self.learner.trained(),
             images: self.images(),
             steps: self.time.steps(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bitquake::grad::Executor;
 use bitquake::train::{Begin, EpochRecord, Event, Losses, Score, StepEvent};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -23,14 +24,14 @@ impl Progress {
 
     pub(crate) fn event(&mut self, event: &Event<'_>) {
         match event {
-            Event::Begin(begin) => self.begin(*begin),
+            Event::Begin(begin) => self.begin(begin),
             Event::Step(step) => self.step(step),
             Event::Epoch(epoch) => self.say(&epoch_line(epoch, self.epochs)),
         }
     }
 
-    fn begin(&mut self, begin: Begin) {
-        let Begin { weights, images, steps, done, epoch, epochs } = begin;
+    fn begin(&mut self, begin: &Begin) {
+        let &Begin { weights, images, steps, done, epoch, epochs, ref executor } = begin;
         self.epochs = epochs;
         let template = "{bar:24} {pos}/{len} steps  {eta} left  {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -45,6 +46,9 @@ impl Progress {
             counted(epochs, "epoch"),
             counted(images, "image")
         ));
+        if let Executor::Burn { because } = executor {
+            self.say(&format!("computed with burn: {because}"));
+        }
         if done > 0 {
             self.say(&format!(
                 "resuming: {} of {} steps are done, in epoch {epoch}",
