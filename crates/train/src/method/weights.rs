@@ -17,11 +17,12 @@ pub struct WeightTensor {
 
 impl WeightTensor {
     /// Whether it is the weight of a convolution or a linear layer: what WCAT and BFA quantize and fault (SPEC 4.1). Told by
-    /// its shape, two dimensions or more, since norm parameters and biases have one. What that rule gets wrong, an embedding
-    /// for one, `[[override]]` puts right.
+    /// its shape: two dimensions or more, but not `[C, 1, 1]` or `[1, C, 1, 1]`, a number for each channel of a normalization put
+    /// together from other operators. What that rule gets wrong, an embedding for one, `[[override]]` puts right.
     #[must_use]
     pub fn is_kernel(&self) -> bool {
-        self.shape.len() >= 2
+        let is_one_a_channel = matches!(self.shape[..], [_, 1, 1] | [1, _, 1, 1]);
+        self.shape.len() >= 2 && !is_one_a_channel
     }
 
     /// Whether it is the learnt range of a PACT activation: a scalar named `...alpha`. It is trained, but no weight of the
@@ -151,5 +152,10 @@ pub(crate) mod tests {
         let kinds = |tensor: &WeightTensor| (tensor.is_kernel(), tensor.is_alpha());
         let wanted = [(true, false), (false, false), (false, false), (true, false), (false, true)];
         assert_eq!(small().tensors.iter().map(kinds).collect::<Vec<_>>(), wanted);
+        for (shape, is_kernel) in
+            [(&[8, 1, 1][..], false), (&[1, 8, 1, 1], false), (&[8, 4, 1, 1], true), (&[1, 84], true)]
+        {
+            assert_eq!(tensor("norm1.scale", shape, 1).is_kernel(), is_kernel, "{shape:?}");
+        }
     }
 }
