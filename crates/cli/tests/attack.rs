@@ -1,15 +1,16 @@
 //! `bitquake attack` as a person runs it: to the end, killed, stopped; and what inject, run and replay make of its flips.
 #![cfg(unix)]
 
+#[path = "common/bars.rs"]
+mod bars;
 #[expect(dead_code, reason = "shared with other tests")]
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use bitquake::data::write_idx;
 use bitquake::fault::FaultPattern;
 use bitquake::record::ResultDir;
 use bitquake_testing::SplitMix64;
@@ -68,7 +69,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        write_images(dir.path());
+        bars::write_bars(dir.path());
         fs::write(dir.path().join("recipe.toml"), RECIPE).expect("a file");
         fs::write(dir.path().join("attack.toml"), ATTACK).expect("a file");
         let place = Self { dir };
@@ -97,21 +98,6 @@ impl Place {
     fn bytes(&self, name: &str) -> Vec<u8> {
         fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
-}
-
-/// Images of 8 x 8 pixels: a bright bar whose place tells one of four classes, and noise.
-fn write_images(dir: &Path) {
-    let mut random = SplitMix64::new(7);
-    let labels: Vec<u8> = (0..160).map(|image| image % 4).collect();
-    let mut pixels = Vec::new();
-    for &label in &labels {
-        for place in 0..64_u64 {
-            let is_bar = place % 8 / 2 == u64::from(label);
-            pixels.push(random.below(90) as u8 + if is_bar { 120 } else { 0 });
-        }
-    }
-    write_idx(&dir.join("images"), &[160, 8, 8], &pixels).expect("a file");
-    write_idx(&dir.join("labels"), &[160], &labels).expect("a file");
 }
 
 const CAMPAIGN: &str = r#"

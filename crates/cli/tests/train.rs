@@ -1,6 +1,8 @@
 //! `bitquake train` as a person runs it: to the end, killed, stopped, on a full disk, and what a campaign makes of its files.
 #![cfg(unix)]
 
+#[path = "common/bars.rs"]
+mod bars;
 #[expect(dead_code, reason = "shared with other tests")]
 mod common;
 
@@ -11,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use bitquake::bits::WordStore;
 use bitquake::config::{Layout, read_layers};
-use bitquake::data::write_idx;
 use bitquake::record::ResultDir;
 use bitquake::storage::{Memory, StorageSpec};
 use bitquake::tensors::TensorFile;
@@ -57,13 +58,6 @@ bit_errors = { rate = 0.01 }
 averaging = {}
 "#;
 
-/// Images of 8 x 8 pixels: a bright bar whose place tells one of four classes, and noise.
-fn write_images(dir: &Path) {
-    let (pixels, labels) = bitquake_testing::bars(160);
-    write_idx(&dir.join("images"), &[160, 8, 8], &pixels).expect("a file");
-    write_idx(&dir.join("labels"), &[160], &labels).expect("a file");
-}
-
 struct Place {
     dir: tempfile::TempDir,
 }
@@ -71,7 +65,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        write_images(dir.path());
+        bars::write_bars(dir.path());
         fs::write(dir.path().join("recipe.toml"), RECIPE).expect("a file");
         Self { dir }
     }
