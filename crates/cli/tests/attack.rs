@@ -173,15 +173,22 @@ fn killed_at_random_moments_it_ends_with_the_same_flips() {
     let place = Place::new();
     let slow = ["--set", "attack.kind=random", "--set", "stop.flips=400", "--set", "stop.accuracy=0.0"];
     place.attack("straight", &slow).ok();
+    let whole = place.bytes("straight/attack.jsonl").len() as u64;
+    let records = place.path("broken/attack.jsonl");
     let mut random = SplitMix64::new(11);
     let mut killed = 0;
-    for _ in 0..20 {
+    for part in 1..=6 {
         let mut command = place.command(
             &[&["attack", "attack.toml", "trained/storage.toml", "-o", "broken"][..], &slow].concat(),
         );
         let mut child =
             command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the command starts");
-        std::thread::sleep(Duration::from_millis(20 + random.below(150)));
+        // By what is written, not by the clock: the faster the machine, the sooner.
+        let until = whole * part / 8 + random.below(whole / 8);
+        let written = || fs::metadata(&records).map_or(0, |file| file.len());
+        while written() < until && child.try_wait().expect("a child").is_none() {
+            std::thread::sleep(Duration::from_micros(100));
+        }
         killed += u32::from(child.try_wait().expect("a child").is_none());
         child.kill().expect("SIGKILL");
         child.wait().expect("ended");
