@@ -2,7 +2,7 @@
 
 use super::fuse::Norm;
 use super::map::Affine;
-use super::moments::inverse_deviation;
+use super::moments::{inverse_deviation, merged};
 use super::operation::{Arithmetic, Vector};
 use super::plan::Table;
 use crate::AlignedBuffer;
@@ -133,31 +133,18 @@ impl Numbers {
     pub(super) fn measure(&mut self, table: &Table, moments: &[&[f32]], epsilon: f32) -> [Vec<f32>; 2] {
         let (channels, pixels) = (table.shape.channels, table.shape.pixels());
         let count = moments.len() * pixels;
-        let mut means = vec![0.0_f64; channels];
-        for of_image in moments {
-            means.iter_mut().zip(*of_image).for_each(|(mean, &of_image)| *mean += f64::from(of_image));
-        }
-        means.iter_mut().for_each(|mean| *mean /= moments.len() as f64);
-        let mut sums = vec![0.0_f64; channels];
-        for of_image in moments {
-            let (of_means, within) = of_image.split_at(self.padded);
-            for (((sum, mean), &of_image), &within) in sums.iter_mut().zip(&means).zip(of_means).zip(within) {
-                let distance = f64::from(of_image) - mean;
-                *sum += f64::from(within) + pixels as f64 * distance * distance;
-            }
-        }
-        let centres = self.list_mut(List::Centre);
-        centres.iter_mut().zip(&means).for_each(|(centre, &mean)| *centre = mean as f32);
-        let inverses = self.list_mut(List::Inverse);
-        inverses
-            .iter_mut()
-            .zip(&sums)
-            .for_each(|(inverse, &sum)| *inverse = inverse_deviation(sum, count, epsilon));
+        let padded = self.padded;
         let unbiased = if count > 1 { count - 1 } else { count } as f64;
-        [
-            means.iter().map(|&mean| mean as f32).collect(),
-            sums.iter().map(|&sum| (sum / unbiased) as f32).collect(),
-        ]
+        let (mut means, mut variances) = (Vec::new(), Vec::new());
+        for channel in 0..channels {
+            let of_images = || moments.iter().map(|of_image| (of_image[channel], of_image[padded + channel]));
+            let (mean, sum) = merged(of_images, pixels);
+            self.list_mut(List::Centre)[channel] = mean as f32;
+            self.list_mut(List::Inverse)[channel] = inverse_deviation(sum, count, epsilon);
+            means.push(mean as f32);
+            variances.push((sum / unbiased) as f32);
+        }
+        [means, variances]
     }
 
     /// Takes on what the gradient through the statistics of a batch takes off, from sums over the images.
