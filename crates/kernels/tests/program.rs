@@ -137,6 +137,26 @@ fn equal_bits_on_any_number_of_threads_and_after_other_calls() {
     }
 }
 
+/// Against sums in float64 over what the convolution before gives.
+#[test]
+fn measured_statistics_are_the_mean_and_the_unbiased_variance() {
+    let (program, values) = program(Isa::best());
+    let found = gradients(&Executor::new(program.clone(), values[3]), &parameters(), Statistics::Batch, &[]);
+    let maps = Executor::new(program, values[0]).forward(&parameters(), &images(), BATCH, Statistics::Batch);
+    let (_, [means, variances]) = &found.measured[0];
+    assert_eq!([means.len(), variances.len()], [18; 2]);
+    for channel in 0..18 {
+        let of_channel: Vec<f64> =
+            maps.chunks(30).skip(channel).step_by(18).flatten().map(|&value| f64::from(value)).collect();
+        let count = of_channel.len() as f64;
+        let mean = of_channel.iter().sum::<f64>() / count;
+        let squares: f64 = of_channel.iter().map(|value| (value - mean).powi(2)).sum();
+        let variance = squares / (count - 1.0);
+        assert!((f64::from(means[channel]) - mean).abs() < 1e-6 * variance.sqrt(), "mean of {channel}");
+        assert!((f64::from(variances[channel]) - variance).abs() < 1e-6 * variance, "variance of {channel}");
+    }
+}
+
 #[test]
 fn memory_does_not_grow() {
     let (program, values) = program(Isa::best());

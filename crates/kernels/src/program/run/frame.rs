@@ -242,3 +242,21 @@ fn is_finite(x: &[f32], is_plain: bool, channels: usize) -> bool {
         x.chunks_exact(layout::LANES).all(|pixel| all(&pixel[..lanes]))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_finite;
+    use crate::layout::{LANES, blocked_len};
+
+    /// 18 channels of 3 pixels: the second block has two lanes that are channels; what the others hold says nothing.
+    #[test]
+    fn lanes_beyond_the_channels_are_not_checked() {
+        for place in 0..blocked_len(18, 3) {
+            let mut x = vec![1.0; blocked_len(18, 3)];
+            x[place] = f32::NAN;
+            let is_channel = place < 3 * LANES || place % LANES < 2;
+            assert_eq!(is_finite(&x, false, 18), !is_channel, "{place}");
+        }
+        assert!(!is_finite(&[1.0, f32::INFINITY], true, 18));
+    }
+}
