@@ -313,17 +313,19 @@ pub(super) fn function(isa: Isa, source: Source, blocks: usize, pixels: usize) -
             _ => None,
         },
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => match source {
-            Source::Blocked => by_pixels!(avx2, Blocked, 1, pixels, [1 2 3 4 5 6]),
-            Source::Plain => by_pixels!(avx2, Plain, 1, pixels, [1 2 3 4 5 6]),
-            Source::Lanewise => by_pixels!(avx2, Lanewise, 1, pixels, [1 2 3 4 5 6]),
+        Isa::Avx2 => match (source, blocks) {
+            (Source::Blocked, 1) => by_pixels!(avx2, Blocked, 1, pixels, [1 2 3 4 5 6]),
+            (Source::Plain, 1) => by_pixels!(avx2, Plain, 1, pixels, [1 2 3 4 5 6]),
+            (Source::Lanewise, 1) => by_pixels!(avx2, Lanewise, 1, pixels, [1 2 3 4 5 6]),
+            _ => None,
         },
         #[cfg(not(target_arch = "x86_64"))]
         Isa::Avx512 | Isa::Avx2 => None,
-        Isa::Portable => match source {
-            Source::Blocked => by_pixels!(portable, Blocked, 1, pixels, [1 2 3 4 5 6]),
-            Source::Plain => by_pixels!(portable, Plain, 1, pixels, [1 2 3 4 5 6]),
-            Source::Lanewise => by_pixels!(portable, Lanewise, 1, pixels, [1 2 3 4 5 6]),
+        Isa::Portable => match (source, blocks) {
+            (Source::Blocked, 1) => by_pixels!(portable, Blocked, 1, pixels, [1 2 3 4 5 6]),
+            (Source::Plain, 1) => by_pixels!(portable, Plain, 1, pixels, [1 2 3 4 5 6]),
+            (Source::Lanewise, 1) => by_pixels!(portable, Lanewise, 1, pixels, [1 2 3 4 5 6]),
+            _ => None,
         },
     }
 }
