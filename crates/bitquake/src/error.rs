@@ -6,6 +6,7 @@ use bitquake_attack::AttackError;
 use bitquake_campaign::CampaignError;
 use bitquake_campaign::slurm::SlurmError;
 use bitquake_config::ConfigError;
+use bitquake_energy::EnergyError;
 use bitquake_engine::{EngineError, SelfCheckError};
 use bitquake_fault::{DrawError, PatternError, PatternFileError, SelectorError, SpaceError};
 use bitquake_grad::GradError;
@@ -81,6 +82,9 @@ pub enum Error {
     /// A training.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// A curve, or networks on it.
+    #[error(transparent)]
+    Energy(#[from] EnergyError),
     /// An attack.
     #[error(transparent)]
     Attack(#[from] AttackError),
@@ -115,6 +119,7 @@ impl Error {
             Self::Record(error) => record_kind(error),
             Self::Train(error) => train_kind(error),
             Self::Attack(error) => attack_kind(error),
+            Self::Energy(EnergyError::Csv(_)) => ErrorKind::BadInput,
             Self::Tensors(TensorsError::Write { .. } | TensorsError::WouldOverwriteExternal { .. }) => {
                 ErrorKind::Usage
             }
@@ -129,6 +134,7 @@ impl Error {
             | Self::Pattern(_)
             | Self::Slurm(_)
             | Self::Storage(_)
+            | Self::Energy(_)
             | Self::Config(_)
             | Self::Report(_) => ErrorKind::Usage,
             Self::Merge(MergeError::Nothing | MergeError::OtherCampaign { .. }) => ErrorKind::Usage,

@@ -39,6 +39,7 @@ pub use bitquake_train as train;
 
 pub mod compare;
 pub mod diff;
+pub mod energy;
 mod error;
 pub mod inject;
 pub mod inspect;

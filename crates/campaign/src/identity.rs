@@ -14,6 +14,15 @@ use crate::error::CampaignError;
 /// Version of what the metrics mean.
 const METRICS_VERSION: u32 = 2;
 
+/// What an identity says of the model: a key for each of its files, and the SHA-256 of the contents.
+pub fn model_digests<'a>(
+    model: impl Iterator<Item = (&'a str, &'a [u8])>,
+) -> impl Iterator<Item = (String, String)> {
+    model.map(|(location, bytes)| {
+        (format!("model {location}").trim_end().to_owned(), hex(&Sha256::digest(bytes)))
+    })
+}
+
 /// Everything that decides results. `model` are the model's files: a location (empty for the main file) and its bytes.
 pub(crate) fn identity<'a>(
     config: &Config,
@@ -21,8 +30,8 @@ pub(crate) fn identity<'a>(
 ) -> Result<Identity, CampaignError> {
     let mut parts = BTreeMap::new();
     let mut put = |key: &str, value: String| parts.insert(key.to_owned(), value);
-    for (location, bytes) in model {
-        put(format!("model {location}").trim_end(), hex(&Sha256::digest(bytes)));
+    for (key, digest) in model_digests(model) {
+        put(&key, digest);
     }
     for (place, digest) in source_digests(&config.data, Path::new(""))?.iter().enumerate() {
         put(&format!("data {place}"), hex(digest));

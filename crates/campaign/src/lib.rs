@@ -38,6 +38,7 @@ pub use config::{
     Compat, Config, ModelConfig, OutcomeConfig, OutputConfig, ReportConfig, read_config, resolved_toml,
 };
 pub use error::CampaignError;
+pub use identity::model_digests;
 pub use plan::{Asked, Leveugle, Plan, PlannedPoint};
 pub use run::{End, Event, Look, RunOptions};
 pub use run_config::{ImagesConfig, ImagesRule, ReuseConfig, RunConfig, SamplingConfig, StopConfig};

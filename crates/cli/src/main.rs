@@ -5,6 +5,7 @@ mod bits;
 mod compare;
 mod diff;
 mod doctor;
+mod energy;
 mod exit;
 mod inject;
 mod inspect;
@@ -72,6 +73,8 @@ enum Command {
     Train(train::Args),
     /// Find the flips that do most damage, or resume
     Attack(Box<attack::Args>),
+    /// Trade accuracy for the energy of the memory
+    Energy(energy::Args),
     /// Compare two campaigns trial by trial
     Compare(compare::Args),
     /// Check that everything needed is there
@@ -104,6 +107,7 @@ fn main() -> ExitCode {
         Command::Report(args) => results::report(&args, &output),
         Command::Train(args) => train::run(&args, &output),
         Command::Attack(args) => attack::run(&args, &output),
+        Command::Energy(args) => energy::run(&args, &output),
         Command::Compare(args) => compare::run(&args, &output),
         Command::Doctor(args) => doctor::run(&args, &output),
         Command::Completions(args) => completions(&args, &output),

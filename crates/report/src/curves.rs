@@ -8,22 +8,17 @@ use crate::error::ReportError;
 use crate::figure::Figure;
 use crate::number::{NONE, amount, fixed, grouped, percent, percent_decimals};
 use crate::page::render;
-use crate::plot::{AmountAxis, Anchor, Frame, Mark, PercentAxis, Place, Svg, text_width};
+use crate::plot::{AmountAxis, Frame, PercentAxis, Place, Svg};
+use crate::series::{LEGEND_ROW, MOST_CURVES, Style, draw_legend, legend_rows};
 use crate::view::{interval, summary};
 
 /// Separates the name of a panel from that of a curve in a campaign's name.
 const PANEL: &str = " - ";
 const METRIC: &str = "err";
 const WIDTH: f64 = 960.0;
-/// Height of the axes, and of a row of the legend above them.
+/// Height of the axes.
 const PLOT_HEIGHT: f64 = 380.0;
-const LEGEND_ROW: f64 = 22.0;
 const MARGIN: f64 = 20.0;
-/// Symbols of the curves, in their order, again from the first after the last.
-const MARKS: [Mark; 5] = [Mark::Circle, Mark::Square, Mark::Diamond, Mark::Up, Mark::Down];
-/// Colours, the same way; once all are taken, lines are dashed.
-const COLOURS: usize = 6;
-const MOST_CURVES: usize = 2 * COLOURS;
 /// Distance between the whiskers of two curves at the same amount.
 const SHIFT: f64 = 2.5;
 
@@ -182,7 +177,8 @@ impl Panel<'_> {
     }
 
     fn plot(&self, place: usize, amounts: &[Amount]) -> String {
-        let legend = self.legend();
+        let names = self.curves.iter().map(|curve| curve.name);
+        let legend = legend_rows(names, WIDTH - 2.0 * MARGIN - 78.0);
         let top = 12.0 + LEGEND_ROW * legend.len() as f64;
         let frame = Frame { left: 78.0, right: WIDTH - 16.0, top, bottom: top + PLOT_HEIGHT - 70.0 };
         let x = AmountAxis::covering(amounts, true, frame);
@@ -200,22 +196,6 @@ impl Panel<'_> {
         }
         x.draw(&mut svg);
         svg.finish()
-    }
-
-    /// The entries of the legend, in rows that fit the width.
-    fn legend(&self) -> Vec<Vec<(usize, &str)>> {
-        let mut rows: Vec<Vec<(usize, &str)>> = vec![Vec::new()];
-        let mut width = 0.0;
-        for (k, curve) in self.curves.iter().enumerate() {
-            let needed = entry_width(curve.name);
-            if width + needed > WIDTH - 2.0 * MARGIN - 78.0 && width > 0.0 {
-                rows.push(Vec::new());
-                width = 0.0;
-            }
-            width += needed;
-            rows.last_mut().into_iter().for_each(|row| row.push((k, curve.name)));
-        }
-        rows
     }
 
     fn shares(&self) -> impl Iterator<Item = f64> {
@@ -287,40 +267,6 @@ impl Curve<'_> {
             let hint = format!("{}, no faults: {} %", self.name, percent(self.clean(), 2));
             svg.mark(&style.mark_class, style.mark, (middle + shift, y.y(self.clean())), Some(&hint));
         }
-    }
-}
-
-/// How a curve looks.
-struct Style {
-    mark: Mark,
-    mark_class: String,
-    line: String,
-}
-
-impl Style {
-    fn of(curve: usize) -> Self {
-        let colour = curve % COLOURS;
-        let dashed = if curve < COLOURS { "" } else { " dashed" };
-        Self {
-            mark: MARKS[curve % MARKS.len()],
-            mark_class: format!("series{colour}"),
-            line: format!("series-line{colour}{dashed}"),
-        }
-    }
-}
-
-fn entry_width(name: &str) -> f64 {
-    30.0 + text_width(name) + 16.0
-}
-
-fn draw_legend(svg: &mut Svg, from: f64, y: f64, entries: &[(usize, &str)]) {
-    let mut x = from;
-    for (curve, name) in entries {
-        let style = Style::of(*curve);
-        svg.line(&style.line, (x, y), (x + 22.0, y));
-        svg.mark(&style.mark_class, style.mark, (x + 11.0, y), None);
-        svg.text("legend", (x + 30.0, y + 4.0), Anchor::Start, name);
-        x += entry_width(name);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Everything here is read from records and their summaries; no statistics are computed. [`html`] makes the page: plots as
 //! SVG, every number of a plot also in a table, no scripts and nothing from the network. [`curves_html`] puts several campaigns
-//! on one page, [`table`] makes the table for a terminal.
+//! on one page, [`trade_html`] their errors against energy, [`table`] makes the table for a terminal.
 //!
 //! ```
 //! use bitquake_record::Overview;
@@ -27,10 +27,12 @@ mod number;
 mod outcomes;
 mod page;
 mod plot;
+mod series;
 mod shares;
 mod summary_tables;
 mod table;
 mod tensor_flips;
+mod trade;
 mod verdict;
 mod view;
 mod vulnerability;
@@ -40,4 +42,5 @@ pub use curves::curves_html;
 pub use error::ReportError;
 pub use page::{ReportInput, html};
 pub use table::{TableStyle, table};
+pub use trade::{TradeCurve, TradeInput, TradePoint, TradeTable, trade_html};
 pub use vulnerability::vulnerability_table;

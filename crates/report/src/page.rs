@@ -24,13 +24,14 @@ use crate::vulnerability::{VulnerabilitySection, vulnerability_section};
 use crate::worst::{WorstRow, replay_text, worst_rows};
 
 /// Templates by name; names that end in `.html` are escaped.
-const TEMPLATES: [(&str, &str); 9] = [
+const TEMPLATES: [(&str, &str); 10] = [
     ("curves.html", include_str!("../templates/curves.html")),
     ("report.html", include_str!("../templates/report.html")),
     ("figures.html", include_str!("../templates/figures.html")),
     ("vulnerability.html", include_str!("../templates/vulnerability.html")),
     ("tables.html", include_str!("../templates/tables.html")),
     ("guide.html", include_str!("../templates/guide.html")),
+    ("trade.html", include_str!("../templates/trade.html")),
     ("setup.html", include_str!("../templates/setup.html")),
     ("head.html", include_str!("../templates/head.html")),
     ("report.css", include_str!("../templates/report.css")),

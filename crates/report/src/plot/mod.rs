@@ -5,12 +5,14 @@
 
 mod amount_axis;
 mod legend;
+mod number_axis;
 mod percent_axis;
 mod scale;
 mod svg;
 
 pub(crate) use amount_axis::{AmountAxis, Place};
 pub(crate) use legend::legend;
+pub(crate) use number_axis::NumberAxis;
 pub(crate) use percent_axis::PercentAxis;
 pub(crate) use scale::nice_step;
 pub(crate) use svg::{Anchor, Mark, Svg, text_width};
