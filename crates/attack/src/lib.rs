@@ -28,6 +28,7 @@ mod profile;
 mod random;
 mod record;
 mod search;
+mod stored;
 mod subject;
 mod summary;
 mod trial;
