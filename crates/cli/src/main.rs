@@ -13,6 +13,7 @@ mod output;
 mod plan;
 mod progress;
 mod quantize;
+mod rank;
 mod results;
 mod run;
 mod signal;
@@ -72,6 +73,8 @@ enum Command {
     Train(train::Args),
     /// Find the flips that do most damage, or resume
     Attack(Box<attack::Args>),
+    /// Rank bits by how much they matter
+    Rank(Box<rank::Args>),
     /// Compare two campaigns trial by trial
     Compare(compare::Args),
     /// Check that everything needed is there
@@ -104,6 +107,7 @@ fn main() -> ExitCode {
         Command::Report(args) => results::report(&args, &output),
         Command::Train(args) => train::run(&args, &output),
         Command::Attack(args) => attack::run(&args, &output),
+        Command::Rank(args) => rank::run(&args, &output),
         Command::Compare(args) => compare::run(&args, &output),
         Command::Doctor(args) => doctor::run(&args, &output),
         Command::Completions(args) => completions(&args, &output),
