@@ -122,11 +122,11 @@ impl AttackedTensor {
             None => {
                 let words = native.words(&space.name).ok_or_else(|| {
                     refused(
-                        "it is stored beside codes; attacks flip bits of weights: codes and float32 words",
+                        "it is stored beside codes; attacks and rankings are of weights: codes and float32 words",
                     )
                 })?;
                 if words.format() != Format::F32 {
-                    return Err(refused("attacks flip bits of codes and of float32 words"));
+                    return Err(refused("attacks and rankings are of codes and of float32 words"));
                 }
                 (words, Meaning::Float)
             }

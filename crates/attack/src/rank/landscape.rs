@@ -174,18 +174,4 @@ impl Landscape for NetworkLandscape<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn classes_by_their_probabilities() {
-        let logits = [1.0_f32, 2.0, 3.0].map(|share| share.ln() + 500.0);
-        for (outputs, is_softmax) in [(logits, false), ([0.1, 0.2, 0.3], true)] {
-            let weights = weights(&outputs, is_softmax);
-            let shares: Vec<f64> = (0..6).map(|sixth| (f64::from(sixth) + 0.5) / 6.0).collect();
-            let classes: Vec<u32> = shares.iter().map(|&share| drawn(&weights, share)).collect();
-            assert_eq!(classes, [0, 1, 1, 2, 2, 2]);
-        }
-        assert_eq!(drawn(&[1.0, 0.0], 1.0), 1);
-    }
-}
+mod tests;
