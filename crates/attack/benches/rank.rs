@@ -19,9 +19,8 @@ use bitquake_attack::{AttackError, AttackedWords, BitSite};
 use bitquake_testing::SplitMix64;
 
 /// The kernels of a plain convolutional network.
-const SIZES: [usize; 12] = [
-    1728, 73_728, 147_456, 147_456, 147_456, 294_912, 589_824, 589_824, 589_824, 1_179_648, 1_769_472, 2560,
-];
+const SIZES: [usize; 12] =
+    [1728, 73_728, 147_456, 147_456, 147_456, 294_912, 589_824, 589_824, 589_824, 1_179_648, 1_769_472, 2560];
 const GOAL: f64 = 10.0;
 const STORAGES: [(&str, &str); 3] = [
     ("symmetric, by tensor", "family = 'symmetric'\nbits = 8"),
@@ -39,7 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("storage                     bits        expected  with scores written  msb-first");
     for (name, storage) in STORAGES {
         let words = support::stored(storage, &tensors);
-        let sample: Vec<BitSite> = (0..200_000).map(|i| BitSite { tensor: 9, element: 5 * i, bit: 3 }).collect();
+        let sample: Vec<BitSite> =
+            (0..200_000).map(|i| BitSite { tensor: 9, element: 5 * i, bit: 3 }).collect();
         let demand = Demand { top: 1000, sample: &sample };
         let change = BitScores::Change { slopes: &slopes, curvature: Some(&bend) };
         let expected = seconds(|| score_bits(&words, &change, demand, None).map(drop))?;

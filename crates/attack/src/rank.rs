@@ -1,9 +1,9 @@
 //! Rankings: which stored bits matter most, without trying them all.
 //!
-//! - [`config`](RankFile): what a TOML file says.
+//! - [`RankFile`] is what a TOML file says.
 //! - [`Landscape`] is what a ranking asks of a network: the gradient of its loss, products with the Hessian, and draws of the diagonal of
 //!   the Gauss-Newton matrix. [`hutchinson`] and [`power_iteration`] need no more.
-//! - [`parameter_scores`] are scores of weights, which [`Turn`] makes scores of bits; [`RankingKind::Expected`] scores bits by the
+//! - [`by_gradient`] and its like are scores of weights, which a [`Turn`] makes scores of bits; [`RankingKind::Expected`] scores bits by the
 //!   change of the level that their flip makes.
 //! - [`Rank`] puts it together and leaves the files.
 

@@ -67,10 +67,6 @@ images = "images"
 labels = "labels"
 preprocess = { scale = 255.0 }
 
-[storage]
-family = "symmetric"
-bits = 8
-
 [rank]
 images = 90
 batch = 32
@@ -96,7 +92,10 @@ impl Place {
     }
 
     fn config(&self, out: &str, settings: &[&str]) -> Result<RankFile, AttackError> {
-        let settings: Vec<String> = settings.iter().map(|text| (*text).to_owned()).collect();
+        let mut settings: Vec<String> = settings.iter().map(|text| (*text).to_owned()).collect();
+        if !settings.iter().any(|text| text.starts_with("storage=")) {
+            settings.push("storage={ family = 'symmetric', bits = 8 }".into());
+        }
         let mut config = read_rank(&[self.path("rank.toml")], &settings)?;
         config.output.dir = Some(self.path(out));
         Ok(config)
@@ -134,7 +133,7 @@ const NAMES: [&str; 7] = ["expected", "first-order", "gradient", "taylor", "trac
 fn the_files_agree() {
     let place = Place::new();
     let summary = place.rank("out", &["rank.scores=all"]).expect("a summary");
-    assert_eq!(summary.bits, 8 * (54 + 18 + 12) + 32 * 12, "statistics stay floats");
+    assert_eq!(summary.bits, 8 * (54 + 18 + 12), "statistics are no codes");
     for (ranking, name) in summary.rankings.iter().zip(NAMES) {
         assert_eq!((ranking.ranking, ranking.top), (name, 12));
         let scores = TensorFile::open(&place.path(&format!("out/{name}.safetensors"))).expect("scores");
@@ -162,8 +161,8 @@ fn the_files_agree() {
     assert_eq!(summary.eigenpairs.len(), 4);
     assert_eq!(summary.agreement.len(), 2 * 7 * 6 / 2);
     assert_eq!(place.rows("out/agreement.csv").len(), summary.agreement.len());
-    assert_eq!(place.rows("out/layers.csv").len(), 7 * 6);
-    assert_eq!(place.rows("out/strata.csv").len(), 7 * (8 * 4 + 32 * 2));
+    assert_eq!(place.rows("out/layers.csv").len(), 7 * 4);
+    assert_eq!(place.rows("out/strata.csv").len(), 7 * 8 * 4);
     let again = read_rank(&[place.path("out/rank.toml")], &[]).expect("a configuration");
     assert_eq!(again, place.config("out", &["rank.scores=all"]).expect("a configuration"));
     let json: serde_json::Value = serde_json::from_str(&place.text("out/summary.json")).expect("JSON");
@@ -341,7 +340,10 @@ fn what_does_not_fit_is_refused() {
             &["rank.select=['a@scale']"],
             "[rank] select: tensor `a@scale` (f32) cannot be ranked: it is stored beside codes",
         ),
-        (&["storage.protect=[{ kind = 'secded' }]"], "[storage] protect and guard"),
+        (
+            &["storage={ family = 'symmetric', protect = [{ kind = 'secded' }] }"],
+            "[storage] protect and guard",
+        ),
     ];
     for (settings, wanted) in cases {
         let said = place.refused(settings);
