@@ -140,7 +140,7 @@ fn flips_to_what_is_no_number_come_first() {
 
 /// The numbers of bits in the order of their scores; bit j of a weight is counted from its most significant one (SPEC 3.3).
 fn order(words: &AttackedWords, scores: &BitScores<'_>) -> Vec<u64> {
-    let found = score_bits(words, scores, Demand { top: usize::MAX, sample: &[] }, None).unwrap();
+    let found = score_bits(words, scores, Demand { top: usize::MAX, sample: &[] }, None).expect("scores");
     let number = |bit: &RankedBit| {
         let width = |tensor: usize| u64::from(words.tensors()[tensor].format().width());
         let before: u64 =
