@@ -259,8 +259,8 @@ fn what_is_left_out() {
     let summary = place.rank("msb", &["rank.bits=msb", "rank.select=['a']"]).expect("a summary");
     assert_eq!(summary.bits, 54);
     let scores = TensorFile::open(&place.path("msb/expected.safetensors")).expect("scores");
-    let numbers =
-        scores.words("a").expect("a tensor").iter().filter(|&word| !f32::from_bits(word as u32).is_nan());
+    let words = scores.words("a").expect("a tensor");
+    let numbers = words.iter().filter(|&word| !f32::from_bits(word as u32).is_nan());
     assert_eq!(numbers.count(), 54);
 }
 
