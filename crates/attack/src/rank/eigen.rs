@@ -61,11 +61,10 @@ fn iterate(
     let mut pair =
         Eigenpair { value: f64::INFINITY, vector: start, iterations: 0, converged: false, residual: 0.0 };
     loop {
-        let mut product = landscape.product(&pair.vector)?;
+        let product = landscape.product(&pair.vector)?;
         if !is_finite(&product) {
             return Err(AttackError::Curvature { what: "a product of the Hessian with an eigenvector" });
         }
-        deflate(&mut product, found);
         let before = pair.value;
         pair.value = dot(&pair.vector, &product);
         pair.iterations += 1;
