@@ -1,4 +1,4 @@
-//! The demo, the example campaigns, trainings and attacks.
+//! The demo, the example campaigns, trainings, attacks and rankings.
 
 use crate::workspace::Workspace;
 use crate::{Outcome, process, setup};
@@ -33,6 +33,20 @@ const ATTACK: Kind = (
     &["attack.toml", "attack.jsonl", "profile.csv", "summary.json", "trial-0.json"],
 );
 
+const RANKING: Kind = (
+    "rank",
+    "rank.images=64",
+    &[
+        "rank.toml",
+        "summary.json",
+        "layers.csv",
+        "strata.csv",
+        "agreement.csv",
+        "expected.csv",
+        "expected.json",
+    ],
+);
+
 /// Builds the command in release.
 pub fn build() -> Outcome {
     process::run(&mut process::cargo_with(&["build", "--release", "--locked", "-p", "bitquake-cli"]))
@@ -64,14 +78,14 @@ fn become_program(command: &mut Command) -> Outcome {
     process::run(command)
 }
 
-/// Builds, then runs every example: campaigns with two trials a point, trainings with one epoch, attacks with one trial.
+/// Builds, then runs every example: campaigns with two trials a point, trainings with one epoch, attacks with one trial, rankings by 64 images.
 pub fn run() -> Outcome {
     setup::run()?;
     build()?;
     run_built()
 }
 
-/// Runs every example, campaigns with two trials a point, trainings with one epoch, attacks with one trial, results in a temporary folder.
+/// Runs every example, campaigns with two trials a point, trainings with one epoch, attacks with one trial, rankings by 64 images, results in a temporary folder.
 pub fn run_built() -> Outcome {
     let executable = executable()?;
     let scratch = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
@@ -99,12 +113,14 @@ fn run_robust(executable: &Path, results: &Path) -> Outcome {
     }
 }
 
-/// A file named `recipe...` is a training, one named `attack...` an attack, any other a campaign.
+/// A file named `recipe...` is a training, one named `attack...` an attack, one named `rank...` rankings, any other a
+/// campaign.
 fn run_example(executable: &Path, example: &Path, results: &Path) -> Outcome {
     let name = example.file_name().unwrap_or_default().to_string_lossy();
     let (verb, setting, expected) = match () {
         () if name.starts_with("recipe") => TRAINING,
         () if name.starts_with("attack") => ATTACK,
+        () if name.starts_with("rank") => RANKING,
         () => CAMPAIGN,
     };
     println!("running {}", example.display());

@@ -9,7 +9,6 @@ use bitquake_data::{Dataset, load};
 use bitquake_fault::FaultSpace;
 use bitquake_grad::Network;
 use bitquake_record::{FolderLock, write_atomically};
-use bitquake_sample::StreamKey;
 use bitquake_storage::Memory;
 use bitquake_tensors::TensorFile;
 
@@ -23,6 +22,7 @@ use crate::profile::profile;
 use crate::record::{
     AttackLine, AttackRecord, AttackRecords, EndRecord, Log, RECORD_FILE, StepRecord, TrialRecord,
 };
+use crate::stored::Stored;
 use crate::subject::Subject;
 use crate::summary::Summary;
 use crate::trial::{Next, Setting, Trial, trial_key};
@@ -99,14 +99,11 @@ impl Attack {
     /// [`AttackError`]: a file that is bad or missing, an operator that is not supported, a selection that matches nothing, tensors
     /// that cannot be attacked, classes that are not there, labels that the network has no class for.
     pub fn prepare(config: AttackFile) -> Result<Self, AttackError> {
-        let mut model = TensorFile::open(&config.model.path)?;
+        let model = TensorFile::open(&config.model.path)?;
         let identity = identity(&config, &model)?;
-        let key = StreamKey { seed: config.seed, point: 0, trial: 0 };
-        let memory = Memory::new(&config.storage, model.tensors(), &model, key)?;
-        memory.write_levels(&mut model)?;
         let bits = config.attack.bit_selection().map_err(|reason| ConfigError::wrong("attack", reason))?;
-        let space = memory.fault_space(&config.attack.select, bits)?;
-        let clean = AttackedWords::new(&memory, &space, &model)?;
+        let Stored { model, memory, space, words: clean } =
+            Stored::new(model, &config.storage, config.seed, &config.attack.select, bits)?;
         if let (AttackKind::Ascent, Some(tensor)) = (config.attack.kind, clean.first_float()) {
             let reason = format!(
                 "an ascent moves codes, and tensor `{tensor}` is not quantized: leave it out, or give [storage] a family"

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bitquake_bits::BitSelection;
 use bitquake_config::{
-    ConfigError, FaultConfig, Layout, ModelConfig, Target, absolute_path, check_name, check_storage,
-    fill_storage, read_layers,
+    ConfigError, FaultConfig, Layout, ModelConfig, Target, absolute_path, fill_storage, read_layers,
 };
 use bitquake_data::DataConfig;
 use bitquake_grad::Device;
@@ -18,6 +17,7 @@ use crate::error::AttackError;
 use crate::limits::Limits;
 use crate::objective::Objective;
 use crate::search::SearchConfig;
+use crate::stored::check_head;
 
 /// An attack file, every default filled in.
 ///
@@ -218,7 +218,6 @@ pub struct AttackOutput {
     pub dir: Option<PathBuf>,
 }
 
-const SCHEMA: u32 = 1;
 /// The share of chance that counts as lost: 1.1 / classes.
 const ABOVE_CHANCE: f64 = 1.1;
 /// The share of exposed images that counts as taken over.
@@ -263,15 +262,7 @@ pub fn attack_toml(config: &AttackFile) -> Result<String, AttackError> {
 
 impl AttackFile {
     fn check(&self) -> Result<(), String> {
-        if self.schema != SCHEMA {
-            return Err(format!("schema {} is not known, this version reads schema {SCHEMA}", self.schema));
-        }
-        check_name(&self.name)?;
-        check_storage(&self.storage)?;
-        if !self.storage.protect.is_empty() || !self.storage.guard.is_empty() {
-            return Err("[storage] protect and guard: attacks flip bits of memories without protections; leave them out".into());
-        }
-        self.data.validate().map_err(|error| format!("[data] {error}"))?;
+        check_head(self.schema, &self.name, &self.storage, &self.data)?;
         self.attack.check()?;
         self.check_stop()?;
         self.evaluate.check().map_err(|reason| format!("[evaluate] {reason}"))

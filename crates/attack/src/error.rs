@@ -70,6 +70,30 @@ pub enum AttackError {
         /// The first value of the network that is not finite; none if all are.
         place: Option<String>,
     },
+    /// Second derivatives, or the gradients that they are made of, are no finite numbers.
+    #[error(
+        "{what} is not finite, though the loss is: derivatives overflow, so these weights cannot be ranked by them"
+    )]
+    Curvature {
+        /// What is not finite.
+        what: &'static str,
+    },
+    /// What single upsets were found to do cannot be read, or is of another memory.
+    #[error("[rank] measured: {}: {reason}", path.display())]
+    Measured {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The folder holds other rankings.
+    #[error("{}: holds other rankings; {difference}", dir.display())]
+    OtherRankings {
+        /// The output folder.
+        dir: PathBuf,
+        /// What differs.
+        difference: String,
+    },
     /// The folder holds another attack.
     #[error("{}: holds another attack; {difference}", dir.display())]
     OtherAttack {

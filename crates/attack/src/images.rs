@@ -99,7 +99,7 @@ fn attacked(
 }
 
 /// Some of the rows, each set of this size as likely as the others.
-fn chosen(rows: &[u64], count: u64, key: &PartKey) -> Vec<u64> {
+pub(crate) fn chosen(rows: &[u64], count: u64, key: &PartKey) -> Vec<u64> {
     // No more are asked for than there are.
     let places = subset_of(&key.whole(), rows.len() as u64, count).unwrap_or_default();
     places.into_iter().map(|place| rows[place as usize]).collect()

@@ -1,4 +1,4 @@
-//! Bit-flip attacks: the flips of stored weights that do most damage.
+//! Bit-flip attacks, the flips of stored weights that do most damage, and rankings of bits.
 //!
 //! An [`AttackFile`] is what a TOML file says; [`Attack::prepare`] loads the model and the data that it names, and stores the weights as
 //! `[storage]` says; [`Attack::run`] runs trials, each with images and random choices of its own, and resumes from what is recorded.
@@ -8,7 +8,9 @@
 //! - [`Victim`] is what an attack asks of a network: its loss and gradient, and the loss with a few weights changed.
 //! - [`step`] is one step of the progressive bit search, [`exhaustive_step`] the best flip of all, [`random_site`] a random one.
 //!
-//! An output folder holds `attack.toml` (resolved, every default visible), `attack.jsonl` ([`AttackLine`]), and, of each trial that is over,
+//! [`rank`] tells which stored bits matter most, without trying them all.
+//!
+//! An output folder of an attack holds `attack.toml` (resolved, every default visible), `attack.jsonl` ([`AttackLine`]), and, of each trial that is over,
 //! `trial-<number>.json`: the flips as a [`FaultPattern`](bitquake_fault::FaultPattern) over the memory. At the end `profile.csv` (one row a
 //! flip) and `summary.json` ([`Summary`]) are made of the lines.
 
@@ -16,6 +18,7 @@ mod ascent;
 mod attack;
 mod candidates;
 mod config;
+mod csv;
 mod error;
 mod evaluate;
 mod exhaustive;
@@ -26,8 +29,10 @@ mod limits;
 mod objective;
 mod profile;
 mod random;
+pub mod rank;
 mod record;
 mod search;
+mod stored;
 mod subject;
 mod summary;
 mod trial;

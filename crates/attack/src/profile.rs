@@ -1,9 +1,8 @@
 //! `profile.csv`: one row a flip.
 
-use std::fmt::Display;
-
 use bitquake_stats::StatsError;
 
+use crate::csv::{or_empty, quoted};
 use crate::evaluate::Evaluation;
 use crate::record::{AttackRecords, FlipRecord, StepRecord, TrialLines};
 
@@ -58,7 +57,7 @@ fn step_rows(
 
 fn flip_cells(flip: &FlipRecord) -> [String; 7] {
     [
-        quoted(&flip.tensor),
+        quoted(&flip.tensor).into_owned(),
         flip.element.to_string(),
         flip.bit.to_string(),
         format!("{:#x}", flip.word_before),
@@ -83,17 +82,4 @@ fn evaluation_cells(
         (clean.accuracy() - faulty.accuracy()).to_string(),
         or_empty(faulty.success()),
     ])
-}
-
-fn or_empty(value: Option<impl Display>) -> String {
-    value.map_or_else(String::new, |value| value.to_string())
-}
-
-/// A name as CSV has it.
-fn quoted(name: &str) -> String {
-    if name.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", name.replace('"', "\"\""))
-    } else {
-        name.to_owned()
-    }
 }

@@ -51,6 +51,16 @@ impl Subject {
         Ok(Self { network, places, classes })
     }
 
+    /// The network.
+    pub(crate) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The parameter that each attacked tensor is.
+    pub(crate) fn places(&self) -> &[usize] {
+        &self.places
+    }
+
     /// The number of outputs.
     pub(crate) fn classes(&self) -> u32 {
         self.classes
@@ -179,7 +189,7 @@ fn classes(network: &Network) -> Result<u32, AttackError> {
         Ok(classes) if classes >= 2 => Ok(classes),
         _ => Err(AttackError::setting(
             "[model]",
-            format!("the network has {classes} output(s); an attack needs one for each class, two or more"),
+            format!("the network has {classes} output(s); one for each class is needed, two or more"),
         )),
     }
 }

@@ -65,6 +65,11 @@ impl AttackedWords {
         &self.tensors
     }
 
+    /// Leaves tensors out, by name.
+    pub(crate) fn leave_out(&mut self, names: &[&str]) {
+        self.tensors.retain(|tensor| !names.contains(&tensor.name()));
+    }
+
     /// Flips a bit.
     ///
     /// # Panics
@@ -117,11 +122,11 @@ impl AttackedTensor {
             None => {
                 let words = native.words(&space.name).ok_or_else(|| {
                     refused(
-                        "it is stored beside codes; attacks flip bits of weights: codes and float32 words",
+                        "it is stored beside codes; attacks and rankings are of weights: codes and float32 words",
                     )
                 })?;
                 if words.format() != Format::F32 {
-                    return Err(refused("attacks flip bits of codes and of float32 words"));
+                    return Err(refused("attacks and rankings are of codes and of float32 words"));
                 }
                 (words, Meaning::Float)
             }
@@ -192,13 +197,33 @@ impl AttackedTensor {
     /// If there is no such element.
     #[must_use]
     pub fn level(&self, element: u64, word: u32) -> f32 {
+        self.level_in(self.unit(element), word)
+    }
+
+    /// The units: sets of elements whose equal words stand for equal levels.
+    pub(crate) fn units(&self) -> usize {
+        match &self.meaning {
+            Meaning::Float => 1,
+            Meaning::Codes { decoders, .. } => decoders.len(),
+        }
+    }
+
+    /// The unit of an element.
+    pub(crate) fn unit(&self, element: u64) -> usize {
+        match &self.meaning {
+            Meaning::Codes { grid, decoders } if decoders.len() > 1 => {
+                grid.unit_of(element).unwrap_or(0) as usize
+            }
+            _ => 0,
+        }
+    }
+
+    /// What a word of a unit stands for.
+    pub(crate) fn level_in(&self, unit: usize, word: u32) -> f32 {
         match &self.meaning {
             Meaning::Float => f32::from_bits(word),
             // Words come from the memory and flips within the width, so the decoder takes them.
-            Meaning::Codes { grid, decoders } => {
-                let unit = if decoders.len() == 1 { 0 } else { grid.unit_of(element).unwrap_or(0) };
-                decoders[unit as usize].level(word.into()).unwrap_or(f32::NAN)
-            }
+            Meaning::Codes { decoders, .. } => decoders[unit].level(word.into()).unwrap_or(f32::NAN),
         }
     }
 

@@ -185,7 +185,10 @@ fn attack_kind(error: &AttackError) -> ErrorKind {
     match error {
         AttackError::Config(ConfigError::Read { .. }) | AttackError::Records { .. } => ErrorKind::BadInput,
         AttackError::Data(error) if error.is_configuration() => ErrorKind::Usage,
-        AttackError::Data(_) | AttackError::CleanLoss { .. } => ErrorKind::BadInput,
+        AttackError::Data(_)
+        | AttackError::CleanLoss { .. }
+        | AttackError::Curvature { .. }
+        | AttackError::Measured { .. } => ErrorKind::BadInput,
         AttackError::Grad(GradError::Device { .. }) => ErrorKind::Usage,
         AttackError::Grad(_) => ErrorKind::BadInput,
         AttackError::Tensors(_) => ErrorKind::BadInput,

@@ -14,6 +14,7 @@ mod output;
 mod plan;
 mod progress;
 mod quantize;
+mod rank;
 mod results;
 mod run;
 mod signal;
@@ -73,6 +74,8 @@ enum Command {
     Train(train::Args),
     /// Find the flips that do most damage, or resume
     Attack(Box<attack::Args>),
+    /// Rank bits by how much they matter
+    Rank(Box<rank::Args>),
     /// Trade accuracy for the energy of the memory
     Energy(energy::Args),
     /// Compare two campaigns trial by trial
@@ -107,6 +110,7 @@ fn main() -> ExitCode {
         Command::Report(args) => results::report(&args, &output),
         Command::Train(args) => train::run(&args, &output),
         Command::Attack(args) => attack::run(&args, &output),
+        Command::Rank(args) => rank::run(&args, &output),
         Command::Energy(args) => energy::run(&args, &output),
         Command::Compare(args) => compare::run(&args, &output),
         Command::Doctor(args) => doctor::run(&args, &output),

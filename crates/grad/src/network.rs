@@ -168,6 +168,19 @@ impl Network {
             .collect()
     }
 
+    /// Whether the first output is the softmax of what cross-entropies are taken of: probabilities of classes, not logits.
+    pub fn gives_probabilities(&self) -> bool {
+        self.model.plan.logits != self.model.plan.output
+    }
+
+    /// The parameters that batch normalizations take (scales, shifts, running means and variances), by index, rising.
+    pub fn batch_norm_parameters(&self) -> Vec<usize> {
+        let plan = &self.model.plan;
+        let norms = plan.steps.iter().filter(|step| step.op_type == "BatchNormalization");
+        let taken: Vec<usize> = norms.flat_map(|step| step.inputs.iter().skip(1).flatten().copied()).collect();
+        (0..plan.parameters.len()).filter(|&index| taken.contains(&plan.parameter_values[index])).collect()
+    }
+
     /// The first output for `batch` images, row-major.
     ///
     /// # Errors

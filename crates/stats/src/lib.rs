@@ -22,6 +22,7 @@
 //! | The mean of a sample with unequal probabilities? | [`WeightedMean`] (Horvitz-Thompson, Hájek) |
 //! | Does one campaign differ from another on the same patterns? | [`compare_paired`], [`sign_flip_test`], [`sign_flip_counts`], [`mcnemar`] |
 //! | Failures in time, and hours between them? | [`fit_rate`] |
+//! | Do two rankings of the same things agree? | [`kendall_tau_b`] |
 //!
 //! Only the sequences (methods for which [`Method::is_anytime_valid`]) keep their confidence when the data decide
 //! when to stop. All other intervals are for a number of trials fixed in advance: looking at them after every trial
@@ -47,6 +48,7 @@ mod estimate;
 mod fit;
 mod incomplete_beta;
 mod interval;
+mod kendall;
 mod moments;
 mod normal;
 mod paired;
@@ -75,6 +77,7 @@ pub use error::{StatsError, check_confidence};
 pub use estimate::{Estimate, mean_estimate, share_estimate};
 pub use fit::{FitRate, fit_rate};
 pub use interval::{Interval, Method, weighted};
+pub use kendall::kendall_tau_b;
 pub use moments::Moments;
 pub use paired::{Paired, SignFlip, compare_paired, mcnemar, sign_flip_counts, sign_flip_test};
 pub use running::Running;
