@@ -8,7 +8,8 @@
 //! threads of the others, which spin for a while after their work, sleep.
 //!
 //! PyTorch runs in the Python of `BITQUAKE_PYTHON` (or `python3`; it needs torch, numpy and onnx): `benches/torch_training.py`, channels
-//! last, memory kept by malloc.
+//! last, memory kept by malloc. `RAYON_NUM_THREADS=1` gives both one thread: on a busy machine the fairer comparison, as PyTorch's threads wait
+//! for each other after each layer.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its result")]
 
@@ -27,7 +28,10 @@ const BATCH: usize = 128;
 const ROUNDS: usize = 7;
 
 fn main() -> Result<(), Failure> {
-    let threads = std::thread::available_parallelism()?.get();
+    let threads = match std::env::var("RAYON_NUM_THREADS") {
+        Ok(threads) => threads.parse()?,
+        Err(_) => std::thread::available_parallelism()?.get(),
+    };
     let script = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/torch_training.py"));
     let mut torch = Torch::start(script, &[&threads.to_string()])?;
     println!("{BATCH} images, {threads} threads, ms a pass: median of {ROUNDS} turns (least)");

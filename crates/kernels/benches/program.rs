@@ -50,6 +50,7 @@ fn measure(name: &str, (executor, lengths): (Executor, Vec<usize>), goal: f64) {
         slopes.iter_mut().zip(outputs).for_each(|(slope, output)| *slope = output / BATCH as f32);
         Ok::<(), Infallible>(())
     };
+    let kept = executor.missing_bytes(&request, BATCH) as f64 / 1e6;
     let mut both = [Vec::new(), Vec::new()];
     let outputs = executor.forward(&parameters, &images, BATCH, Statistics::Batch);
     let started = Instant::now();
@@ -81,7 +82,7 @@ fn measure(name: &str, (executor, lengths): (Executor, Vec<usize>), goal: f64) {
         format!("{:7.2} ({:.2})", times[times.len() / 2], times[0])
     });
     println!(
-        "{name:10} forward {forward}  training pass {pass}, of processors {of_processor:7.2}  goal {goal} ms"
+        "{name:10} forward {forward}  training pass {pass}, of processors {of_processor:7.2}  goal {goal} ms  keeps {kept:.1} MB"
     );
 }
 

@@ -205,6 +205,30 @@ fn memory_does_not_grow() {
     assert_eq!(executor.kept_bytes(), bytes);
 }
 
+/// What a batch will take is what is then held, but for packed weights and what threads work in.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
+fn missing_memory_is_told_before_it_is_taken() {
+    let (program, values) = program(Isa::best());
+    let executor = Executor::new(program, values[3]);
+    let all: Vec<usize> = (0..LENGTHS.len()).collect();
+    let request = Request { statistics: Statistics::Batch, parameters: &all, values: &[] };
+    let missing = |batch| executor.missing_bytes(&request, batch);
+    let (few, many) = (missing(BATCH), missing(1000));
+    assert!(few > 0 && many > 50 * few, "{few} {many}");
+    gradients(&executor, &parameters(), Statistics::Batch, &[]);
+    assert_eq!((missing(BATCH), missing(BATCH - 1), missing(1000)), (0, 0, many - few));
+    let before = executor.kept_bytes();
+    let objective = |_: &[f32], _: &mut [f32]| Ok::<(), Infallible>(());
+    let images = normal(7, 64 * 60);
+    let wanted = missing(64);
+    executor.gradients(&parameters(), &images, 64, &request, objective).unwrap();
+    let grown = executor.kept_bytes() - before;
+    // Regions start apart from each other.
+    assert!(grown.abs_diff(wanted) < wanted / 10, "{grown} {wanted}");
+    assert!(missing(usize::MAX) > 1 << 60);
+}
+
 /// NaN in an image reaches its own outputs alone where statistics are running; all where they are the batch's.
 #[test]
 #[cfg_attr(miri, ignore = "takes hours there")]

@@ -5,7 +5,8 @@
 //! most 0.6 of its time for LeNet-5, 0.75 for ResNet-20, 1.0 for SimpleNet; a RandBET step at most 0.6 and 0.8 of PyTorch's RandBET step.
 //!
 //! Normal and RandBET steps, here and in PyTorch, take turns of several steps in a row, of which the first does not count. PyTorch runs in the
-//! Python of `BITQUAKE_PYTHON` (or `python3`; it needs torch, numpy and onnx): `benches/torch_training.py`. A name as an argument measures
+//! Python of `BITQUAKE_PYTHON` (or `python3`; it needs torch, numpy and onnx): `benches/torch_training.py`. `RAYON_NUM_THREADS=1` gives both one
+//! thread: on a busy machine the fairer comparison, as PyTorch's threads wait for each other after each layer. A name as an argument measures
 //! the networks that contain it only.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its result")]
@@ -34,7 +35,10 @@ const BATCH: usize = 128;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let only = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).unwrap_or_default();
-    let threads = std::thread::available_parallelism()?.get();
+    let threads = match std::env::var("RAYON_NUM_THREADS") {
+        Ok(threads) => threads.parse()?,
+        Err(_) => std::thread::available_parallelism()?.get(),
+    };
     let script = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/torch_training.py"));
     let mut torch = Torch::start(script, &[&threads.to_string()])?;
     println!(
