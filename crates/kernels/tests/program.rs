@@ -106,7 +106,9 @@ fn all_instructions_on_small_images() {
         slopes.copy_from_slice(outputs);
         Ok::<(), Infallible>(())
     };
-    for statistics in [Statistics::Running, Statistics::Batch] {
+    // Running statistics need no instruction that those of the batch do not.
+    let kinds = [Statistics::Batch, Statistics::Running];
+    for &statistics in if cfg!(miri) { &kinds[..1] } else { &kinds } {
         let request = Request { statistics, parameters: &all, values: &[sum, first] };
         let found = [1, 2].map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -365,7 +365,7 @@ mod tests {
         let relu: Vec<f32> = x.iter().map(|&value| if value < 0.0 { 0.0 } else { value }).collect();
         let windows = [window(2, 2, 0), window(3, 2, 1), window(2, 2, 1)];
         let all = Isa::available().into_iter();
-        for (isa, window) in all.flat_map(|isa| windows.each_ref().map(|window| (isa, window.clone()))) {
+        for (isa, window) in all.flat_map(|isa| windows.map(|window| (isa, window))) {
             let output = window.output([4; 2]).expect("a window that fits");
             let floats = output[0] * output[1] * LANES;
             let pool = Pool::new([4; 2], output, window, Rule::Max);
