@@ -25,11 +25,22 @@ use bitquake_train::{Optimiser, OptimiserConfig, StepSettings};
 const RANDBET: &str = "w_max = 0.1\n[quantization]\nfamily = 'asymmetric'\nbits = 8\nsigned = false\n\
                        [bit_errors]\nrate = 0.01\ncurriculum = 'always'";
 
-/// Name, shape of an image, turns, steps of a turn, goals: of PyTorch's normal and RandBET step.
-const CASES: [(&str, [u64; 3], usize, usize, [f64; 2]); 3] = [
-    ("lenet5", [1, 28, 28], 9, 10, [0.6, 0.6]),
-    ("resnet20", [3, 32, 32], 7, 2, [0.75, 0.8]),
-    ("simplenet", [3, 32, 32], 3, 1, [1.0, 1.0]),
+/// What is measured of a network.
+struct Plan {
+    name: &'static str,
+    /// The shape of an image.
+    input: [u64; 3],
+    turns: usize,
+    /// Steps of a turn that count.
+    steps: usize,
+    /// The most of PyTorch's normal step, and of its RandBET step.
+    goals: [f64; 2],
+}
+
+const PLANS: [Plan; 3] = [
+    Plan { name: "lenet5", input: [1, 28, 28], turns: 9, steps: 10, goals: [0.6, 0.6] },
+    Plan { name: "resnet20", input: [3, 32, 32], turns: 7, steps: 2, goals: [0.75, 0.8] },
+    Plan { name: "simplenet", input: [3, 32, 32], turns: 3, steps: 1, goals: [1.0, 1.0] },
 ];
 const BATCH: usize = 128;
 
@@ -44,7 +55,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "ms a step           pass   load  store  inject  combine  move  step   store+inject (goal < 3 %)   RandBET / normal (goal <= 2.1)   of PyTorch"
     );
-    for (name, input, turns, steps, goals) in CASES.into_iter().filter(|(name, ..)| name.contains(&only)) {
+    for Plan { name, input, turns, steps, goals } in
+        PLANS.into_iter().filter(|plan| plan.name.contains(&only))
+    {
         let mut cases = [Case::new(name, input, BATCH, "")?, Case::new(name, input, BATCH, RANDBET)?];
         let (mut ours, mut theirs) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
         for turn in 0..turns {
