@@ -4,20 +4,23 @@
 //! all cores. Unit: milliseconds (median over rounds in which the project's own kernels, burn and PyTorch take turns). Goals, as PyTorch's time
 //! over that of the own kernels: 1 / 0.75 for ResNet-20, 1 / 0.6 for LeNet-5.
 //!
+//! A turn is several passes in a row, after one that does not count: in training a pass follows a pass, so the caches hold its own data, and
+//! threads of the others, which spin for a while after their work, sleep.
+//!
 //! PyTorch runs in the Python of `BITQUAKE_PYTHON` (or `python3`; it needs torch, numpy and onnx): `benches/torch_training.py`, channels
-//! last, memory kept by malloc.
+//! last, memory kept by malloc. `RAYON_NUM_THREADS=1` gives both one thread: on a busy machine the fairer comparison, as PyTorch's threads wait
+//! for each other after each layer.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its result")]
 
 use std::error::Error;
-use std::io::{BufRead, BufReader, Lines, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::Path;
 use std::time::Instant;
 
 use bitquake_grad::{Device, Executor, Mode, Network, Objective, ParameterRole, Pass};
 use bitquake_graph::build::{AttrValue, BuildDim, ElemType, ModelBuilder, TensorSpec};
 use bitquake_graph::resnet::resnet20;
-use bitquake_testing::SplitMix64;
+use bitquake_testing::{SplitMix64, Torch};
 
 type Failure = Box<dyn Error>;
 
@@ -25,14 +28,25 @@ const BATCH: usize = 128;
 const ROUNDS: usize = 7;
 
 fn main() -> Result<(), Failure> {
-    let threads = std::thread::available_parallelism()?.get();
-    let mut torch = Torch::start(threads)?;
-    println!("{BATCH} images, {threads} threads, ms a pass: median of {ROUNDS} (least)");
-    measure("resnet20", &resnet20(1), 3 * 32 * 32, 1.0 / 0.75, &mut torch)?;
-    measure("lenet5", &lenet5(), 28 * 28, 1.0 / 0.6, &mut torch)
+    let threads = match std::env::var("RAYON_NUM_THREADS") {
+        Ok(threads) => threads.parse()?,
+        Err(_) => std::thread::available_parallelism()?.get(),
+    };
+    let script = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/torch_training.py"));
+    let mut torch = Torch::start(script, &[&threads.to_string()])?;
+    println!("{BATCH} images, {threads} threads, ms a pass: median of {ROUNDS} turns (least)");
+    measure("resnet20", &resnet20(1), 3 * 32 * 32, (1.0 / 0.75, 2), &mut torch)?;
+    measure("lenet5", &lenet5(), 28 * 28, (1.0 / 0.6, 10), &mut torch)
 }
 
-fn measure(name: &str, model: &[u8], pixels: usize, goal: f64, torch: &mut Torch) -> Result<(), Failure> {
+/// `turn`: passes of a turn that count.
+fn measure(
+    name: &str,
+    model: &[u8],
+    pixels: usize,
+    (goal, turn): (f64, usize),
+    torch: &mut Torch,
+) -> Result<(), Failure> {
     let network = Network::from_onnx(model, Device::Cpu)?;
     if *network.executor() != Executor::Native {
         return Err(format!("{name}: {:?}", network.executor()).into());
@@ -53,18 +67,19 @@ fn measure(name: &str, model: &[u8], pixels: usize, goal: f64, torch: &mut Torch
         values: &[],
     };
     let (mut own, mut of_burn, mut of_torch) = (Vec::new(), Vec::new(), Vec::new());
-    let ms = |network: &Network| {
-        let start = Instant::now();
-        network.gradients(&pass).map(|_| start.elapsed().as_secs_f64() * 1e3)
+    let ms = |network: &Network, count: usize| -> Result<Vec<f64>, Failure> {
+        network.gradients(&pass)?;
+        let one = |_| {
+            let start = Instant::now();
+            network.gradients(&pass).map(|_| start.elapsed().as_secs_f64() * 1e3)
+        };
+        Ok((0..count).map(one).collect::<Result<_, _>>()?)
     };
-    for round in 0..=ROUNDS {
-        let (ours, burns, theirs) = (ms(&network)?, ms(&on_burn)?, torch.ms(name)?);
-        // The first round warms up.
-        if round > 0 {
-            own.push(ours);
-            of_burn.push(burns);
-            of_torch.push(theirs);
-        }
+    for _ in 0..ROUNDS {
+        own.extend(ms(&network, turn)?);
+        of_burn.extend(ms(&on_burn, 1)?);
+        let seconds = torch.ask(&format!("pass {name} {BATCH} {turn}"))?;
+        of_torch.extend(seconds.iter().map(|seconds| seconds * 1e3));
     }
     let [(own, own_least), (burn, _), (theirs, least)] = [own, of_burn, of_torch].map(median_and_least);
     let (ratio, of_least) = (theirs / own, least / own_least);
@@ -122,43 +137,4 @@ fn lenet5() -> Vec<u8> {
     }
     model.graph().output(&value, ElemType::F32, &[BuildDim::Named("batch"), BuildDim::Fixed(10)]);
     model.finish()
-}
-
-/// PyTorch in a process of its own.
-struct Torch {
-    child: Child,
-    tasks: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
-}
-
-impl Torch {
-    fn start(threads: usize) -> Result<Torch, Failure> {
-        let python = std::env::var("BITQUAKE_PYTHON").unwrap_or_else(|_| "python3".into());
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/torch_training.py");
-        let mut command = Command::new(&python);
-        command.arg(script).arg(threads.to_string());
-        // Large buffers are kept instead of being given back and cleared anew for every layer: PyTorch's best setting.
-        for name in ["MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_"] {
-            command.env(name, "1000000000");
-        }
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let tasks = child.stdin.take().ok_or("no standard input")?;
-        let output = child.stdout.take().ok_or("no standard output")?;
-        Ok(Torch { child, tasks, answers: BufReader::new(output).lines() })
-    }
-
-    /// The time of one pass.
-    fn ms(&mut self, network: &str) -> Result<f64, Failure> {
-        writeln!(self.tasks, "{network} {BATCH}")?;
-        let line = self.answers.next().ok_or("python ended: has it torch, numpy and onnx?")??;
-        Ok(line.trim().parse::<f64>()? * 1e3)
-    }
-}
-
-impl Drop for Torch {
-    fn drop(&mut self) {
-        // It waits for tasks and has nothing to lose.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

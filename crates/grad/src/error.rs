@@ -118,6 +118,20 @@ pub enum GradError {
         /// Why, and what to do.
         problem: String,
     },
+    /// There is not enough memory for what a pass keeps of its images.
+    #[error(
+        "a pass of {batch} images needs {} MiB more than it has, the system can give {} MiB: use a smaller batch",
+        .needed >> 20,
+        .available >> 20
+    )]
+    Memory {
+        /// The images.
+        batch: usize,
+        /// The bytes that the pass would take.
+        needed: usize,
+        /// The bytes that the system can give.
+        available: usize,
+    },
     /// The backend gave up where every check had passed.
     #[error("the backend failed{}: {message}", .node.as_ref().map(|node| format!(" at node `{node}`")).unwrap_or_default())]
     Backend {

@@ -5,6 +5,7 @@
 //! gradients that the program does not have: of bounds of `Clip`, and of values that are made of parameters alone.
 
 mod lower;
+mod memory;
 mod objective;
 
 use bitquake_kernels::program::{self, Request, Statistics};
@@ -67,6 +68,7 @@ impl Engine for Native {
         let Lowered { executor, ends, norms, .. } = &self.lowered;
         let request =
             Request { statistics: statistics(pass.mode), parameters: pass.parameters, values: &values };
+        memory::check(executor.missing_bytes(&request, pass.batch), pass.batch)?;
         let mut loss = 0.0;
         let objective = |logits: &[f32], slopes: &mut [f32]| {
             loss = ends.differentiate(&pass.objective, logits, pass.batch, slopes)?;

@@ -6,6 +6,7 @@ mod correlation;
 mod padded;
 mod pass;
 mod runs;
+mod summed;
 mod sums;
 mod tile;
 mod weight_gradient;
@@ -111,7 +112,7 @@ impl Convolution {
         let parts = if source == Source::Lanewise { 1 } else { groups };
         let [read, written] = match source {
             Source::Lanewise => [1, groups],
-            Source::Blocked | Source::Plain => channels.map(|channels| channels / groups),
+            Source::Blocked | Source::Plain | Source::Summed => channels.map(|channels| channels / groups),
         };
         let back = if source == Source::Lanewise { [read, written] } else { [written, read] };
         Ok(Convolution {

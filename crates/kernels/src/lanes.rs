@@ -44,4 +44,17 @@ pub(crate) trait Lanes: Copy {
 
     /// `self + other`.
     unsafe fn add(self, other: Self) -> Self;
+
+    /// The sum of the lanes of each, in the first eight lanes; the others hold anything.
+    unsafe fn totals(of: [Self; 8]) -> Self {
+        let mut totals = [0.0; 16];
+        for (total, lanes) in totals.iter_mut().zip(of) {
+            let mut floats = [0.0_f32; 16];
+            // SAFETY: sixteen floats; the caller promises the instructions.
+            unsafe { lanes.store(floats.as_mut_ptr()) };
+            *total = floats.iter().sum();
+        }
+        // SAFETY: as above.
+        unsafe { Self::load(totals.as_ptr()) }
+    }
 }

@@ -277,6 +277,20 @@ fn tails() {
     }
 }
 
+/// Whole blocks of channels and a few, to and from each other: every number of those, and every number of pixels.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
+fn few_channels_of_many() {
+    for few in 1..=9 {
+        for columns in 1..=9 {
+            let shape = |from: usize, to: usize| dense(from, to, 3, 2, 1, 1);
+            let image = [3, columns];
+            check(&Shape { image, ..shape(few, 32) }, columns as u64);
+            check(&Shape { image, ..shape(16, few) }, columns as u64);
+        }
+    }
+}
+
 #[test]
 #[cfg_attr(miri, ignore = "takes hours there")]
 fn one_row() {

@@ -71,7 +71,59 @@ fn objective(executor: &Executor, parameters: &[Vec<f32>], statistics: Statistic
     outputs.iter().zip(normal(5, BATCH * 5)).map(|(&y, factor)| f64::from(y) * f64::from(factor)).sum()
 }
 
+/// Every kind of instruction and task, on images of 16 floats and two threads: small enough for Miri.
 #[test]
+fn all_instructions_on_small_images() {
+    let lengths = vec![2 * 9, 2, 2, 2, 2, 2, 2 * 2, 2, 1, 2 * 6, 2, 3 * 2];
+    let mut program = Program::new(Shape::new(1, 4, 4), lengths.clone(), Isa::best()).unwrap();
+    let window = Window { pads: [[1, 1]; 2], ..Window::new([3, 3]) };
+    let halves = Window { stride: [2; 2], ..Window::new([2, 2]) };
+    let images = program.input();
+    let first = program.convolution(images, 2, 1, window, 0, Some(1)).unwrap();
+    let active = program.relu(first);
+    let pooled = program.max_pool(active, halves).unwrap();
+    let norm = program.batch_norm(pooled, [Vector::new(2), Vector::new(3)], [4, 5], 1e-5).unwrap();
+    let second = program.convolution(norm, 2, 1, Window::new([1, 1]), 6, None).unwrap();
+    let groups = program.group_norm(second, 1, [Vector::new(7), Vector::new(7)], 1e-5).unwrap();
+    let scaled = program.channelwise(groups, Arithmetic::Multiply, Vector::new(8)).unwrap();
+    let sum = program.sum(scaled, norm).unwrap();
+    let clipped = program.clip(sum, [Bound::Number(-2.0), Bound::Number(2.0)]).unwrap();
+    let shifted = program.channelwise(clipped, Arithmetic::Divide, Vector::new(8)).unwrap();
+    let overlapping = program.max_pool(shifted, Window::new([1, 2])).unwrap();
+    let average = program.average_pool(overlapping, Window::new([2, 1]), vec![2.0]).unwrap();
+    let features = program.flatten(average);
+    let hidden = program.linear(features, 6, 9, false, None).unwrap();
+    let back = program.linear(hidden, 2, 9, true, Some(10)).unwrap();
+    let output = program.linear(back, 3, 11, true, None).unwrap();
+    let executor = Executor::new(program, output);
+    let parameters: Vec<Vec<f32>> =
+        lengths.iter().enumerate().map(|(seed, &length)| normal(seed as u64, length)).collect();
+    let parameters: Vec<Vec<f32>> =
+        parameters.into_iter().map(|values| values.iter().map(|value| value.abs() + 0.1).collect()).collect();
+    let images = normal(3, 3 * 16);
+    let all: Vec<usize> = (0..lengths.len()).collect();
+    let objective = |outputs: &[f32], slopes: &mut [f32]| {
+        slopes.copy_from_slice(outputs);
+        Ok::<(), Infallible>(())
+    };
+    // Running statistics need no instruction that those of the batch do not.
+    let kinds = [Statistics::Batch, Statistics::Running];
+    for &statistics in if cfg!(miri) { &kinds[..1] } else { &kinds } {
+        let request = Request { statistics, parameters: &all, values: &[sum, first] };
+        let found = [1, 2].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| executor.gradients(&parameters, &images, 3, &request, objective).unwrap())
+        });
+        assert_eq!(found[0], found[1]);
+        // What it would be in float64 is for other tests to say.
+        assert_eq!(found[0].outputs, executor.forward(&parameters, &images, 3, statistics));
+        assert!(found[0].parameters.iter().flatten().all(|slope| slope.is_finite()));
+        assert!(executor.nonfinite(&parameters, &images, 3, statistics).iter().all(|is_bad| !is_bad));
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn gradients_agree_with_differences() {
     for isa in Isa::available() {
         let (program, values) = program(isa);
@@ -101,6 +153,7 @@ fn gradients_agree_with_differences() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn instruction_sets_agree_but_for_rounding() {
     let results = Isa::available().into_iter().map(|isa| {
         let (program, values) = program(isa);
@@ -123,6 +176,7 @@ fn instruction_sets_agree_but_for_rounding() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn equal_bits_on_any_number_of_threads_and_after_other_calls() {
     let (program, values) = program(Isa::best());
     let executor = Executor::new(program, values[3]);
@@ -158,6 +212,7 @@ fn measured_statistics_are_the_mean_and_the_unbiased_variance() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn memory_does_not_grow() {
     let (program, values) = program(Isa::best());
     let executor = Executor::new(program, values[3]);
@@ -172,8 +227,33 @@ fn memory_does_not_grow() {
     assert_eq!(executor.kept_bytes(), bytes);
 }
 
+/// What a batch will take is what is then held, but for packed weights and what threads work in.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
+fn missing_memory_is_told_before_it_is_taken() {
+    let (program, values) = program(Isa::best());
+    let executor = Executor::new(program, values[3]);
+    let all: Vec<usize> = (0..LENGTHS.len()).collect();
+    let request = Request { statistics: Statistics::Batch, parameters: &all, values: &[] };
+    let missing = |batch| executor.missing_bytes(&request, batch);
+    let (few, many) = (missing(BATCH), missing(1000));
+    assert!(few > 0 && many > 50 * few, "{few} {many}");
+    gradients(&executor, &parameters(), Statistics::Batch, &[]);
+    assert_eq!((missing(BATCH), missing(BATCH - 1), missing(1000)), (0, 0, many - few));
+    let before = executor.kept_bytes();
+    let objective = |_: &[f32], _: &mut [f32]| Ok::<(), Infallible>(());
+    let images = normal(7, 64 * 60);
+    let wanted = missing(64);
+    executor.gradients(&parameters(), &images, 64, &request, objective).unwrap();
+    let grown = executor.kept_bytes() - before;
+    // Regions start apart from each other.
+    assert!(grown.abs_diff(wanted) < wanted / 10, "{grown} {wanted}");
+    assert!(missing(usize::MAX) > 1 << 60);
+}
+
 /// NaN in an image reaches its own outputs alone where statistics are running; all where they are the batch's.
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn nan_goes_where_it_must() {
     let (program, values) = program(Isa::best());
     let executor = Executor::new(program, values[3]);

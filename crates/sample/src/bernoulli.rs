@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::blockset::{BlockSet, ones_of};
+use crate::blockset::{BlockSet, push_ones_of};
 use crate::key::Stream;
 use crate::rate::Rate;
 use crate::shells::{MAX_SITES, Shell, shells, width_log2};
@@ -181,9 +181,9 @@ impl<'s> BernoulliDraw<'s> {
         let sites = (blocks.end - blocks.start).saturating_mul(self.block_sites()).min(self.sites);
         let expected = self.expected(sites);
         // Three standard deviations of room: growing would copy everything.
-        let mut hits = Vec::with_capacity((expected + 3.0 * expected.sqrt()) as usize);
+        let mut hits = Vec::with_capacity((expected + 3.0 * expected.sqrt()) as usize + 16);
         for block in blocks {
-            self.visit_block(block, scratch, |first, words| hits.extend(ones_of(first, words)));
+            self.visit_block(block, scratch, |first, words| push_ones_of(first, words, &mut hits));
         }
         hits
     }

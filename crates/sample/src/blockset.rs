@@ -28,8 +28,31 @@ impl BlockSet {
 }
 
 /// The sites whose bits are set in a run of words that starts with word `first`, in order.
-pub(crate) fn ones_of(first: u64, words: &[u64]) -> impl Iterator<Item = u64> {
+#[cfg(test)]
+fn ones_of(first: u64, words: &[u64]) -> impl Iterator<Item = u64> {
     words.iter().zip(first..).flat_map(|(&word, index)| ones(word).map(move |bit| index * 64 + bit))
+}
+
+/// Appends the sites whose bits are set in a run of words that starts with word `first`, in order. How many bits a word has is hard to guess, so a few places are written for every word, whether it
+/// has as many bits or not, and the next word overwrites those that it had not.
+pub(crate) fn push_ones_of(first: u64, words: &[u64], sites: &mut Vec<u64>) {
+    const ALWAYS: usize = 3;
+    let count: usize = words.iter().map(|word| word.count_ones() as usize).sum();
+    let mut end = sites.len();
+    sites.resize(end + count + ALWAYS, 0);
+    for (&word, index) in words.iter().zip(first..) {
+        let places = &mut sites[end..];
+        let mut rest = word;
+        for place in &mut places[..ALWAYS] {
+            *place = index * 64 + u64::from(rest.trailing_zeros());
+            rest &= rest.wrapping_sub(1);
+        }
+        for (place, bit) in places[ALWAYS..].iter_mut().zip(ones(rest)) {
+            *place = index * 64 + bit;
+        }
+        end += word.count_ones() as usize;
+    }
+    sites.truncate(end);
 }
 
 /// The positions of the set bits of a word, lowest first.
@@ -44,6 +67,17 @@ fn ones(mut word: u64) -> impl Iterator<Item = u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ones_are_pushed_in_order() {
+        let words = [0, 1, 1 << 63 | 1, 0b1011, u64::MAX, 0, 0xF0F0, 0];
+        for count in 0..=words.len() {
+            let mut sites = vec![7];
+            push_ones_of(5, &words[..count], &mut sites);
+            let wanted: Vec<u64> = [7].into_iter().chain(ones_of(5, &words[..count])).collect();
+            assert_eq!(sites, wanted);
+        }
+    }
 
     #[test]
     fn holds_what_was_inserted_once_and_in_order() {

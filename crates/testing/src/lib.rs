@@ -5,6 +5,7 @@
 //! - [`SplitMix64`] makes test data from a seed, the same on every machine.
 //! - [`bars`] makes a small data set.
 //! - [`mutated`] makes bad files from good ones.
+//! - [`Torch`] is the baseline of benchmarks against PyTorch.
 //! - [`temp_dir`] makes a folder that disappears with its handle.
 //!
 //! The assertions panic, as tests expect, and name the place of the call.
@@ -14,6 +15,7 @@ mod binomial;
 mod cases;
 mod corpus;
 mod random;
+mod torch;
 mod uniform;
 
 pub use bars::bars;
@@ -21,6 +23,7 @@ pub use binomial::{assert_binomial, check_binomial};
 pub use cases::{assert_cases, check_cases};
 pub use corpus::mutated;
 pub use random::SplitMix64;
+pub use torch::Torch;
 pub use uniform::{assert_uniform, check_uniform};
 
 /// Makes an empty folder in the system's temporary place; it is deleted when the handle is dropped.

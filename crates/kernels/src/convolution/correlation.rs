@@ -8,6 +8,7 @@ use super::axes::{Remainder, data_axis, forward_axis};
 use super::padded::Padded;
 use super::pass::{Operands, Outputs, Pass};
 use super::runs::Tap;
+use super::summed;
 use super::tile::Source;
 use crate::isa::Isa;
 use crate::layout::{LANES, blocks};
@@ -18,7 +19,7 @@ use crate::window::Axis;
 #[derive(Clone, Debug)]
 pub(super) struct Correlation {
     source: Source,
-    /// Channels that are read for each result, and channels of the result.
+    /// Channels that are read for each result (of a summed source blocks of them), and channels of the result.
     channels: [usize; 2],
     padded: Padded,
     /// Pixels of the result.
@@ -36,7 +37,7 @@ impl Correlation {
         let padded = Padded::new([rows, columns], axes.map(|axis| axis.image), source.pixel());
         let [rows, columns] = axes.map(|axis| axis.output);
         let outputs = Outputs { rows, columns, start: 0, row_pitch: columns, pitch: 1 };
-        let mut plan = Self::new(source, channels, padded, rows * columns);
+        let mut plan = Self::new(source, channels, padded, rows * columns, isa);
         plan.add(outputs, [&of_rows, &of_columns], isa);
         plan.is_covering = true;
         plan
@@ -48,7 +49,7 @@ impl Correlation {
         let phases = [vec![of_rows], vec![of_columns]];
         let padded = Padded::new(phases, axes.map(|axis| axis.output), source.pixel());
         let width = axes[1].image;
-        let mut plan = Self::new(source, channels, padded, axes[0].image * width);
+        let mut plan = Self::new(source, channels, padded, axes[0].image * width, isa);
         for row in &rows {
             for column in &columns {
                 let outputs = Outputs {
@@ -67,7 +68,13 @@ impl Correlation {
         plan
     }
 
-    fn new(source: Source, channels: [usize; 2], padded: Padded, pixels: usize) -> Self {
+    fn new(source: Source, channels: [usize; 2], padded: Padded, pixels: usize, isa: Isa) -> Self {
+        let (source, channels) = match source {
+            Source::Blocked if summed::is_best(channels, isa) => {
+                (Source::Summed, [blocks(channels[0]), channels[1]])
+            }
+            _ => (source, channels),
+        };
         Self { source, channels, padded, pixels, passes: Vec::new(), is_covering: false, packed_len: 0 }
     }
 
@@ -92,6 +99,9 @@ impl Correlation {
     pub(super) fn pack(&self, weight: impl Fn(usize, usize, [usize; 2]) -> f32, packed: &mut [f32]) {
         let channels: Vec<usize> = (0..self.channels[0]).collect();
         let mut lanes = packed.as_chunks_mut::<LANES>().0.iter_mut();
+        if self.source == Source::Summed {
+            return self.pack_summed(weight, lanes);
+        }
         for pass in &self.passes {
             for group in &pass.groups {
                 let blocks = group.block..group.block + group.blocks;
@@ -105,6 +115,25 @@ impl Correlation {
                             }
                         }
                     }
+                }
+            }
+        }
+    }
+
+    /// Packs weights whose lanes are channels that are read.
+    fn pack_summed<'l>(
+        &self,
+        weight: impl Fn(usize, usize, [usize; 2]) -> f32,
+        mut lanes: impl Iterator<Item = &'l mut [f32; LANES]>,
+    ) {
+        let places = |pass: &Pass| pass.runs.iter().flat_map(|run| run.places.clone()).collect::<Vec<_>>();
+        for pass in &self.passes {
+            let places = places(pass);
+            for (block, &place) in
+                (0..self.channels[0]).flat_map(|block| places.iter().map(move |place| (block, place)))
+            {
+                for (written, lanes) in (0..self.channels[1]).zip(lanes.by_ref()) {
+                    *lanes = std::array::from_fn(|lane| weight(written, block * LANES + lane, place));
                 }
             }
         }

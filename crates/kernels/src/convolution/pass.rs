@@ -7,6 +7,7 @@ use std::ptr::null;
 
 use super::padded::Padded;
 use super::runs::{Run, Tap, even_ranges, runs};
+use super::summed;
 use super::tile::{Reach, Registers, Source, Tile, TileFn, function};
 use crate::isa::Isa;
 use crate::layout::{LANES, blocks};
@@ -57,6 +58,8 @@ pub(super) struct Pass {
 pub(super) struct Group {
     pub(super) block: usize,
     pub(super) blocks: usize,
+    /// Vectors of weights of each channel that is read and each place: one for each block, or for each channel of a summed result.
+    pub(super) vectors: usize,
     /// Floats of weights before.
     weights: usize,
     /// Blocks of the source between which sums wait in the result.
@@ -100,7 +103,8 @@ impl Pass {
     ) -> (Self, usize) {
         let registers = Registers::of(isa);
         let width = padded.size()[1];
-        let runs = runs(taps[0], taps[1], width, registers.places);
+        let longest = if source == Source::Summed { 1 } else { registers.places };
+        let runs = runs(taps[0], taps[1], width, longest);
         let pixel = source.pixel();
         let reach = |run: &Run| Reach { offset: run.start * pixel, places: run.places.len() };
         let reaches: Vec<Reach> = runs.iter().map(reach).collect();
@@ -111,7 +115,7 @@ impl Pass {
         let (mut block, mut end) = (0, weights);
         while block < all {
             let group = pass.group(block, end, registers, isa);
-            end += channels[0] * pass.places() * group.blocks * LANES;
+            end += channels[0] * pass.places() * group.vectors * LANES;
             block += group.blocks;
             pass.groups.push(group);
         }
@@ -138,6 +142,7 @@ impl Pass {
             Source::Blocked => blocks(self.channels[0]) * LANES,
             Source::Plain => self.channels[0],
             Source::Lanewise => LANES,
+            Source::Summed => self.channels[0] * LANES,
         };
         if rows == 1 {
             return [1, (RESIDENT_SOURCE / of_pixel).clamp(64, columns.max(64))];
@@ -150,18 +155,21 @@ impl Pass {
         let (left, longest) = (blocks(self.channels[1]) - block, self.longest());
         let fits = |blocks: usize| left >= blocks && registers.pixels(blocks, longest) > 0;
         let count = match self.source {
-            Source::Lanewise => 1,
+            Source::Lanewise | Source::Summed => 1,
             Source::Blocked if fits(4) && self.outputs.columns <= registers.pixels(4, longest) => 4,
             _ if fits(2) => 2,
             _ => 1,
         };
-        let most = registers.pixels(count, longest);
-        let of_pixels = |pixels| function(isa, self.source, count, pixels);
+        let (vectors, most) = match self.source {
+            Source::Summed => (self.channels[1], summed::most_pixels(self.channels[1])),
+            _ => (count, registers.pixels(count, longest)),
+        };
+        let of_pixels = |pixels| function(isa, self.source, vectors, pixels);
         let functions =
             (1..=most).map(|pixels| of_pixels(pixels).expect("a function for every tile that fits"));
-        let of_block = self.block_channels() * self.places() * count * LANES;
+        let of_block = self.block_channels() * self.places() * vectors * LANES;
         let chunk = (RESIDENT_WEIGHTS / of_block).max(1);
-        Group { block, blocks: count, weights, chunk, functions: functions.collect() }
+        Group { block, blocks: count, vectors, weights, chunk, functions: functions.collect() }
     }
 
     /// Computes some of the groups.
@@ -187,7 +195,7 @@ impl Pass {
         let starts = group.starts(of.start, self.channels[1]);
         let step = group.chunk.saturating_mul(self.block_channels());
         for channel in (0..self.channels[0]).step_by(step) {
-            let weights = group.weights + channel * self.places() * group.blocks * LANES;
+            let weights = group.weights + channel * self.places() * group.vectors * LANES;
             let part = Part {
                 reaches: &self.reaches,
                 source: &of.source[channel / self.block_channels() * pitches.block..],
@@ -197,7 +205,7 @@ impl Pass {
                 weights: &of.packed[weights..],
                 starts: (channel == 0).then_some(&starts),
             };
-            debug_assert!(part.is_within(band[0].end - 1, band[1].end - 1, group.blocks));
+            debug_assert!(part.is_within(band[0].end - 1, band[1].end - 1, group.vectors));
             for row in band[0].clone() {
                 let first = group.block * of.pixels + self.outputs.start + row * self.outputs.row_pitch;
                 let target = &mut of.target[first * LANES..];
@@ -227,7 +235,7 @@ struct Part<'a> {
 
 impl Part<'_> {
     /// Whether what the tiles read up to a row and column lies in the source, and in the weights.
-    fn is_within(&self, row: usize, column: usize, blocks: usize) -> bool {
+    fn is_within(&self, row: usize, column: usize, vectors: usize) -> bool {
         let Pitches { pixel, row: of_row, block, channel } = self.pitches;
         let last = (self.channels - 1) / self.block_channels * block
             + (self.channels - 1) % self.block_channels * channel;
@@ -235,7 +243,7 @@ impl Part<'_> {
         let farthest =
             row * of_row + column * pixel + last + self.reaches.iter().map(place).max().unwrap_or(0);
         let places: usize = self.reaches.iter().map(|reach| reach.places).sum();
-        farthest < self.source.len() && self.channels * places * blocks * LANES <= self.weights.len()
+        farthest < self.source.len() && self.channels * places * vectors * LANES <= self.weights.len()
     }
 
     /// The tile of a row that starts at `column`; `target` starts at the row.

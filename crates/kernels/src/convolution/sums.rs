@@ -202,6 +202,8 @@ pub(super) fn lanewise_function(isa: Isa, source: Source, runs: usize, pixels: u
         Source::Blocked => lanewise_function_of::<Blocked>(isa, runs, pixels),
         Source::Plain => lanewise_function_of::<Plain>(isa, runs, pixels),
         Source::Lanewise => lanewise_function_of::<Lanewise>(isa, runs, pixels),
+        // Only correlations sum lanes.
+        Source::Summed => None,
     }
 }
 

@@ -9,6 +9,7 @@
     reason = "inner loops read and write through pointers whose bounds the plan guarantees"
 )]
 
+use super::summed;
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::{Avx2, Avx512};
@@ -27,6 +28,9 @@ pub(super) enum Source {
     Plain,
     /// Blocked, and every lane meets its own weight only: a depthwise convolution.
     Lanewise,
+    /// Blocked, and every lane meets its own weight, for each of few channels of the result, which is the sum of all lanes (see
+    /// [`summed`]). What is called channels elsewhere is then a block of them.
+    Summed,
 }
 
 impl Source {
@@ -40,7 +44,7 @@ impl Source {
         match self {
             Source::Blocked => LANES,
             Source::Plain => channels,
-            Source::Lanewise => 1,
+            Source::Lanewise | Source::Summed => 1,
         }
     }
 
@@ -48,7 +52,7 @@ impl Source {
     pub(super) fn planes(self, channels: usize) -> usize {
         match self {
             Source::Blocked => blocks(channels),
-            Source::Plain => channels,
+            Source::Plain | Source::Summed => channels,
             Source::Lanewise => 1,
         }
     }
@@ -291,11 +295,12 @@ impl Registers {
     }
 }
 
-/// The function for a tile, if there is one.
-pub(super) fn function(isa: Isa, source: Source, blocks: usize, pixels: usize) -> Option<TileFn> {
+/// The function for a tile, if there is one. `vectors`: blocks of the result; of a summed source, its channels.
+pub(super) fn function(isa: Isa, source: Source, vectors: usize, pixels: usize) -> Option<TileFn> {
     match isa {
+        _ if source == Source::Summed => summed::function(isa, vectors, pixels),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => match (source, blocks) {
+        Isa::Avx512 => match (source, vectors) {
             (Source::Blocked, 1) => {
                 by_pixels!(avx512, Blocked, 1, pixels, [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16])
             }

@@ -302,7 +302,7 @@ impl Kernel<'_> {
     /// Floats before the first pixel of a channel of the source.
     fn channel(&self, channel: usize) -> usize {
         match self.source {
-            Source::Blocked => channel / LANES * self.padded.block_len() + channel % LANES,
+            Source::Blocked | Source::Summed => channel / LANES * self.padded.block_len() + channel % LANES,
             Source::Plain => channel * self.padded.block_len(),
             Source::Lanewise => 0,
         }

@@ -53,6 +53,27 @@ impl Lanes for Avx512 {
         Self(unsafe { _mm512_add_ps(self.0, other.0) })
     }
 
+    /// Halves, quarters, and then single lanes are added crosswise, so that each addition works on the lanes of two vectors.
+    #[inline(always)]
+    unsafe fn totals(of: [Self; 8]) -> Self {
+        // SAFETY: the caller promises the instructions (see `Lanes`).
+        unsafe {
+            let halves = |a: __m512, b: __m512| {
+                _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xEE>(a, b))
+            };
+            let quarters = |a: __m512, b: __m512| {
+                _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xDD>(a, b))
+            };
+            // Quarter `k` of `first` has four lanes whose sum is that of vector `k`, of `last` that of vector `k + 4`.
+            let first = quarters(halves(of[0].0, of[1].0), halves(of[2].0, of[3].0));
+            let last = quarters(halves(of[4].0, of[5].0), halves(of[6].0, of[7].0));
+            let pairs = _mm512_add_ps(_mm512_unpacklo_ps(first, last), _mm512_unpackhi_ps(first, last));
+            let totals = _mm512_add_ps(pairs, _mm512_permute_ps::<0x4E>(pairs));
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
+            Self(_mm512_permutexvar_ps(order, totals))
+        }
+    }
+
     #[inline(always)]
     fn prefetch(from: *const f32) {
         // SAFETY: every x86-64 processor has the instruction, and it faults at no address.

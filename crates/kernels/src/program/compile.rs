@@ -65,6 +65,10 @@ struct Compiler<'p> {
     table_of: Vec<Option<usize>>,
     /// Of each table the item of an image's statistics, where norms have such.
     statistics: Vec<Option<Item>>,
+    /// Of each value that a pool of maxima gives the item of the steps that its gradient goes to.
+    winners: Vec<Option<Item>>,
+    /// Of each value the item that holds the sums of its gradient over pixels, where such are there before they are needed.
+    totals: Vec<Option<Item>>,
     /// Of each value the parts of its gradient.
     parts: Vec<Vec<Place>>,
     items: Vec<(usize, Home)>,
@@ -80,7 +84,7 @@ impl<'p> Compiler<'p> {
         let taps = purpose.gradients.as_ref().map_or(&[][..], |wanted| &wanted.values);
         let mut is_kept = vec![purpose.checks; count];
         taps.iter().chain([&output]).for_each(|&value| is_kept[value] = true);
-        let nodes = fused(&program.operations, &is_kept);
+        let nodes = fused(&program.operations, &program.pools, &is_kept);
         let mut givers = vec![None; count];
         nodes.iter().enumerate().for_each(|(place, (value, _))| givers[*value] = Some(place));
         let mut compiler = Compiler {
@@ -96,6 +100,8 @@ impl<'p> Compiler<'p> {
             tables: Vec::new(),
             table_of: vec![None; count],
             statistics: Vec::new(),
+            winners: vec![None; count],
+            totals: vec![None; count],
             parts: vec![Vec::new(); count],
             items: Vec::new(),
             stages: Vec::new(),

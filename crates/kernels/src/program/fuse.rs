@@ -1,15 +1,31 @@
 //! Operations on single values, joined with the normalization before them.
 
 use super::operation::{Arithmetic, Bound, Operation, Vector};
+use super::pool::Pool;
 
 /// What is computed at once.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
-    Convolution { x: usize, layer: usize },
-    Linear { x: usize, layer: usize },
-    Pool { x: usize, pool: usize },
-    Flatten { x: usize },
-    Same { x: usize },
+    Convolution {
+        x: usize,
+        layer: usize,
+    },
+    Linear {
+        x: usize,
+        layer: usize,
+    },
+    /// A pool; with `is_positive` of maxima of which those below 0 become 0.
+    Pool {
+        x: usize,
+        pool: usize,
+        is_positive: bool,
+    },
+    Flatten {
+        x: usize,
+    },
+    Same {
+        x: usize,
+    },
     Map(MapNode),
 }
 
@@ -73,13 +89,13 @@ impl Node {
 
 /// Operations as nodes, each with the value that it gives, in order. A value that `is_kept`, or that several operations take, is the
 /// result of a node; others may vanish within one.
-pub(super) fn fused(operations: &[Operation], is_kept: &[bool]) -> Vec<(usize, Node)> {
+pub(super) fn fused(operations: &[Operation], pools: &[Pool], is_kept: &[bool]) -> Vec<(usize, Node)> {
     let mut uses = vec![0_usize; operations.len() + 1];
     operations.iter().flat_map(Operation::inputs).for_each(|value| uses[value] += 1);
     let may_vanish = |value: usize| uses[value] == 1 && !is_kept[value];
     let mut nodes: Vec<Option<Node>> = vec![None; operations.len() + 1];
     for (index, operation) in operations.iter().enumerate() {
-        let node = joined(operation, index + 1, &mut nodes, &may_vanish);
+        let node = joined(operation, index + 1, &mut nodes, pools, &may_vanish);
         nodes[index + 1] = Some(node);
     }
     nodes.into_iter().enumerate().filter_map(|(value, node)| node.map(|node| (value, node))).collect()
@@ -90,6 +106,7 @@ fn joined(
     operation: &Operation,
     value: usize,
     nodes: &mut [Option<Node>],
+    pools: &[Pool],
     may_vanish: &impl Fn(usize) -> bool,
 ) -> Node {
     // The map that gives a value, if the value may vanish and `fits` the map.
@@ -105,7 +122,16 @@ fn joined(
     match *operation {
         Operation::Convolution { x, layer } => Node::Convolution { x, layer },
         Operation::Linear { x, layer } => Node::Linear { x, layer },
-        Operation::Pool { x, pool } => Node::Pool { x, pool },
+        Operation::Pool { x, pool } => {
+            // Maxima of what a ReLU gives are what the ReLU gives of maxima.
+            let relu = take(x, &|map| pools[pool].is_max() && map.limit == Limit::Positive);
+            let Some(map) = relu else { return Node::Pool { x, pool, is_positive: false } };
+            if map.norm.is_none() && map.other.is_none() {
+                return Node::Pool { x: map.x, pool, is_positive: true };
+            }
+            nodes[x] = Some(Node::Map(MapNode { limit: Limit::None, ..map }));
+            Node::Pool { x, pool, is_positive: true }
+        }
         Operation::Flatten { x } => Node::Flatten { x },
         Operation::BatchNorm { x, scale, shift, running, epsilon } => {
             let norm = Norm::Batch { scale, shift, running, epsilon, value };
@@ -154,6 +180,7 @@ fn after_group(map: &MapNode, arithmetic: Arithmetic, by: Vector) -> Option<MapN
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::program::pool::Rule;
 
     const BY: Vector = Vector::new(0);
 
@@ -173,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_composed_group_norm_with_its_sum_and_activation_is_one_map() {
-        let nodes = fused(&composed(), &[false; 9]);
+        let nodes = fused(&composed(), &[], &[false; 9]);
         assert_eq!(nodes[0], (2, Node::Convolution { x: 0, layer: 0 }));
         let Node::Map(map) = &nodes[1].1 else { panic!("{nodes:?}") };
         assert_eq!(
@@ -185,7 +212,31 @@ mod tests {
 
     #[test]
     fn kept_values_stay() {
-        let nodes = fused(&composed(), &[true; 9]);
+        let nodes = fused(&composed(), &[], &[true; 9]);
         assert_eq!(nodes.iter().map(|(value, _)| *value).collect::<Vec<_>>(), (1..9).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_relu_goes_into_the_pool_of_maxima_after_it_but_not_into_one_of_averages() {
+        let norm = Operation::Channelwise { x: 0, arithmetic: Arithmetic::Add, by: BY };
+        let after = |x: usize| [Operation::Relu { x }, Operation::Pool { x: x + 1, pool: 0 }];
+        let operations = [vec![norm], after(1).to_vec()].concat();
+        let pool = |rule| Pool::new([2; 2], [1; 2], crate::Window::new([2; 2]), rule);
+        let nodes = |operations: &[Operation], rule, is_kept: bool| {
+            fused(operations, &[pool(rule)], &vec![is_kept; operations.len() + 1])
+        };
+        let found = nodes(&operations, Rule::Max, false);
+        assert!(
+            matches!(found[0], (2, Node::Map(MapNode { norm: Some(_), limit: Limit::None, .. }))),
+            "{found:?}"
+        );
+        assert_eq!(found[1], (3, Node::Pool { x: 2, pool: 0, is_positive: true }));
+        assert_eq!(
+            nodes(&after(0), Rule::Max, false),
+            [(2, Node::Pool { x: 0, pool: 0, is_positive: true })]
+        );
+        let apart = (2, Node::Pool { x: 1, pool: 0, is_positive: false });
+        assert_eq!(nodes(&after(0), Rule::Max, true)[1], apart);
+        assert_eq!(nodes(&after(0), Rule::Average(vec![4.0]), false)[1], apart);
     }
 }

@@ -93,16 +93,21 @@ pub(super) enum Instruction {
         x: Item,
         dx: Item,
     },
+    /// A pool; of maxima, also the steps of its windows that the gradient goes to.
     Pool {
         pool: usize,
+        is_positive: bool,
         x: Item,
         y: Item,
+        winners: Option<Item>,
     },
     PoolGradient {
         pool: usize,
-        x: Option<Item>,
+        winners: Option<Item>,
         dy: Item,
         dx: Item,
+        /// Sums over pixels.
+        totals: Option<Item>,
     },
     /// Looks for values that are not finite.
     Check {
@@ -134,8 +139,7 @@ impl Instruction {
             | Instruction::Scale { dz: from, dx: to, .. }
             | Instruction::Moments { x: from, moments: to, .. }
             | Instruction::GroupStatistics { moments: from, statistics: to, .. }
-            | Instruction::GroupSlopes { totals: from, slopes: to, .. }
-            | Instruction::Pool { x: from, y: to, .. } => {
+            | Instruction::GroupSlopes { totals: from, slopes: to, .. } => {
                 read(&[Some(*from)]);
                 [Some(*to), None]
             }
@@ -156,9 +160,13 @@ impl Instruction {
                 read(&[norm.statistics, *slopes, Some(*dz), Some(*x)]);
                 [Some(*dx), None]
             }
-            Instruction::PoolGradient { x, dy, dx, .. } => {
-                read(&[*x, Some(*dy)]);
-                [Some(*dx), None]
+            Instruction::Pool { x, y, winners, .. } => {
+                read(&[Some(*x)]);
+                [Some(*y), *winners]
+            }
+            Instruction::PoolGradient { winners, dy, dx, totals, .. } => {
+                read(&[*winners, Some(*dy)]);
+                [Some(*dx), *totals]
             }
             Instruction::Check { x, .. } => {
                 read(&[Some(*x)]);

@@ -21,8 +21,12 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Rows and columns of a tile: enough work for a task, and few enough that the tiles of a small product share out evenly.
-const TILE: [usize; 2] = [64, 128];
+/// Rows and columns of a tile: enough work for a task, and few enough that the tiles of a small product share out evenly. Under Miri,
+/// which small products take long for, tiles are small enough that there are several.
+const TILE: [usize; 2] = if cfg!(miri) { [2, 3] } else { [64, 128] };
+
+/// A product of fewer multiplications is computed before another thread has woken up.
+const LITTLE: usize = if cfg!(miri) { 0 } else { 1 << 20 };
 
 /// `out = a b + bias`, with `bias` added to each row. `out` has a row for each row of `a`; of each, the first `size[1]` floats are written.
 ///
@@ -55,8 +59,8 @@ pub(super) unsafe fn product(
         }
         let (left, right) =
             (a.tile([start[0], 0], [part[0], inner]), b.tile([0, start[1]], [inner, part[1]]));
-        // SAFETY: as above; only the address is used.
-        let first = unsafe { out.part_mut(start[0], place) }.as_mut_ptr();
+        // An address within all rows, not that of a slice of the first one: the tile has more of them.
+        let first = out.place(start[0]).0.wrapping_add(start[1]);
         let steps = [a.row, a.column, b.row, b.column, out.stride()].map(|step| step as isize);
         // SAFETY: `tile` has checked that the operands lie in their slices, `part_mut` that each row of the tile lies in `out`, rows
         // being `stride` apart. Tiles do not overlap, the operands are shared slices, and `out` is nobody else's.
@@ -85,8 +89,8 @@ pub(super) unsafe fn product(
         }
     };
     let count = tiles[0] * tiles[1];
-    if count == 1 {
-        return one(0);
+    if count == 1 || rows * columns * inner < LITTLE {
+        return (0..count).for_each(one);
     }
     (0..count).into_par_iter().for_each(one);
 }
@@ -97,7 +101,9 @@ mod tests {
 
     #[test]
     fn products_of_all_orientations() {
-        for [rows, columns, inner] in [[1, 1, 1], [3, 5, 2], [70, 130, 9], [128, 10, 84], [1, 300, 40]] {
+        let large: &[[usize; 3]] = &[[70, 130, 9], [128, 10, 84], [1, 300, 40], [130, 260, 31]];
+        let large = if cfg!(miri) { &[] } else { large };
+        for &[rows, columns, inner] in [[1, 1, 1], [3, 5, 2], [4, 4, 3]].iter().chain(large) {
             let a: Vec<f32> = (0..rows * inner).map(|i| (i % 7) as f32 - 3.0).collect();
             let b: Vec<f32> = (0..inner * columns).map(|i| (i % 5) as f32 - 2.0).collect();
             let bias: Vec<f32> = (0..columns).map(|i| i as f32).collect();

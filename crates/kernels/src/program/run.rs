@@ -38,6 +38,11 @@ impl Workspace {
         buffers.map(|buffer| size_of_val(&buffer[..])).sum()
     }
 
+    /// The images that it has room for.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Makes room for a batch.
     fn prepare(&mut self, plan: &Plan, batch: usize) {
         if self.numbers.len() != plan.tables.len() {
@@ -54,6 +59,9 @@ impl Workspace {
                 .collect();
         }
         if batch > self.capacity {
+            // What smaller batches had is given back first.
+            self.regions.clear();
+            self.sums.clear();
             let sizes = plan.regions.iter().enumerate();
             self.regions = sizes
                 .map(|(region, floats)| AlignedBuffer::zeroed(skew(region) + stride(*floats) * batch))
@@ -74,6 +82,15 @@ impl Workspace {
             self.capacity = batch;
         }
     }
+}
+
+/// Floats that a call needs for a batch, beside those of the caller: what later stages and the backward pass need of each image, and sums of
+/// gradients. What threads work in does not grow with the batch and is not counted.
+pub(super) fn floats_of_batch(plan: &Plan, batch: usize) -> usize {
+    let kept: usize = plan.regions.iter().map(|&floats| stride(floats)).sum();
+    let wanted = plan.layers.iter().filter(|layer| layer.has_weight_gradient);
+    let sums: usize = wanted.map(|layer| stride(layer.convolution.weight_gradient_len())).sum();
+    kept.saturating_mul(batch).saturating_add(sums * plan.parts(batch))
 }
 
 /// Rows start at whole blocks.
@@ -241,8 +258,8 @@ impl<'r> Runner<'r> {
 
     /// Does a stage's instructions for all images.
     fn images(&self, stage: &Stage, numbers: &[Numbers]) {
-        /// The floats that are gone through in about the time in which another thread wakes up.
-        const LITTLE: usize = 1 << 17;
+        /// The floats that are gone through in about the time in which another thread wakes up. Under Miri, all is shared out.
+        const LITTLE: usize = if cfg!(miri) { 0 } else { 1 << 17 };
         if stage.instructions.is_empty() {
             return;
         }

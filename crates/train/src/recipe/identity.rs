@@ -16,7 +16,7 @@ use crate::error::TrainError;
 use crate::method::MethodConfig;
 
 /// Version of the steps of training: a change of what the same recipe gives raises it.
-const STEPS_VERSION: u32 = 2;
+const STEPS_VERSION: u32 = 3;
 
 /// Everything that decides the weights and which of them are best, by key, and nothing else: no names, folders or number of
 /// log lines. `model` is the model that the training starts from.

@@ -87,13 +87,17 @@ impl Compiler<'_> {
         match *node {
             Node::Convolution { x, layer } => self.convolution(value, x, layer),
             Node::Linear { x, layer } => self.linear(value, x, layer),
-            Node::Pool { x, pool } => {
+            Node::Pool { x, pool, .. } => {
                 if self.needs_gradient[x] {
                     let (dy, stage) = self.total(value);
-                    let is_max = self.program.pools[pool].is_max();
-                    let image = is_max.then(|| self.need(x, stage));
+                    let winners = self.winners[value];
+                    let totals = (winners.is_some() && self.is_for_bias(x)).then(|| {
+                        let floats = self.program.shapes[x].padded();
+                        self.item(floats)
+                    });
+                    self.totals[x] = totals;
                     let dx = self.blocked(x);
-                    self.emit(stage, Instruction::PoolGradient { pool, x: image, dy, dx });
+                    self.emit(stage, Instruction::PoolGradient { pool, winners, dy, dx, totals });
                     self.give(x, dx, stage);
                 }
             }
@@ -124,8 +128,11 @@ impl Compiler<'_> {
         let shape = self.program.shapes[value];
         let bias = self.layers[layer].bias.filter(|&bias| self.is_wanted(bias));
         if let Some(parameter) = bias {
-            let totals = self.item(2 * shape.padded());
-            self.emit(stage, sums_of(dy, shape.pixels(), totals));
+            let totals = self.totals[value].unwrap_or_else(|| {
+                let totals = self.item(2 * shape.padded());
+                self.emit(stage, sums_of(dy, shape.pixels(), totals));
+                totals
+            });
             self.slopes.push(Slope::Bias { parameter, channels: shape.channels, totals });
         }
         if self.layers[layer].has_weight_gradient {
@@ -138,6 +145,14 @@ impl Compiler<'_> {
             self.emit(stage, Instruction::DataGradient { layer, dy, dx });
             self.give(x, dx, stage);
         }
+    }
+
+    /// Whether the sums of a value's gradient are the gradient of a convolution's bias, and one operation alone gives that gradient.
+    fn is_for_bias(&self, value: usize) -> bool {
+        let uses = self.nodes.iter().flat_map(|(_, node)| node.inputs()).filter(|&input| input == value);
+        let giver = self.givers[value].map(|place| &self.nodes[place].1);
+        let Some(&Node::Convolution { layer, .. }) = giver else { return false };
+        uses.count() == 1 && self.layers[layer].bias.is_some_and(|bias| self.is_wanted(bias))
     }
 
     fn linear(&mut self, value: usize, x: usize, layer: usize) {

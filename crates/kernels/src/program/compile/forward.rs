@@ -68,10 +68,13 @@ impl Compiler<'_> {
                 self.task(stage - 1, Task::Linear { layer, x, y });
                 y
             }
-            Node::Pool { x, pool } => {
-                let x = self.need(x, stage);
+            Node::Pool { x: from, pool, is_positive } => {
+                let x = self.need(from, stage);
                 let y = self.blocked(value);
-                self.emit(stage, Instruction::Pool { pool, x, y });
+                let is_chosen = self.program.pools[pool].is_max() && self.needs_gradient[from];
+                self.winners[value] = is_chosen.then(|| self.blocked(value));
+                let winners = self.winners[value];
+                self.emit(stage, Instruction::Pool { pool, is_positive, x, y, winners });
                 y
             }
             Node::Flatten { x: from } => {

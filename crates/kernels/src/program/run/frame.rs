@@ -10,6 +10,7 @@ use crate::program::memory::Rows;
 use crate::program::moments::{Moments, of_groups, slopes_of_groups};
 use crate::program::operation::Bound;
 use crate::program::plan::{Place, Plan};
+use crate::program::pool::{Maxima, Slopes};
 use crate::program::tables::Numbers;
 
 /// The items of one image.
@@ -195,13 +196,15 @@ pub(super) fn execute(
                 if slopes.is_some() { of_image.split_at(of_image.len() / 2) } else { numbers.slopes() };
             Normal { pixels, dz, x, centre, inverse, scale, mean, along, dx }.compute(isa);
         }
-        Instruction::Pool { pool, x, y } => {
-            let (([x], [y]), _) = frame.operands([Some(x)], [Some(y)]);
-            plan.pools[pool].forward(isa, x, y);
+        Instruction::Pool { pool, is_positive, x, y, winners } => {
+            let (([x], [y, steps]), _) = frame.operands([Some(x)], [Some(y), winners]);
+            let winners = winners.map(|_| steps);
+            plan.pools[pool].forward(isa, x, y, Maxima { is_positive, winners });
         }
-        Instruction::PoolGradient { pool, x, dy, dx } => {
-            let (([x, dy], [dx]), _) = frame.operands([x, Some(dy)], [Some(dx)]);
-            plan.pools[pool].backward(isa, x, dy, dx);
+        Instruction::PoolGradient { pool, winners, dy, dx, totals } => {
+            let (([winners, dy], [dx, sums]), _) = frame.operands([winners, Some(dy)], [Some(dx), totals]);
+            let totals = totals.map(|_| sums);
+            plan.pools[pool].backward(isa, Slopes { winners, dy, dx, totals });
         }
         Instruction::Check { is_plain, channels, x, value } => {
             let (([x], []), _) = frame.operands([Some(x)], []);
