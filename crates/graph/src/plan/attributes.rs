@@ -3,19 +3,18 @@
 use bitquake_tensors::TensorFile;
 use bitquake_tensors::onnx::{AttributeValue, Node};
 
-use crate::GradError;
-use crate::stored::{self, Stored};
+use super::{PlanError, Stored, stored};
 
 /// The attributes of a node. Reading one of the wrong kind is an error, one that is missing gives the default.
 #[derive(Debug)]
-pub(crate) struct Attributes {
+pub struct Attributes {
     values: Vec<(String, AttributeValue)>,
     /// Tensors in attributes, read.
     tensors: Vec<(String, Stored)>,
 }
 
 impl Attributes {
-    pub(super) fn new(file: &TensorFile, node: &Node) -> Result<Attributes, GradError> {
+    pub(super) fn new(file: &TensorFile, node: &Node) -> Result<Attributes, PlanError> {
         let (mut values, mut tensors) = (Vec::new(), Vec::new());
         for attribute in &node.attributes {
             if let AttributeValue::Tensor(tensor) = &attribute.value {
@@ -31,7 +30,11 @@ impl Attributes {
         self.values.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
-    pub(crate) fn int(&self, name: &str, default: i64) -> Result<i64, String> {
+    /// A whole number.
+    ///
+    /// # Errors
+    /// An attribute of another kind.
+    pub fn int(&self, name: &str, default: i64) -> Result<i64, String> {
         match self.get(name) {
             None => Ok(default),
             Some(AttributeValue::Int(value)) => Ok(*value),
@@ -39,7 +42,11 @@ impl Attributes {
         }
     }
 
-    pub(crate) fn float(&self, name: &str, default: f32) -> Result<f32, String> {
+    /// A float.
+    ///
+    /// # Errors
+    /// An attribute of another kind.
+    pub fn float(&self, name: &str, default: f32) -> Result<f32, String> {
         match self.get(name) {
             None => Ok(default),
             Some(AttributeValue::Float(value)) => Ok(*value),
@@ -47,7 +54,11 @@ impl Attributes {
         }
     }
 
-    pub(crate) fn text(&self, name: &str, default: &str) -> Result<String, String> {
+    /// A text.
+    ///
+    /// # Errors
+    /// An attribute of another kind.
+    pub fn text(&self, name: &str, default: &str) -> Result<String, String> {
         match self.get(name) {
             None => Ok(default.to_owned()),
             Some(AttributeValue::String(value)) => Ok(value.clone()),
@@ -55,7 +66,11 @@ impl Attributes {
         }
     }
 
-    pub(crate) fn ints(&self, name: &str) -> Result<Option<&[i64]>, String> {
+    /// A list of whole numbers; none if it is missing.
+    ///
+    /// # Errors
+    /// An attribute of another kind.
+    pub fn ints(&self, name: &str) -> Result<Option<&[i64]>, String> {
         match self.get(name) {
             None => Ok(None),
             Some(AttributeValue::Ints(values)) => Ok(Some(values)),
@@ -63,12 +78,15 @@ impl Attributes {
         }
     }
 
-    pub(crate) fn tensor(&self, name: &str) -> Option<&Stored> {
+    /// A tensor; none if it is missing, or no tensor.
+    #[must_use]
+    pub fn tensor(&self, name: &str) -> Option<&Stored> {
         self.tensors.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
     /// Whether the node has the attribute.
-    pub(crate) fn has(&self, name: &str) -> bool {
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some() || self.tensor(name).is_some()
     }
 }

@@ -3,12 +3,11 @@
 use bitquake_bits::{Format, WordStore};
 use bitquake_tensors::{Dtype, TensorFile};
 
-use crate::GradError;
-use crate::ints::Ints;
+use super::{Ints, PlanError};
 
 /// A tensor read from the file.
 #[derive(Clone, Debug)]
-pub(crate) enum Stored {
+pub enum Stored {
     /// f32 values, with their shape.
     Floats(Vec<f32>, Vec<usize>),
     /// Integers.
@@ -16,8 +15,8 @@ pub(crate) enum Stored {
 }
 
 /// Reads the tensor that the file calls `name`.
-pub(crate) fn read(file: &TensorFile, name: &str) -> Result<Stored, GradError> {
-    let unsupported = |dtype: String| GradError::UnsupportedDtype { tensor: name.to_owned(), dtype };
+pub(super) fn read(file: &TensorFile, name: &str) -> Result<Stored, PlanError> {
+    let unsupported = |dtype: String| PlanError::UnsupportedDtype { tensor: name.to_owned(), dtype };
     let info = file.tensor(name).ok_or_else(|| unsupported("nothing".to_owned()))?;
     let shape: Vec<usize> = info.shape.iter().map(|&size| size as usize).collect();
     let words = file.words(name).ok_or_else(|| unsupported(info.dtype.to_string()))?;

@@ -1,69 +1,78 @@
-//! A graph made ready to be interpreted: names resolved, order checked, stored tensors read.
+//! A graph made ready to be run: names resolved, order checked, stored tensors read.
 
 mod attributes;
+mod error;
+mod ints;
 mod names;
+mod parameter;
+mod stored;
 
 use std::collections::{BTreeMap, HashMap};
 
 use bitquake_bits::Format;
-use bitquake_graph::Graph;
 use bitquake_tensors::onnx::{AttributeValue, Dim, Node};
 use bitquake_tensors::{Dtype, Role, TensorFile};
 
-pub(crate) use attributes::Attributes;
+pub use attributes::Attributes;
+pub use error::PlanError;
+pub use ints::Ints;
 use names::Names;
+pub use parameter::{Parameter, ParameterRole};
+pub use stored::Stored;
 
-use crate::GradError;
-use crate::ints::Ints;
-use crate::operators;
-use crate::parameter::{Parameter, ParameterRole};
-use crate::stored::{self, Stored};
+use crate::Graph;
 
 /// A graph, ready to run. Values are numbered; `names` tells what they are called.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// In an order in which they can run.
-    pub(crate) steps: Vec<Step>,
+    pub steps: Vec<Step>,
     /// Of each value, its name.
-    pub(crate) names: Vec<String>,
+    pub names: Vec<String>,
     /// The value that takes the images.
-    pub(crate) input: usize,
+    pub input: usize,
     /// Its sizes, where the file says them.
-    pub(crate) dims: Vec<Option<usize>>,
+    pub dims: Vec<Option<usize>>,
     /// The first output.
-    pub(crate) output: usize,
+    pub output: usize,
     /// What cross-entropy is taken of: the first output, or what a softmax at the end is applied to.
-    pub(crate) logits: usize,
+    pub logits: usize,
     /// Float tensors, in file order.
-    pub(crate) parameters: Vec<Parameter>,
+    pub parameters: Vec<Parameter>,
     /// Of each parameter, its value's number.
-    pub(crate) parameter_values: Vec<usize>,
+    pub parameter_values: Vec<usize>,
     /// Stored whole numbers: value and content.
-    pub(crate) constants: Vec<(usize, Ints)>,
+    pub constants: Vec<(usize, Ints)>,
     /// Of stored whole numbers, their type.
-    pub(crate) formats: BTreeMap<usize, Format>,
+    pub formats: BTreeMap<usize, Format>,
     /// The version of the operator set.
-    pub(crate) opset: i64,
+    pub opset: i64,
 }
 
 /// A node, ready to run.
 #[derive(Debug)]
-pub(crate) struct Step {
+pub struct Step {
     /// The node's name, or its first output's.
-    pub(crate) node: String,
-    pub(crate) op_type: String,
-    /// The row of the table of operators.
-    pub(crate) row: usize,
-    pub(crate) inputs: Vec<Option<usize>>,
-    pub(crate) outputs: Vec<Option<usize>>,
-    pub(crate) attributes: Attributes,
+    pub node: String,
+    /// Its operator, with the domain before it if that is not the standard one.
+    pub op_type: String,
+    /// Its inputs; none where one is left out.
+    pub inputs: Vec<Option<usize>>,
+    /// Its outputs; none where one is left out.
+    pub outputs: Vec<Option<usize>>,
+    /// Its attributes.
+    pub attributes: Attributes,
     /// Values that nothing uses after this step.
-    pub(crate) done: Vec<usize>,
+    pub done: Vec<usize>,
 }
 
 impl Plan {
-    /// Makes a plan, and the values of its parameters.
-    pub(crate) fn new(file: &TensorFile) -> Result<(Plan, Vec<Vec<f32>>), GradError> {
+    /// Makes a plan, and the values of its parameters, row-major.
+    ///
+    /// # Errors
+    /// [`PlanError`]: not one f32 input with a batch, no output, a value that nothing gives or that is given twice, a stored tensor of another
+    /// type. Operators are not looked at.
+    pub fn new(file: &TensorFile) -> Result<(Plan, Vec<Vec<f32>>), PlanError> {
         let graph = Graph::from_file(file)?;
         let mut names = Names::default();
         let mut builder =
@@ -76,7 +85,7 @@ impl Plan {
                 steps.push(builder.step(node, &mut names)?);
             }
         }
-        let first = graph.outputs().first().ok_or(GradError::NoOutput)?;
+        let first = graph.outputs().first().ok_or(PlanError::NoOutput)?;
         let output = names.find(&first.name).ok_or_else(|| missing("graph output", &first.name))?;
         let opset = graph.opset().unwrap_or(1);
         let logits = logits(&steps, output, opset);
@@ -103,7 +112,8 @@ impl Plan {
     }
 
     /// The number of the value of a name.
-    pub(crate) fn value(&self, name: &str) -> Option<usize> {
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|known| known == name)
     }
 }
@@ -118,8 +128,8 @@ struct Builder<'f> {
 
 impl Builder<'_> {
     /// The input that takes the images, with its dimensions.
-    fn input(&self, names: &mut Names) -> Result<(usize, Vec<Option<usize>>), GradError> {
-        let problem = |problem: String| GradError::Input { problem };
+    fn input(&self, names: &mut Names) -> Result<(usize, Vec<Option<usize>>), PlanError> {
+        let problem = |problem: String| PlanError::Input { problem };
         let inputs = self.graph.inputs();
         let [input] = inputs.as_slice() else {
             let found: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
@@ -139,7 +149,7 @@ impl Builder<'_> {
     }
 
     /// The stored tensors of the main graph: initializers, and values of `Constant` nodes.
-    fn stored(&mut self, names: &mut Names) -> Result<(), GradError> {
+    fn stored(&mut self, names: &mut Names) -> Result<(), PlanError> {
         let main = self.graph.main();
         let mut order: Vec<(usize, &str, &str)> = Vec::new();
         let places: HashMap<&str, usize> =
@@ -208,17 +218,9 @@ impl Builder<'_> {
         }
     }
 
-    fn step(&self, node: &Node, names: &mut Names) -> Result<Step, GradError> {
+    fn step(&self, node: &Node, names: &mut Names) -> Result<Step, PlanError> {
         let named = if node.name.is_empty() { node.outputs.first() } else { Some(&node.name) };
         let named = named.cloned().unwrap_or_else(|| node.op_type.clone());
-        let row = operators::find(&node.domain, &node.op_type).ok_or_else(|| {
-            let operator = qualified(node);
-            GradError::UnsupportedOperator {
-                node: named.clone(),
-                operator,
-                supported: operators::supported(),
-            }
-        })?;
         let find = |input: &String| match input.as_str() {
             "" => Ok(None),
             input => names.find(input).map(Some).ok_or_else(|| missing(&named, input)),
@@ -230,12 +232,12 @@ impl Builder<'_> {
         };
         let outputs = node.outputs.iter().map(define).collect::<Result<_, _>>()?;
         let op_type = qualified(node);
-        Ok(Step { node: named, op_type, row, inputs, outputs, attributes, done: Vec::new() })
+        Ok(Step { node: named, op_type, inputs, outputs, attributes, done: Vec::new() })
     }
 }
 
-fn missing(node: &str, value: &str) -> GradError {
-    GradError::MissingValue { node: node.to_owned(), value: value.to_owned() }
+fn missing(node: &str, value: &str) -> PlanError {
+    PlanError::MissingValue { node: node.to_owned(), value: value.to_owned() }
 }
 
 fn qualified(node: &Node) -> String {
