@@ -9,15 +9,16 @@ mod stored;
 
 use std::collections::{BTreeMap, HashMap};
 
-use bitquake_bits::Format;
+use bitquake_bits::{Format, WordStore};
 use bitquake_tensors::onnx::{AttributeValue, Dim, Node};
-use bitquake_tensors::{Dtype, Role, TensorFile};
+use bitquake_tensors::{Dtype, Role, TensorFile, TensorInfo};
 
 pub use attributes::Attributes;
 pub use error::PlanError;
 pub use ints::Ints;
 use names::Names;
 pub use parameter::{Parameter, ParameterRole};
+use stored::Source;
 pub use stored::Stored;
 
 use crate::Graph;
@@ -73,10 +74,27 @@ impl Plan {
     /// [`PlanError`]: not one f32 input with a batch, no output, a value that nothing gives or that is given twice, a stored tensor of another
     /// type. Operators are not looked at.
     pub fn new(file: &TensorFile) -> Result<(Plan, Vec<Vec<f32>>), PlanError> {
-        let graph = Graph::from_file(file)?;
+        Plan::of(Graph::from_file(file)?, file.tensors(), file)
+    }
+
+    /// As [`new`](Self::new), of the graph of a file and what it stores, which may lie elsewhere by now.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of(
+        graph: Graph<'_>,
+        tensors: &[TensorInfo],
+        words: &impl WordStore,
+    ) -> Result<(Plan, Vec<Vec<f32>>), PlanError> {
         let mut names = Names::default();
-        let mut builder =
-            Builder { file, graph, constants: Vec::new(), parameters: Vec::new(), formats: BTreeMap::new() };
+        let source = Source { tensors, words };
+        let mut builder = Builder {
+            source,
+            graph,
+            constants: Vec::new(),
+            parameters: Vec::new(),
+            formats: BTreeMap::new(),
+        };
         let (input, dims) = builder.input(&mut names)?;
         builder.stored(&mut names)?;
         let mut steps = Vec::new();
@@ -118,15 +136,15 @@ impl Plan {
     }
 }
 
-struct Builder<'f> {
-    file: &'f TensorFile,
+struct Builder<'f, W> {
+    source: Source<'f, W>,
     graph: Graph<'f>,
     constants: Vec<(usize, Ints)>,
     parameters: Vec<(usize, Parameter, Vec<f32>)>,
     formats: BTreeMap<usize, Format>,
 }
 
-impl Builder<'_> {
+impl<W: WordStore> Builder<'_, W> {
     /// The input that takes the images, with its dimensions.
     fn input(&self, names: &mut Names) -> Result<(usize, Vec<Option<usize>>), PlanError> {
         let problem = |problem: String| PlanError::Input { problem };
@@ -153,7 +171,7 @@ impl Builder<'_> {
         let main = self.graph.main();
         let mut order: Vec<(usize, &str, &str)> = Vec::new();
         let places: HashMap<&str, usize> =
-            self.file.tensors().iter().enumerate().map(|(place, info)| (info.name.as_str(), place)).collect();
+            self.source.tensors.iter().enumerate().map(|(place, info)| (info.name.as_str(), place)).collect();
         for stored in main.initializers.iter().chain(&main.constants) {
             let place = places.get(stored.tensor.as_str()).copied().unwrap_or(usize::MAX);
             order.push((place, &stored.name, &stored.tensor));
@@ -164,14 +182,14 @@ impl Builder<'_> {
                 continue;
             }
             let value = names.define(name, "stored tensor")?;
-            if let Some(format) = self.file.tensor(tensor).and_then(|info| info.dtype.format()) {
+            if let Some(format) = self.source.info(tensor).and_then(|info| info.dtype.format()) {
                 self.formats.insert(value, format);
             }
             if let Some(ints) = self.numbers(name) {
                 self.constants.push((value, ints));
                 continue;
             }
-            match stored::read(self.file, tensor)? {
+            match self.source.read(tensor)? {
                 Stored::Ints(ints) => self.constants.push((value, ints)),
                 Stored::Floats(values, shape) => {
                     let role = self.role(name, tensor);
@@ -211,7 +229,7 @@ impl Builder<'_> {
         if takers().next().is_some() && takers().all(scales) {
             return ParameterRole::Setting;
         }
-        match self.file.tensor(tensor).map(|info| info.role) {
+        match self.source.info(tensor).map(|info| info.role) {
             Some(Role::Statistic) => ParameterRole::Statistic,
             Some(Role::Attribute) => ParameterRole::Setting,
             _ => ParameterRole::Weight,
@@ -226,7 +244,7 @@ impl Builder<'_> {
             input => names.find(input).map(Some).ok_or_else(|| missing(&named, input)),
         };
         let inputs = node.inputs.iter().map(find).collect::<Result<_, _>>()?;
-        let attributes = Attributes::new(self.file, node)?;
+        let attributes = Attributes::new(self.source, node)?;
         let define = |output: &String| {
             if output.is_empty() { Ok(None) } else { names.define(output, &named).map(Some) }
         };

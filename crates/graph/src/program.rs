@@ -41,6 +41,15 @@ pub struct BatchNorm {
     pub momentum: f32,
 }
 
+/// The operators that have kernels, beside `Softmax` at the end.
+///
+/// ```
+/// assert!(bitquake_graph::program::operators().any(|name| name == "Conv"));
+/// ```
+pub fn operators() -> impl Iterator<Item = &'static str> {
+    nodes::names()
+}
+
 /// Makes a program of a plan.
 ///
 /// ```

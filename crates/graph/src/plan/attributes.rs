@@ -1,9 +1,10 @@
 //! The attributes of a node, typed on reading.
 
-use bitquake_tensors::TensorFile;
+use bitquake_bits::WordStore;
 use bitquake_tensors::onnx::{AttributeValue, Node};
 
-use super::{PlanError, Stored, stored};
+use super::stored::Source;
+use super::{PlanError, Stored};
 
 /// The attributes of a node. Reading one of the wrong kind is an error, one that is missing gives the default.
 #[derive(Debug)]
@@ -14,11 +15,11 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    pub(super) fn new(file: &TensorFile, node: &Node) -> Result<Attributes, PlanError> {
+    pub(super) fn new(stored: Source<'_, impl WordStore>, node: &Node) -> Result<Attributes, PlanError> {
         let (mut values, mut tensors) = (Vec::new(), Vec::new());
         for attribute in &node.attributes {
             if let AttributeValue::Tensor(tensor) = &attribute.value {
-                tensors.push((attribute.name.clone(), stored::read(file, tensor)?));
+                tensors.push((attribute.name.clone(), stored.read(tensor)?));
             } else {
                 values.push((attribute.name.clone(), attribute.value.clone()));
             }

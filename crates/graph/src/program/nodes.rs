@@ -36,6 +36,11 @@ const OPERATORS: &[(&str, Function)] = &[
     ("Dropout", same),
 ];
 
+/// The names of the operators that have kernels.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    OPERATORS.iter().map(|(name, _)| *name)
+}
+
 pub(super) fn lower(lowering: &mut Lowering<'_>, step: &Step) -> Lowered {
     let found = OPERATORS.iter().find(|(name, _)| *name == step.op_type);
     let Some((_, function)) = found else { return Err("the operator has no kernel".to_owned()) };

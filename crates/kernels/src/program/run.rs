@@ -1,6 +1,7 @@
 //! Running a plan on a batch.
 
 mod frame;
+pub(super) mod inference;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
