@@ -156,7 +156,7 @@ fn writing(model: &Model, tensor: &str, element: u64, value: f32) -> FaultPatter
     let change = words.get(element).unwrap() as u32 ^ value.to_bits();
     let addresses = (0..32).filter(|bit| change >> bit & 1 == 1).map(|bit| element * 32 + bit).collect();
     let flips =
-        TensorFlips { tensor: tensor.to_owned(), format: Format::F32, elements: words.len(), addresses };
+        TensorFlips { tensor: tensor.to_owned(), format: Format::F32, elements: words.elements(), addresses };
     FaultPattern::new(vec![flips]).unwrap()
 }
 

@@ -23,9 +23,9 @@ const LENGTHS: [usize; 15] = [
     9,
     CHANNELS,
     1,
-    70 * CHANNELS * 4,
-    70,
-    70 * 5,
+    80 * CHANNELS * 4,
+    80,
+    80 * 5,
 ];
 
 fn normal(seed: u64, count: usize) -> Vec<f32> {
@@ -56,7 +56,7 @@ fn program(isa: Isa) -> (Program, Value) {
     let limited = program.clip(scaled, [Bound::Number(-1.0), Bound::Parameter(11)]).unwrap();
     let pooled = program.max_pool(limited, Window { stride: [3, 3], ..Window::new([3, 2]) }).unwrap();
     let features = program.flatten(pooled);
-    let hidden = program.linear(features, 70, 12, true, Some(13)).unwrap();
+    let hidden = program.linear(features, 80, 12, true, Some(13)).unwrap();
     let hidden = program.relu(hidden);
     let output = program.linear(hidden, 5, 14, false, None).unwrap();
     (program, output)

@@ -149,9 +149,9 @@ fn parameters_of(norm: &Norm) -> Vec<usize> {
 
 /// As many images as have room beside each other, so that the weights of a stage are fetched for all of them at once.
 fn together(plan: &Plan) -> usize {
-    let most = std::env::var("BQ_G").ok().and_then(|v| v.parse().ok()).unwrap_or(8usize);
-    /// Floats that a thread keeps between stages.
+    const MOST: usize = 8;
+    /// What a thread keeps between stages: 4 MiB.
     const FLOATS: usize = 1 << 20;
     let floats: usize = plan.regions.iter().sum();
-    (FLOATS / floats.max(1)).clamp(1, most)
+    (FLOATS / floats.max(1)).clamp(1, MOST)
 }

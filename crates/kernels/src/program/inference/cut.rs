@@ -23,8 +23,8 @@ pub(super) fn cut(mut plan: Plan) -> Plan {
 }
 
 fn parts(stage: Stage, plan: &Plan) -> Vec<Stage> {
-    /// The weights of a stage.
-    let most: usize = std::env::var("BQ_W").ok().and_then(|v| v.parse().ok()).unwrap_or(1 << 16);
+    /// The floats of a stage's weights: 128 KiB stay in the cache beside what images need.
+    const MOST: usize = 1 << 15;
     let mut parts = vec![Stage::default()];
     let mut floats = 0;
     for instruction in stage.instructions {
@@ -32,7 +32,7 @@ fn parts(stage: Stage, plan: &Plan) -> Vec<Stage> {
             Instruction::Convolution { layer, .. } => plan.layers[*layer].convolution.forward_weights_len(),
             _ => 0,
         };
-        if floats > 0 && own > 0 && floats + own > most {
+        if floats > 0 && own > 0 && floats + own > MOST {
             parts.push(Stage::default());
             floats = 0;
         }

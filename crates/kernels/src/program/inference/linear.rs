@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn packed_weights_are_the_same_for_any_number_of_images() {
         for isa in Isa::available() {
-            for ends in [[3, 10], [64, 10], [400, 120], [33, 65], [5, 130]] {
+            for ends in [[3, 10], [64, 10], [64, 5], [400, 120], [33, 65], [5, 130]] {
                 let linear = Linear { ends, weight: 0, is_transposed: true, bias: None };
                 let together = Together::new(&linear, isa);
                 let weights: Vec<f32> = (0..ends[0] * ends[1]).map(|place| place as f32 + 1.0).collect();
