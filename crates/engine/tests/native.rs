@@ -18,7 +18,7 @@ use bitquake_graph::architecture::Architecture;
 use bitquake_graph::build::{AttrValue, BuildDim, ElemType, ModelBuilder, TensorSpec};
 use bitquake_graph::resnet::resnet20;
 use bitquake_sample::{Rate, StreamKey};
-use bitquake_tensors::{Role, TensorFile};
+use bitquake_tensors::{Role, TensorFile, TensorInfo};
 use bitquake_testing::SplitMix64;
 
 const IMAGES: usize = 40;
@@ -160,16 +160,16 @@ fn writing(model: &Model, tensor: &str, element: u64, value: f32) -> FaultPatter
     FaultPattern::new(vec![flips]).unwrap()
 }
 
-/// NaN and infinities in one weight of every float tensor, and the highest exponent bit of another flipped.
+/// NaN, infinities and huge numbers in one weight of a dozen float tensors.
 fn special(model: &Model) -> Vec<FaultPattern> {
-    let floats = model.tensors().iter().filter(|tensor| tensor.dtype.format() == Some(Format::F32));
-    floats
-        .flat_map(|tensor| {
-            let values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38, -3e38];
-            let middle = tensor.elements() / 2;
-            values.map(|value| writing(model, &tensor.name, middle, value))
-        })
-        .collect()
+    let is_float = |tensor: &&TensorInfo| tensor.dtype.format() == Some(Format::F32);
+    let floats: Vec<&TensorInfo> = model.tensors().iter().filter(is_float).collect();
+    let some = floats.iter().step_by(floats.len().div_ceil(12));
+    some.flat_map(|tensor| {
+        let values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38, -3e38];
+        values.map(|value| writing(model, &tensor.name, tensor.elements() / 2, value))
+    })
+    .collect()
 }
 
 fn class(value: f32) -> &'static str {
@@ -181,8 +181,8 @@ fn class(value: f32) -> &'static str {
     }
 }
 
-/// Whether two rows are the same but for rounding; the reason if not.
-fn compare(own: &[f32], runtime: &[f32], may_lose_nan: bool) -> Result<(), String> {
+/// Whether two rows are the same but for rounding, that is `far` of the largest output; the reason if not.
+fn compare(own: &[f32], runtime: &[f32], far: f32, may_lose_nan: bool) -> Result<(), String> {
     let largest = |row: &[f32]| row.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
     for (&a, &b) in own.iter().zip(runtime) {
         if class(a) != class(b) {
@@ -191,7 +191,7 @@ fn compare(own: &[f32], runtime: &[f32], may_lose_nan: bool) -> Result<(), Strin
             }
             return Err(format!("{a} is not {b} in {own:?} and {runtime:?}"));
         }
-        if a.is_finite() && (a - b).abs() > 1e-5 * largest(runtime).max(f32::MIN_POSITIVE) {
+        if a.is_finite() && (a - b).abs() > far * largest(runtime).max(f32::MIN_POSITIVE) {
             return Err(format!("{a} is far from {b} in {own:?} and {runtime:?}"));
         }
     }
@@ -213,11 +213,14 @@ fn the_same_outputs_as_onnx_runtime_with_and_without_faults() {
         patterns.extend(special(&model));
         let (mut nonfinite, mut lost) = (0, 0);
         for (place, pattern) in patterns.iter().enumerate() {
-            let count = if place < 7 { IMAGES } else { 4 };
+            let is_special = place >= 7;
+            let count = if is_special { 4 } else { IMAGES };
+            // A huge factor leaves one channel, whose products may have cancelled each other: what is left of them has fewer digits.
+            let far = if is_special { 1e-4 } else { 1e-5 };
             let (found, wanted) =
                 (own.outputs(pattern, count).unwrap(), runtime.outputs(pattern, count).unwrap());
             for (found, wanted) in found.chunks(10).zip(wanted.chunks(10)) {
-                compare(found, wanted, may_lose_nan).unwrap_or_else(|problem| {
+                compare(found, wanted, far, may_lose_nan).unwrap_or_else(|problem| {
                     panic!("{name}, pattern {place} {pattern:?}: {problem}");
                 });
                 nonfinite += usize::from(wanted.iter().any(|value| !value.is_finite()));
@@ -320,14 +323,18 @@ fn a_graph_without_kernels_is_refused_with_its_node() {
 fn a_faulty_shape_is_no_weight() {
     let mut model = ModelBuilder::new("shaped");
     let batch = BuildDim::Named("batch");
-    model.graph().input("x", ElemType::F32, &[batch, BuildDim::Fixed(2), BuildDim::Fixed(2)]);
+    model.graph().input(
+        "x",
+        ElemType::F32,
+        &[batch, BuildDim::Fixed(1), BuildDim::Fixed(2), BuildDim::Fixed(2)],
+    );
     model.graph().initializer(TensorSpec::i64("shape", &[2], &[0, -1]));
     model.graph().initializer(TensorSpec::f32("w", &[4, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]));
     model.graph().node("Reshape", &["x", "shape"], &["flat"], &[]);
     model.graph().node("MatMul", &["flat", "w"], &["y"], &[]);
     model.graph().output("y", ElemType::F32, &[batch, BuildDim::Fixed(2)]);
     let model = open(&model.finish());
-    let data = Dataset::new(vec![1.0; 8], vec![2, 2], vec![0; 2]).unwrap();
+    let data = Dataset::new(vec![1.0; 8], vec![1, 2, 2], vec![0; 2]).unwrap();
     let mut own = native(&model, &data, Threads::Caller);
     assert_eq!(own.outputs(&FaultPattern::empty(), 1).unwrap(), [16.0, 20.0]);
     let hit = FaultPattern::new(vec![TensorFlips {

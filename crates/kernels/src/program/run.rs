@@ -2,6 +2,7 @@
 
 mod frame;
 pub(super) mod inference;
+mod mapped;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};

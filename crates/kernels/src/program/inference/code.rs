@@ -46,7 +46,7 @@ impl Code {
     pub(super) fn new(program: &Program, output: Value) -> Code {
         assert!(output.0 < program.shapes.len(), "a value of another program");
         let purpose = Purpose { of_batch: false, gradients: None, checks: false };
-        let plan = cut(compile(program, output.0, &purpose));
+        let plan = cut(compile(program, output.0, &purpose), program);
         let linears: Vec<Together> =
             plan.linears.iter().map(|linear| Together::new(linear, program.isa)).collect();
         let (users, is_read) = users(program, &plan);
@@ -124,7 +124,9 @@ fn users(program: &Program, plan: &Plan) -> (Vec<Vec<User>>, Vec<bool>) {
         }
     }
     for instruction in plan.stages.iter().flat_map(|stage| &stage.instructions) {
-        if let Instruction::Map { limit: Limit::Within(bounds), .. } = instruction {
+        if let Instruction::Map { limit: Limit::Within(bounds), .. }
+        | Instruction::Mapped { limit: Limit::Within(bounds), .. } = instruction
+        {
             for bound in bounds {
                 if let Bound::Parameter(parameter) = bound {
                     is_read[*parameter] = true;
