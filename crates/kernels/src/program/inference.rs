@@ -152,9 +152,9 @@ impl Inference {
         );
         self.refresh();
         let together = self.code.together.min(count.div_ceil(threads.max(1))).max(1);
-        let chunks = images.chunks(together * image).zip(outputs.chunks_mut(together * output));
+        let mut chunks = images.chunks(together * image).zip(outputs.chunks_mut(together * output));
         if threads <= 1 || count <= together {
-            return self.work(&mut { chunks });
+            return self.work(&mut chunks);
         }
         let chunks = Mutex::new(chunks);
         let next = || chunks.lock().unwrap_or_else(PoisonError::into_inner).next();

@@ -58,7 +58,7 @@ impl Together {
     pub(in crate::program) fn run<'x, 'y>(
         &self,
         images: usize,
-        [packed, bias]: [Option<&[f32]>; 2],
+        (packed, bias): (&[f32], Option<&[f32]>),
         x: impl Fn(usize) -> &'x [f32],
         mut y: impl FnMut(usize) -> &'y mut [f32],
         memory: &mut [f32],
@@ -71,7 +71,6 @@ impl Together {
                 from[(block * images + image) * LANES..][..LANES].copy_from_slice(lanes);
             }
         }
-        let packed = packed.unwrap_or_default();
         self.convolutions[images - 1].forward(packed, bias, from, to, scratch);
         for image in 0..images {
             for (block, lanes) in y(image).as_chunks_mut::<LANES>().0.iter_mut().enumerate() {

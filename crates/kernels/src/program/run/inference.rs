@@ -99,7 +99,7 @@ impl Pass<'_> {
             // SAFETY: as above; each row is let go before the next is asked for.
             #[expect(unsafe_code, reason = "rows are made for tasks that share buffers")]
             let write = |image: usize| unsafe { to.part_mut(first + image, 0..to.place(first + image).1) };
-            let weights = [Some(&self.packed_linears[layer][..]), bias];
+            let weights = (&self.packed_linears[layer][..], bias);
             linear.run(TOGETHER.min(batch - first), weights, read, write, memory);
         }
     }
