@@ -138,7 +138,9 @@ impl Error {
             | Self::Config(_)
             | Self::Report(_) => ErrorKind::Usage,
             Self::Merge(MergeError::Nothing | MergeError::OtherCampaign { .. }) => ErrorKind::Usage,
-            Self::Merge(MergeError::OtherGolden { .. } | MergeError::Disagree { .. }) => ErrorKind::SelfCheck,
+            Self::Merge(
+                MergeError::OtherEngine { .. } | MergeError::OtherGolden { .. } | MergeError::Disagree { .. },
+            ) => ErrorKind::SelfCheck,
         }
     }
 }

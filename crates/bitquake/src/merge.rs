@@ -31,6 +31,18 @@ pub enum MergeError {
         /// What differs.
         difference: String,
     },
+    /// Of one campaign, but computed by another engine.
+    #[error("{}: its trials ran in {its}, those of {} in {engine}: they cannot be joined", other.display(), first.display())]
+    OtherEngine {
+        /// The directory to compare with.
+        first: PathBuf,
+        /// Its engine.
+        engine: String,
+        /// The one that does not belong to it.
+        other: PathBuf,
+        /// The engine of that.
+        its: String,
+    },
     /// Of one campaign, but with other outputs without faults.
     #[error("{}: its golden run has other outputs than that of {} (engine or processor differ): their trials cannot be joined", other.display(), first.display())]
     OtherGolden {
@@ -114,6 +126,10 @@ fn compare((other, its): (&Path, &Golden), (first, golden): (&Path, &Golden)) ->
     if its.campaign != golden.campaign {
         let difference = identity_difference(&its.identity, &golden.identity);
         return Err(MergeError::OtherCampaign { first, other, difference });
+    }
+    if its.engine.name != golden.engine.name {
+        let (engine, its) = (golden.engine.name.clone(), its.engine.name.clone());
+        return Err(MergeError::OtherEngine { first, engine, other, its });
     }
     if its.outputs != golden.outputs {
         return Err(MergeError::OtherGolden { first, other });

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Config;
 use crate::error::CampaignError;
+use crate::run_config::EngineConfig;
 
 /// Version of what the metrics mean.
 const METRICS_VERSION: u32 = 2;
@@ -66,6 +67,12 @@ pub(crate) fn identity<'a>(
     // Short cuts are exact, but where the network is cut, sums may be rounded otherwise.
     put("reuse", format!("prefix {}, splice {}", run.reuse.prefix, run.reuse.splice));
     put("batch", run.batch.to_string());
+    match run.engine {
+        // As in the identities of older campaigns.
+        EngineConfig::OnnxRuntime => {}
+        EngineConfig::Native => drop(put("engine", "native".into())),
+        EngineConfig::Auto => drop(put("engine", "auto".into())),
+    }
     put("streams", STREAM_VERSION.to_string());
     put("metrics", METRICS_VERSION.to_string());
     Ok(Identity::new(parts))

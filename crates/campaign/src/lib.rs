@@ -8,6 +8,7 @@
 mod activation_codes;
 mod campaign;
 mod config;
+mod engine;
 mod error;
 mod exposure;
 mod identity;
@@ -41,5 +42,7 @@ pub use error::CampaignError;
 pub use identity::model_digests;
 pub use plan::{Asked, Leveugle, Plan, PlannedPoint};
 pub use run::{End, Event, Look, RunOptions};
-pub use run_config::{ImagesConfig, ImagesRule, ReuseConfig, RunConfig, SamplingConfig, StopConfig};
+pub use run_config::{
+    EngineConfig, ImagesConfig, ImagesRule, ReuseConfig, RunConfig, SamplingConfig, StopConfig,
+};
 pub use shard::{RunNote, Shard, ShardError, stop_text};

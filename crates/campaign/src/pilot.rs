@@ -191,7 +191,7 @@ impl Campaign {
     }
 
     /// The number of a pilot's trial. Where trials are numbers of bits there are no others: then some of those, far apart.
-    fn pilot_trial(&self, place: u64) -> u64 {
+    pub(crate) fn pilot_trial(&self, place: u64) -> u64 {
         match self.config().run.sampling {
             SamplingConfig::Exhaustive => {
                 let bits = self.space().bits().max(1);

@@ -101,11 +101,12 @@ impl Campaign {
         }
         dir.create()?;
         let mut appender = Appender::open(dir, options.shard.index)?;
-        let mut evaluators = self.evaluators(model)?;
+        let engine = self.engine(&model, options.shard, before.as_ref())?;
+        let mut evaluators = self.evaluators(model, &engine)?;
         if let Some(codes) = self.codes() {
             codes.fit(&mut evaluators)?;
         }
-        let (golden, mut file) = self.prove(&mut evaluators[0], dir, before)?;
+        let (golden, mut file) = self.prove(&mut evaluators[0], &engine, dir, before)?;
         let splicer = self.splicer(&evaluators[0]);
         let worker = |evaluator| Worker::new(self, evaluator, &golden, splicer.as_ref());
         let workers = evaluators.into_iter().map(worker);
@@ -163,8 +164,9 @@ impl Campaign {
         options: RunOptions<'_>,
     ) -> Result<(record::Golden, Plan), CampaignError> {
         let before = self.recorded(dir)?;
-        let mut evaluators = self.evaluators(model)?;
-        let (golden, mut file) = self.prove(&mut evaluators[0], dir, before)?;
+        let engine = self.engine(&model, options.shard, before.as_ref())?;
+        let mut evaluators = self.evaluators(model, &engine)?;
+        let (golden, mut file) = self.prove(&mut evaluators[0], &engine, dir, before)?;
         let splicer = self.splicer(&evaluators[0]);
         let worker = |evaluator| Worker::new(self, evaluator, &golden, splicer.as_ref());
         let mut workers = evaluators.into_iter().map(worker).collect::<Result<Vec<_>, _>>()?;

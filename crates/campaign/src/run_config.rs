@@ -14,6 +14,8 @@ pub struct RunConfig {
     pub images: ImagesConfig,
     /// How the bits of single upsets are chosen.
     pub sampling: SamplingConfig,
+    /// What computes the network.
+    pub engine: EngineConfig,
     /// Images in one call of the engine.
     pub batch: u64,
     /// Threads; 0 stands for all cores.
@@ -61,6 +63,19 @@ pub enum SamplingConfig {
     Importance,
     /// Every bit of the fault space once. For single upsets of weights.
     Exhaustive,
+}
+
+/// `[run] engine`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineConfig {
+    /// ONNX Runtime.
+    #[default]
+    OnnxRuntime,
+    /// The project's own kernels: weights are edited where they are. Not for faults or codes in activations, which need a graph that is cut.
+    Native,
+    /// The faster of the two in a few trials before the golden run, which records it. Not for shards, whose clocks may disagree.
+    Auto,
 }
 
 /// `[run.reuse]`: exact short cuts, each of which can be switched off.
@@ -119,6 +134,7 @@ impl Default for RunConfig {
             trials: 50,
             images: ImagesConfig::Named(ImagesRule::All),
             sampling: SamplingConfig::Uniform,
+            engine: EngineConfig::default(),
             batch: 16,
             threads: 0,
             confidence: 0.95,

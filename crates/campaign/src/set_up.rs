@@ -6,7 +6,7 @@ use std::time::Instant;
 use bitquake_config::{Target, hex};
 use bitquake_engine::{
     ChainPlan, CutRequest, DistanceJudge, Evaluator, Exposure as Hits, Golden, GoldenRun, Measure, Model,
-    Runtime, SelfCheckError, Splicer, Threads, check_reuse, check_values, flip_highest, self_check,
+    SelfCheckError, Splicer, Threads, check_reuse, check_values, flip_highest, self_check,
 };
 use bitquake_fault::{FaultPattern, SpaceTensor};
 use bitquake_record as record;
@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::activation_codes::{ActivationCodes, ValueCodes};
 use crate::campaign::Campaign;
+use crate::engine::Chosen;
 use crate::error::CampaignError;
 use crate::exposure::Exposure;
 use crate::run_config::{ImagesConfig, ImagesRule};
@@ -42,18 +43,43 @@ impl Campaign {
     }
 
     /// As many evaluators as trials shall run at a time.
-    pub(crate) fn evaluators(&self, model: Model) -> Result<Vec<Evaluator<'_>>, CampaignError> {
-        let bytes = model.image().size();
-        let (count, threads) = if bytes <= MODEL_BYTES_A_THREAD {
+    pub(crate) fn evaluators(
+        &self,
+        model: Model,
+        engine: &Chosen,
+    ) -> Result<Vec<Evaluator<'_>>, CampaignError> {
+        let (count, threads) = if model.image().size() <= MODEL_BYTES_A_THREAD {
             (self.threads(), Threads::Caller)
         } else {
             (1, Threads::Engine(self.threads()))
         };
-        let plan = Arc::new(self.chain_plan(&model)?);
+        self.some_evaluators(model, engine, count, threads)
+    }
+
+    /// Evaluators with so many threads each.
+    pub(crate) fn some_evaluators(
+        &self,
+        model: Model,
+        engine: &Chosen,
+        count: usize,
+        threads: Threads,
+    ) -> Result<Vec<Evaluator<'_>>, CampaignError> {
+        let plan = match engine {
+            Chosen::OnnxRuntime => Some(Arc::new(self.chain_plan(&model)?)),
+            Chosen::Native(_) => None,
+        };
         let (batch, lets_go) = (self.config().run.batch, self.config().run.reuse.reconvergence);
         let one = |model| -> Result<Evaluator<'_>, CampaignError> {
-            let plan = Arc::clone(&plan);
-            let evaluator = Evaluator::chained(model, plan, self.data(), batch, threads)?.letting_go(lets_go);
+            let evaluator = match (engine, &plan) {
+                (Chosen::Native(native), _) => {
+                    Evaluator::native(model, (**native).clone(), self.data(), threads)?
+                }
+                (Chosen::OnnxRuntime, Some(plan)) => {
+                    Evaluator::chained(model, Arc::clone(plan), self.data(), batch, threads)?
+                }
+                (Chosen::OnnxRuntime, None) => Evaluator::new(model, self.data(), batch, threads)?,
+            };
+            let evaluator = evaluator.letting_go(lets_go);
             Ok(match self.distance() {
                 Some(rule) => evaluator.judged_by(Arc::new(distance_judge(rule))),
                 None => evaluator,
@@ -111,6 +137,9 @@ impl Campaign {
 
     /// What splices, if trials of any point are run together.
     pub(crate) fn splicer(&self, evaluator: &Evaluator<'_>) -> Option<Splicer> {
+        if evaluator.as_native().is_some() {
+            return None;
+        }
         let splices = (0..self.config().fault.amounts().len()).any(|point| self.splices(point));
         splices.then(|| Splicer::new(evaluator.model(), evaluator.plan()))
     }
@@ -143,23 +172,27 @@ impl Campaign {
     pub(crate) fn prove(
         &self,
         evaluator: &mut Evaluator<'_>,
+        engine: &Chosen,
         dir: &ResultDir,
         before: Option<record::Golden>,
     ) -> Result<(GoldenRun, record::Golden), CampaignError> {
         let start = Instant::now();
-        let budget = (self.config().run.reuse.memory_mb << 20) as usize;
-        let golden = evaluator.golden(budget)?;
+        let golden = evaluator.golden(self.reuse_bytes())?;
         let seconds = start.elapsed().as_secs_f64();
         self.check(evaluator, &golden)?;
         let outputs = output_digest(&golden.golden);
         if before.as_ref().is_some_and(|before| before.outputs != outputs) {
             return Err(CampaignError::GoldenDiffers { dir: dir.path().to_owned() });
         }
-        let batch = evaluator.batch();
-        let links = evaluator.plan().links() as u64;
-        let file = before
-            .map_or_else(|| self.golden_record(&golden.golden, outputs, (batch, links), seconds), Ok)?;
-        Ok((golden, file))
+        let engine = || engine.record(evaluator.batch(), evaluator.plan().links() as u64);
+        let file =
+            before.map_or_else(|| Ok(self.golden_record(&golden.golden, outputs, engine()?, seconds)), Ok);
+        file.map(|file: record::Golden| (golden, file))
+    }
+
+    /// The bytes that golden values may take.
+    pub(crate) fn reuse_bytes(&self) -> usize {
+        (self.config().run.reuse.memory_mb << 20) as usize
     }
 
     /// The codes of a value that is stored so.
@@ -195,26 +228,17 @@ impl Campaign {
         &self,
         golden: &Golden,
         outputs: String,
-        (batch, links): (u64, u64),
+        engine: record::Engine,
         seconds: f64,
-    ) -> Result<record::Golden, CampaignError> {
+    ) -> record::Golden {
         let counts = golden.clean();
-        let disabled = bitquake_engine::DISABLED_OPTIMISERS;
-        Ok(record::Golden {
+        record::Golden {
             schema: record::SCHEMA,
             bitquake: env!("CARGO_PKG_VERSION").into(),
             name: self.config().name.clone(),
             campaign: self.identity().id(),
             identity: self.identity().parts().clone(),
-            engine: record::Engine {
-                name: "ONNX Runtime".into(),
-                version: Runtime::load()?.version(),
-                settings: match links {
-                    1 => format!("all optimisations but {disabled}"),
-                    _ => format!("{links} links; all optimisations but {disabled}"),
-                },
-                batch,
-            },
+            engine,
             machine: record::Machine {
                 cpu: cpu_name(),
                 threads: self.threads() as u64,
@@ -236,7 +260,7 @@ impl Campaign {
             outputs,
             seconds,
             ..record::Golden::default()
-        })
+        }
     }
 }
 

@@ -71,6 +71,14 @@ pub enum EngineError {
         /// Which image, which label.
         message: String,
     },
+    /// The project's own kernels cannot do what is asked for.
+    #[error("{model}: the engine \"native\" cannot run it: {reason}; \"onnxruntime\" may")]
+    Native {
+        /// The model's file.
+        model: String,
+        /// The node, the tensor or the faults, and what is supported.
+        reason: String,
+    },
     /// What a faulty weight reaches could not be computed.
     #[error(transparent)]
     Direct(#[from] crate::direct::DirectError),

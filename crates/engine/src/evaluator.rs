@@ -1,5 +1,7 @@
 //! Evaluating images on a model with faults.
 
+mod native;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use crate::chain::walk::{End, Walk, WalkScratch, Walker};
 use crate::error::EngineError;
 use crate::judge::{ClassifierJudge, Judge};
 use crate::model::Model;
+use crate::native::Native;
 use crate::outcome::Outcome;
 use crate::runtime::Runtime;
 
@@ -42,7 +45,7 @@ pub enum Threads {
 /// Called for each row of a run: its number, and its output unless that is, bit for bit, the golden one of its image.
 pub type EachRow<'e> = &'e mut dyn FnMut(usize, Option<&[f32]>);
 
-/// One copy of the model's bytes, and the sessions of its links.
+/// One copy of the model's bytes, and what computes with them: the sessions of its links in ONNX Runtime, or the project's own kernels.
 pub struct Evaluator<'d> {
     pub(crate) model: Model,
     pub(crate) data: &'d Dataset,
@@ -52,6 +55,9 @@ pub struct Evaluator<'d> {
     pub(crate) sessions: Vec<Option<Session>>,
     pub(crate) judge: Arc<dyn Judge>,
     pub(crate) values: Option<Arc<dyn ValueMap>>,
+    /// What computes instead of sessions.
+    native: Option<Native>,
+    threads: usize,
     batch: usize,
     lets_go: bool,
     walked: WalkScratch,
@@ -81,11 +87,32 @@ impl<'d> Evaluator<'d> {
         model.check_shape(data.image_shape())?;
         Runtime::load()?;
         let batch = model.batch(batch) as usize;
+        Ok(Self::without_sessions(model, plan, data, batch, threads))
+    }
+
+    fn without_sessions(
+        model: Model,
+        plan: Arc<ChainPlan>,
+        data: &'d Dataset,
+        batch: usize,
+        threads: Threads,
+    ) -> Self {
         let sessions = plan.links.iter().map(|_| None).collect();
         let judge = Arc::new(ClassifierJudge { kind: model.kind });
-        let settings = Settings::new(threads);
-        let walked = WalkScratch::default();
-        Ok(Self { model, data, plan, settings, sessions, judge, values: None, batch, lets_go: true, walked })
+        Self {
+            model,
+            data,
+            plan,
+            settings: Settings::new(threads),
+            sessions,
+            judge,
+            values: None,
+            native: None,
+            threads: if let Threads::Engine(threads) = threads { threads } else { 1 },
+            batch,
+            lets_go: true,
+            walked: WalkScratch::default(),
+        }
     }
 
     /// Whether rows that became golden ones, bit for bit, are let go before the end; they are by default.
@@ -134,6 +161,9 @@ impl<'d> Evaluator<'d> {
     /// # Errors
     /// [`EngineError`] from the engine, or when the output is not one row of classes for each image.
     pub fn golden(&mut self, budget: usize) -> Result<GoldenRun, EngineError> {
+        if self.native.is_some() {
+            return self.golden_natively();
+        }
         let mut run = GoldenRun::empty(&self.plan);
         let kept = boundaries_to_keep(&self.plan, self.data.len(), budget);
         let mut values: BTreeMap<usize, Vec<f32>> = BTreeMap::new();
@@ -145,7 +175,7 @@ impl<'d> Evaluator<'d> {
                 kept.extend_from_slice(rows);
             }
         };
-        let (labels, judge) = (self.data.labels(), Arc::clone(&self.judge));
+        let judge = Arc::clone(&self.judge);
         let images: Vec<u32> = (0..self.data.len() as u32).collect();
         let nothing = GoldenRun::empty(&self.plan);
         let batch = self.batch;
@@ -164,9 +194,7 @@ impl<'d> Evaluator<'d> {
                 check_labels(sessions.model, sessions.data, classes)?;
             }
         }
-        let width = run.golden.outputs.len() / self.data.len().max(1);
-        let rows = run.golden.outputs.chunks_exact(width.max(1)).enumerate();
-        run.golden.predictions = rows.map(|(row, output)| judge.golden(output, label(labels, row))).collect();
+        self.predict(&mut run);
         run.values = (0..self.plan.values.len()).map(|value| values.remove(&value).map(Kept::new)).collect();
         run.kept = kept;
         // A walk knows the arithmetic of nodes, and nothing of what happens to values between links.
@@ -178,6 +206,15 @@ impl<'d> Evaluator<'d> {
             }
         }
         Ok(run)
+    }
+
+    /// What the outputs of a golden run come to.
+    fn predict(&self, run: &mut GoldenRun) {
+        let width = run.golden.outputs.len() / self.data.len().max(1);
+        let rows = run.golden.outputs.chunks_exact(width.max(1)).enumerate();
+        let labels = self.data.labels();
+        run.golden.predictions =
+            rows.map(|(row, output)| self.judge.golden(output, label(labels, row))).collect();
     }
 
     /// Runs rows: of each, its image, and by `faults` what happens to its values at boundaries; `pattern` flips bits of stored
@@ -196,6 +233,9 @@ impl<'d> Evaluator<'d> {
         golden: &GoldenRun,
         each: EachRow<'_>,
     ) -> Result<(), EngineError> {
+        if self.native.is_some() {
+            return self.run_natively(images, pattern, faults, golden, each);
+        }
         if let Some(walk) = golden.walk.as_deref().filter(|_| self.lets_go && pattern.flips() == 0) {
             return self.run_walking(images, walk, faults, golden, each);
         }
@@ -339,6 +379,9 @@ impl<'d> Evaluator<'d> {
     /// # Errors
     /// [`EngineError`] from the engine or for the pattern.
     pub fn outputs(&mut self, pattern: &FaultPattern, images: usize) -> Result<Vec<f32>, EngineError> {
+        if self.native.is_some() {
+            return self.outputs_natively(pattern, images);
+        }
         let images: Vec<u32> = (0..images.min(self.data.len()) as u32).collect();
         let nothing = GoldenRun::empty(&self.plan);
         let batch = self.batch;

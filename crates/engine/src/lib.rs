@@ -1,4 +1,4 @@
-//! Runs a graph with faulty weights in ONNX Runtime.
+//! Runs a graph with faulty weights, in ONNX Runtime or in the project's own kernels.
 //!
 //! The model is held as the bytes of its file. A fault pattern flips bits in these bytes, a session is built from them, the
 //! images are evaluated, and the pattern is applied again to undo it: faults act on what is stored, and undo is exact.
@@ -7,6 +7,9 @@
 //! weight that it has already seen would be ignored. Large weights that it does not repack are read where they are. Optimisations that fold one weight into another before the images are
 //! seen (batch-norm into a convolution, say) are switched off, see [`DISABLED_OPTIMISERS`]: folding moves overflows and
 //! hides infinities, and a campaign is about those.
+//!
+//! A [`Native`] model runs in the project's own kernels instead: its weights are edited where they are, no session is built. Everything else
+//! is the same, seen from an [`Evaluator`].
 
 mod chain;
 mod direct;
@@ -16,6 +19,7 @@ mod evaluator;
 mod judge;
 mod lend;
 mod model;
+mod native;
 mod outcome;
 mod prediction;
 mod runtime;
@@ -34,6 +38,7 @@ pub use error::EngineError;
 pub use evaluator::{DISABLED_OPTIMISERS, EachRow, Evaluator, Threads};
 pub use judge::{ClassifierJudge, DistanceJudge, GoldenImage, Judge, Verdict};
 pub use model::Model;
+pub use native::Native;
 pub use outcome::{CleanOutcome, Golden, Outcome, OutputKind, Prediction};
 pub use runtime::{RUNTIME_VERSION, Runtime};
 pub use self_check::{Change, SelfCheckError, check_reuse, check_values, flip_highest, self_check};

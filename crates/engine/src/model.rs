@@ -26,7 +26,7 @@ pub struct Model {
     /// The output that gives the classes.
     pub(crate) output: String,
     pub(crate) kind: OutputKind,
-    tensors: Vec<TensorInfo>,
+    pub(crate) tensors: Vec<TensorInfo>,
     /// The main graph.
     pub(crate) graph: Arc<OnnxGraph>,
 }

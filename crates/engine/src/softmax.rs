@@ -22,6 +22,18 @@ pub(crate) fn exponential_sum(row: &[f32], largest: f32) -> f64 {
     sum
 }
 
+/// The softmax of a row, in its place: NaN all over where one is NaN or the largest is infinite, as IEEE arithmetic says.
+pub(crate) fn softmax(row: &mut [f32]) {
+    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if !largest.is_finite() || row.iter().any(|value| value.is_nan()) {
+        return row.fill(f32::NAN);
+    }
+    let sum = exponential_sum(row, largest);
+    for value in row {
+        *value = (exp_of_negative(f64::from(*value) - f64::from(largest)) / sum) as f32;
+    }
+}
+
 /// `exp(x)` for `x <= 0`, to 2 units in the last place, with the same digits on every machine (the system's `exp` may differ
 /// from machine to machine). Below -708 it stays at `exp(-708)`, which no sum of at least 1 notices.
 ///
@@ -64,6 +76,19 @@ fn exp_of_negative(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_of_rows() {
+        let mut row = [0.0, 2.0_f32.ln(), f32::NEG_INFINITY, -1000.0];
+        softmax(&mut row);
+        let wanted = [1.0 / 3.0, 2.0 / 3.0, 0.0, 0.0];
+        assert!(row.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-7), "{row:?}");
+        for odd in [[f32::NAN, 1.0], [f32::INFINITY, 1.0], [f32::NEG_INFINITY; 2]] {
+            let mut row = odd;
+            softmax(&mut row);
+            assert!(row.iter().all(|value| value.is_nan()), "{odd:?}");
+        }
+    }
 
     #[test]
     fn exponentials_to_the_last_digits() {

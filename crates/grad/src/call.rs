@@ -5,8 +5,8 @@ use burn_backend::Backend;
 
 use crate::Mode;
 use crate::float::Float;
-use crate::ints::Ints;
-use crate::plan::{Attributes, Plan, Step};
+use bitquake_graph::plan::Ints;
+use bitquake_graph::plan::{Attributes, Plan, Step};
 
 /// A value of the graph.
 #[derive(Clone, Debug)]

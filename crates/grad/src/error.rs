@@ -1,6 +1,6 @@
 //! What can go wrong with a differentiable network.
 
-use bitquake_graph::GraphError;
+use bitquake_graph::plan::PlanError;
 use bitquake_tensors::TensorsError;
 
 use crate::Device;
@@ -12,20 +12,9 @@ pub enum GradError {
     /// The bytes are no ONNX model.
     #[error(transparent)]
     File(#[from] TensorsError),
-    /// The file has no graph.
+    /// The graph cannot be made ready to run.
     #[error(transparent)]
-    Graph(#[from] GraphError),
-    /// The graph has not exactly one input to give images to, of a supported type and a known rank.
-    #[error(
-        "{problem}; networks with one f32 input of at least 2 dimensions, the first of them the batch, are supported"
-    )]
-    Input {
-        /// What is wrong.
-        problem: String,
-    },
-    /// The graph has no output.
-    #[error("the graph has no output")]
-    NoOutput,
+    Plan(#[from] PlanError),
     /// A node's operator cannot be differentiated.
     #[error("node `{node}`: operator {operator} is not supported; supported are {supported}")]
     UnsupportedOperator {
@@ -35,34 +24,6 @@ pub enum GradError {
         operator: String,
         /// All supported operators.
         supported: String,
-    },
-    /// A stored tensor has elements of another type.
-    #[error(
-        "tensor `{tensor}` holds {dtype}; supported are f32, and integers of 8 to 64 bits as codes, shapes and indices"
-    )]
-    UnsupportedDtype {
-        /// The tensor.
-        tensor: String,
-        /// Its type.
-        dtype: String,
-    },
-    /// A node uses a value that nothing before it computes.
-    #[error(
-        "node `{node}` uses value `{value}`, which no input, stored tensor or earlier node gives (a cycle, or a missing node)"
-    )]
-    MissingValue {
-        /// The node, or `graph output`.
-        node: String,
-        /// The value.
-        value: String,
-    },
-    /// Two nodes, inputs or stored tensors give the same value.
-    #[error("value `{value}` is given twice, the second time by node `{node}`")]
-    TwiceDefined {
-        /// The second node.
-        node: String,
-        /// The value.
-        value: String,
     },
     /// A node cannot be computed: an attribute, a shape or an input is wrong.
     #[error("node `{node}` ({operator}): {problem}")]

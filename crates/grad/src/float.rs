@@ -4,7 +4,7 @@ use burn_backend::tensor::{BoolTensor, FloatTensor, IntTensor};
 use burn_backend::{Backend, DType, Shape, Slice, TensorData, TensorMetadata, read_sync};
 
 use crate::axes::broadcast;
-use crate::ints::Ints;
+use bitquake_graph::plan::Ints;
 
 /// A float tensor of any rank.
 ///

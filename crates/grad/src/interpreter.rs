@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 
+use bitquake_graph::plan::Step;
 use burn_backend::Backend;
 
 use crate::call::{Call, Measured, Value};
 use crate::float::Float;
+use crate::model::Model;
 use crate::operators;
-use crate::plan::{Plan, Step};
 use crate::seam::Kernels;
 use crate::{GradError, Mode};
 
@@ -27,9 +28,9 @@ pub(crate) struct Run<B: Backend> {
     pub(crate) measured: Vec<Measured<B>>,
 }
 
-/// Runs the plan. `parameters` are in the plan's order.
+/// Runs the plan of a model. `parameters` are in the plan's order.
 pub(crate) fn run<B: Kernels>(
-    plan: &Plan,
+    Model { plan, rows, .. }: &Model,
     parameters: &[Float<B>],
     images: Float<B>,
     mode: Mode,
@@ -45,13 +46,13 @@ pub(crate) fn run<B: Kernels>(
         values[*value] = Some(Value::Ints(ints.clone()));
     }
     let mut measured = Vec::new();
-    for step in &plan.steps {
+    for (step, &row) in plan.steps.iter().zip(rows) {
         let inputs = step.inputs.iter().map(|input| input.and_then(|value| values[value].clone())).collect();
         for &value in &step.done {
             values[value] = None;
         }
         let call = Call { plan, step, inputs, device: &device, mode, measured: &mut measured };
-        let results = compute(step, call)?;
+        let results = compute(step, row, call)?;
         for (&place, result) in step.outputs.iter().zip(results) {
             if let Some(place) = place {
                 values[place] = Some(match result {
@@ -71,13 +72,13 @@ pub(crate) fn run<B: Kernels>(
     Ok(Run { output: float(plan.output)?, logits: float(plan.logits)?, measured })
 }
 
-fn compute<B: Kernels>(step: &Step, call: Call<'_, B>) -> Result<Vec<Value<B>>, GradError> {
+fn compute<B: Kernels>(step: &Step, row: usize, call: Call<'_, B>) -> Result<Vec<Value<B>>, GradError> {
     RUNNING.with_borrow_mut(|running| *running = Some(step.node.clone()));
     let failed = |problem: String| {
         let (node, operator) = (step.node.clone(), step.op_type.clone());
         GradError::Node { node, operator, problem }
     };
-    let results = operators::run(step.row, call).map_err(failed)?;
+    let results = operators::run(row, call).map_err(failed)?;
     let wanted = step.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
     if results.len() < wanted {
         let given = results.len();

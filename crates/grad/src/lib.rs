@@ -4,8 +4,8 @@
 //! node on [burn](https://burn.dev) backends, the CPU, and GPUs with the features `cuda` and `wgpu` ([`Executor`] tells). Both stay inside:
 //! callers speak slices and names.
 //!
-//! - `plan` makes a graph ready: names resolved, order checked, stored tensors read.
-//! - `native` makes a program of it for `bitquake-kernels`.
+//! - [`bitquake_graph::plan`] makes a graph ready: names resolved, order checked, stored tensors read.
+//! - `native` runs the program of `bitquake-kernels` that [`bitquake_graph::program`] makes of it.
 //! - `interpreter` runs it, generic over the backend; a backend that records ([`burn_autodiff::Autodiff`]) gives gradients, one
 //!   that records on another that records gives Hessian products.
 //! - `operators` is the table of what nodes may do ([`operators()`]).
@@ -22,22 +22,18 @@ mod float;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod gpu;
 mod interpreter;
-mod ints;
 mod loss;
 mod model;
 mod native;
 mod network;
 mod operators;
-mod parameter;
 mod pass;
-mod plan;
 mod runner;
 mod seam;
-mod stored;
 
+pub use bitquake_graph::plan::{Parameter, ParameterRole, PlanError};
 pub use device::{Device, DeviceParseError};
 pub use error::GradError;
 pub use network::{Executor, Network};
 pub use operators::operators;
-pub use parameter::{Parameter, ParameterRole};
 pub use pass::{BatchStatistics, Gradients, HessianMethod, HessianProduct, Mode, Objective, Pass, ValueInfo};

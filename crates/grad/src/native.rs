@@ -1,31 +1,39 @@
 //! A network on the CPU in the project's own kernels.
 //!
-//! [`lower`](lower::lower) makes a program of a plan whose operators all have kernels; any other plan stays with burn, whole. The program
-//! computes outputs, gradients and statistics. Burn computes, of a network that has a program, Hessian products, and the passes that ask for
+//! [`lower`](bitquake_graph::program::lower) makes a program of a plan whose operators all have kernels; any other plan stays with burn, whole.
+//! The program computes outputs, gradients and statistics. Burn computes, of a network that has a program, Hessian products, and the passes that ask for
 //! gradients that the program does not have: of bounds of `Clip`, and of values that are made of parameters alone.
 
-mod lower;
 mod memory;
 mod objective;
 
-use bitquake_kernels::program::{self, Request, Statistics};
+use bitquake_graph::program::{BatchNorm, Lowered};
+use bitquake_kernels::program::{self, Executor, Request, Statistics, Vector};
 use burn_flex::{Flex, FlexDevice};
+
+use objective::Ends;
 
 use crate::GradError;
 use crate::model::Model;
 use crate::pass::{BatchStatistics, Gradients, HessianProduct, Mode, Pass};
 use crate::runner::{Engine, Images, Runner};
 
-pub(crate) use lower::{Lowered, lower};
-
 /// A program and how it belongs to the plan.
 pub(crate) struct Native {
-    lowered: Lowered,
+    executor: Executor,
+    ends: Ends,
+    /// As [`Lowered`] has them.
+    values: Vec<Option<program::Value>>,
+    vectors: Vec<(usize, Vector)>,
+    has_gradient: Vec<bool>,
+    norms: Vec<BatchNorm>,
 }
 
 impl Native {
     pub(crate) fn new(lowered: Lowered) -> Native {
-        Native { lowered }
+        let Lowered { program, output, sizes, has_softmax, values, vectors, has_gradient, norms } = lowered;
+        let (executor, ends) = (Executor::new(program, output), Ends { sizes, has_softmax });
+        Native { executor, ends, values, vectors, has_gradient, norms }
     }
 
     /// Burn, for what the program does not compute.
@@ -35,11 +43,11 @@ impl Native {
 
     /// The program's values for the names of a pass; `None` if the program cannot give all the gradients.
     fn values(&self, model: &Model, pass: &Pass<'_>) -> Option<Vec<program::Value>> {
-        let is_known = |&parameter: &usize| self.lowered.has_gradient[parameter];
+        let is_known = |&parameter: &usize| self.has_gradient[parameter];
         if !pass.parameters.iter().all(is_known) {
             return None;
         }
-        pass.values.iter().map(|name| self.lowered.values[model.plan.value(name)?]).collect()
+        pass.values.iter().map(|name| self.values[model.plan.value(name)?]).collect()
     }
 }
 
@@ -56,16 +64,15 @@ impl Engine for Native {
     }
 
     fn forward(&self, model: &Model, images: &Images<'_>, mode: Mode) -> Result<Vec<f32>, GradError> {
-        let executor = &self.lowered.executor;
-        let logits = executor.forward(&model.values, images.values, images.shape[0], statistics(mode));
-        Ok(self.lowered.ends.outputs(logits))
+        let logits = self.executor.forward(&model.values, images.values, images.shape[0], statistics(mode));
+        Ok(self.ends.outputs(logits))
     }
 
     fn gradients(&self, model: &Model, images: &Images<'_>, pass: &Pass<'_>) -> Result<Gradients, GradError> {
         let Some(values) = self.values(model, pass) else {
             return Native::burn(model).gradients(model, images, pass);
         };
-        let Lowered { executor, ends, norms, .. } = &self.lowered;
+        let Native { executor, ends, norms, .. } = self;
         let request =
             Request { statistics: statistics(pass.mode), parameters: pass.parameters, values: &values };
         memory::check(executor.missing_bytes(&request, pass.batch), pass.batch)?;
@@ -105,13 +112,12 @@ impl Engine for Native {
         images: &Images<'_>,
         mode: Mode,
     ) -> Result<Option<usize>, GradError> {
-        let executor = &self.lowered.executor;
-        let is_bad = executor.nonfinite(&model.values, images.values, images.shape[0], statistics(mode));
+        let is_bad = self.executor.nonfinite(&model.values, images.values, images.shape[0], statistics(mode));
         let plan = &model.plan;
         let in_order = plan.steps.iter().flat_map(|step| step.outputs.iter().flatten());
         let found = std::iter::once(&plan.input).chain(in_order).find(|&&value| {
-            let of_program = self.lowered.values[value].is_some_and(|value| is_bad[value.number()]);
-            let of_parameters = self.lowered.vectors.iter().find(|(known, _)| *known == value);
+            let of_program = self.values[value].is_some_and(|value| is_bad[value.number()]);
+            let of_parameters = self.vectors.iter().find(|(known, _)| *known == value);
             of_program || of_parameters.is_some_and(|(_, vector)| !is_finite(vector, &model.values))
         });
         Ok(found.copied())
@@ -119,7 +125,7 @@ impl Engine for Native {
 }
 
 /// Whether a value that is made of parameters alone is finite.
-fn is_finite(vector: &program::Vector, parameters: &[Vec<f32>]) -> bool {
+fn is_finite(vector: &Vector, parameters: &[Vec<f32>]) -> bool {
     let plus = vector.plus.map_or(0.0, |plus| parameters[plus][0]);
     parameters[vector.parameter].iter().all(|value| (value + plus).is_finite())
 }

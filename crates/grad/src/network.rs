@@ -1,12 +1,14 @@
 //! The public face: a graph on a device.
 
+use bitquake_graph::plan::{Plan, Step};
+use bitquake_graph::program::lower;
 use bitquake_tensors::TensorFile;
 
 use crate::interpreter::guarded;
 use crate::model::Model;
-use crate::native::{Native, lower};
+use crate::native::Native;
+use crate::operators;
 use crate::pass::{Gradients, HessianProduct, Mode, Pass, ValueInfo};
-use crate::plan::Plan;
 use crate::runner::{Engine, Images, Runner};
 use crate::{Device, GradError, Parameter};
 
@@ -80,7 +82,8 @@ impl Network {
     /// the device is not there.
     pub fn from_file(file: &TensorFile, device: Device) -> Result<Network, GradError> {
         let (plan, values) = Plan::new(file)?;
-        let model = Model { plan, values };
+        let rows = operators::rows_of(&plan.steps)?;
+        let model = Model { plan, rows, values };
         let (engine, executor) = match device {
             Device::Cpu => on_cpu(&model)?,
             _ => {
@@ -157,7 +160,7 @@ impl Network {
 
     /// The values that nodes compute, in the order of the nodes.
     pub fn values(&self) -> Vec<ValueInfo> {
-        let of_step = |step: &crate::plan::Step| {
+        let of_step = |step: &Step| {
             let op_type = step.op_type.clone();
             let outputs: Vec<usize> = step.outputs.iter().flatten().copied().collect();
             outputs.into_iter().map(move |value| (value, op_type.clone()))

@@ -8,14 +8,17 @@ mod constant;
 mod convolution;
 mod linear;
 mod normalization;
-pub(crate) mod pool;
+mod pool;
 mod quantize;
 mod reduce;
 mod shape;
-pub(crate) mod window;
+mod window;
 
 use std::marker::PhantomData;
 
+use bitquake_graph::plan::Step;
+
+use crate::GradError;
 use crate::call::{Call, Value};
 use crate::seam::Kernels;
 
@@ -119,10 +122,24 @@ impl<B: Kernels> Table<B> {
     ];
 }
 
-/// The row of an operator.
-pub(crate) fn find(domain: &str, name: &str) -> Option<usize> {
-    let domain = if domain == "ai.onnx" { "" } else { domain };
-    rows().iter().position(|row| row.domain == domain && row.name == name)
+/// The row of the operator of each step.
+///
+/// # Errors
+/// [`GradError::UnsupportedOperator`] for the first step whose operator is not in the table.
+pub(crate) fn rows_of(steps: &[Step]) -> Result<Vec<usize>, GradError> {
+    let row = |step: &Step| {
+        find(&step.op_type).ok_or_else(|| GradError::UnsupportedOperator {
+            node: step.node.clone(),
+            operator: step.op_type.clone(),
+            supported: supported(),
+        })
+    };
+    steps.iter().map(row).collect()
+}
+
+/// The row of an operator, which has its domain before it if that is not the standard one.
+fn find(operator: &str) -> Option<usize> {
+    rows().iter().position(|row| qualified(row.domain, row.name) == operator)
 }
 
 /// The table; names and texts are the same for all backends.
@@ -131,7 +148,7 @@ fn rows() -> &'static [Operator<burn_flex::Flex>] {
 }
 
 /// The names of all operators, for an error.
-pub(crate) fn supported() -> String {
+fn supported() -> String {
     let names: Vec<String> = rows().iter().map(|row| qualified(row.domain, row.name)).collect();
     names.join(", ")
 }

@@ -1,5 +1,6 @@
 //! A plan with its parameters on one backend.
 
+use bitquake_graph::plan::Plan;
 use burn_autodiff::Autodiff;
 use burn_backend::tensor::FloatTensor;
 use burn_backend::{AutodiffBackend, Backend};
@@ -9,7 +10,6 @@ use crate::interpreter::{Run, run};
 use crate::loss;
 use crate::model::Model;
 use crate::pass::{BatchStatistics, Gradients, HessianMethod, HessianProduct, Mode, Pass};
-use crate::plan::Plan;
 use crate::seam::{Kernels, tap};
 use crate::{GradError, call};
 
@@ -79,12 +79,12 @@ impl<B: Kernels> Engine for Runner<B> {
     }
 
     fn forward(&self, model: &Model, images: &Images<'_>, mode: Mode) -> Result<Vec<f32>, GradError> {
-        let run = run(&model.plan, &self.parameters, self.images(images), mode, &mut |_, value| Ok(value))?;
+        let run = run(model, &self.parameters, self.images(images), mode, &mut |_, value| Ok(value))?;
         run.output.to_host().map_err(failed)
     }
 
     fn gradients(&self, model: &Model, images: &Images<'_>, pass: &Pass<'_>) -> Result<Gradients, GradError> {
-        let tape = Tape::<B>::record(&model.plan, &self.parameters, self.images(images), pass)?;
+        let tape = Tape::<B>::record(model, &self.parameters, self.images(images), pass)?;
         let loss = tape.loss.to_host().map_err(failed)?;
         let outputs = tape.run.output.to_host().map_err(failed)?;
         let grads = Autodiff::<B>::backward(tape.loss.into_primitive());
@@ -114,7 +114,7 @@ impl<B: Kernels> Engine for Runner<B> {
         type Inner<B> = Autodiff<B>;
         let inner: Vec<Float<Inner<B>>> = leaves::<B>(&self.parameters, pass.parameters);
         let images = Float::new(Inner::<B>::from_inner(self.images(images).into_primitive()));
-        let tape = Tape::<Inner<B>>::record(&model.plan, &inner, images, pass)?;
+        let tape = Tape::<Inner<B>>::record(model, &inner, images, pass)?;
         let loss = tape.loss.to_host().map_err(failed)?;
         let outer = Autodiff::<Inner<B>>::backward(tape.loss.into_primitive());
         let (mut gradients, mut along) = (Vec::new(), Vec::<Float<Inner<B>>>::new());
@@ -158,7 +158,7 @@ impl<B: Kernels> Engine for Runner<B> {
             }
             Ok(float)
         };
-        run(&model.plan, &self.parameters, self.images(images), mode, &mut watch)?;
+        run(model, &self.parameters, self.images(images), mode, &mut watch)?;
         Ok(found)
     }
 }
@@ -192,14 +192,14 @@ struct Tape<B: Kernels> {
 
 impl<B: Kernels> Tape<B> {
     fn record(
-        plan: &Plan,
+        model: &Model,
         parameters: &[Float<B>],
         images: Float<B>,
         pass: &Pass<'_>,
     ) -> Result<Tape<B>, GradError> {
         let parameters = leaves(parameters, pass.parameters);
         let images = Float::new(Autodiff::<B>::from_inner(images.into_primitive()));
-        let wanted: Vec<Option<usize>> = pass.values.iter().map(|name| plan.value(name)).collect();
+        let wanted: Vec<Option<usize>> = pass.values.iter().map(|name| model.plan.value(name)).collect();
         let mut taps: Vec<Option<Float<Autodiff<B>>>> = vec![None; wanted.len()];
         let mut watch = |value: usize, float: Float<Autodiff<B>>| {
             if !wanted.contains(&Some(value)) {
@@ -212,7 +212,7 @@ impl<B: Kernels> Tape<B> {
             }
             Ok(Float::new(tensor).reshape(&shape))
         };
-        let run = run(plan, &parameters, images, pass.mode, &mut watch)?;
+        let run = run(model, &parameters, images, pass.mode, &mut watch)?;
         let loss = loss::objective(&run, &pass.objective, pass.batch)?;
         let found = taps.into_iter().zip(pass.values);
         let missing = |name: &str| GradError::NoValue { value: name.to_owned() };

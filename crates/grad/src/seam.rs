@@ -12,12 +12,13 @@ mod standardize;
 mod straight;
 mod tap;
 
+use bitquake_graph::window::Window;
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_backend::Backend;
 use burn_backend::tensor::{FloatTensor, IntTensor};
 
-pub(crate) use convolution::{Part, Window};
+pub(crate) use convolution::Part;
 pub(crate) use standardize::Standardized;
 pub(crate) use tap::tap;
 

@@ -4,7 +4,7 @@
 
 mod support;
 
-use bitquake_grad::{Device, GradError, Mode, Network, Objective, Pass};
+use bitquake_grad::{Device, GradError, Mode, Network, Objective, Pass, PlanError};
 use bitquake_graph::build::{AttrValue, BuildDim, ElemType, GraphBuilder, ModelBuilder, TensorSpec};
 use bitquake_testing::{SplitMix64, mutated};
 use support::cases::CASES;
@@ -49,18 +49,18 @@ fn graphs_that_cannot_be_planned() {
         g.node("Relu", &["b"], &["y"], &[]);
     });
     assert!(
-        matches!(cycle, Err(GradError::MissingValue { node, value }) if (&*node, &*value) == ("first", "b"))
+        matches!(cycle, Err(GradError::Plan(PlanError::MissingValue { node, value })) if (&*node, &*value) == ("first", "b"))
     );
     let lost = open(|g| {
         g.node("Relu", &["x"], &["z"], &[]);
     });
     assert!(
-        matches!(lost, Err(GradError::MissingValue { node, value }) if (&*node, &*value) == ("graph output", "y"))
+        matches!(lost, Err(GradError::Plan(PlanError::MissingValue { node, value })) if (&*node, &*value) == ("graph output", "y"))
     );
     let twice = open(|g| {
         g.named_node("one", "Relu", &["x"], &["y"], &[]).named_node("two", "Relu", &["x"], &["y"], &[]);
     });
-    assert!(matches!(twice, Err(GradError::TwiceDefined { node, .. }) if node == "two"));
+    assert!(matches!(twice, Err(GradError::Plan(PlanError::TwiceDefined { node, .. })) if node == "two"));
     let unknown = open(|g| {
         g.named_node("odd", "NonMaxSuppression", &["x"], &["y"], &[]);
     });
@@ -77,7 +77,7 @@ fn graphs_that_cannot_be_planned() {
         );
     });
     assert!(
-        matches!(half, Err(GradError::UnsupportedDtype { tensor, dtype }) if (&*tensor, &*dtype) == ("w", "f16"))
+        matches!(half, Err(GradError::Plan(PlanError::UnsupportedDtype { tensor, dtype })) if (&*tensor, &*dtype) == ("w", "f16"))
     );
 }
 
@@ -93,10 +93,16 @@ fn graphs_without_one_input_of_images() {
     let mut whole = ModelBuilder::new("whole");
     whole.graph().input("a", ElemType::I64, &[BATCH, BuildDim::Fixed(1)]);
     whole.graph().node("Relu", &["a"], &["y"], &[]).output("y", ElemType::F32, &[BATCH]);
-    assert!(matches!(Network::from_onnx(&whole.finish(), Device::Cpu), Err(GradError::Input { .. })));
+    assert!(matches!(
+        Network::from_onnx(&whole.finish(), Device::Cpu),
+        Err(GradError::Plan(PlanError::Input { .. }))
+    ));
     let mut none = ModelBuilder::new("none");
     none.graph().input("a", ElemType::F32, &[BATCH, BuildDim::Fixed(1)]).node("Relu", &["a"], &["y"], &[]);
-    assert!(matches!(Network::from_onnx(&none.finish(), Device::Cpu), Err(GradError::NoOutput)));
+    assert!(matches!(
+        Network::from_onnx(&none.finish(), Device::Cpu),
+        Err(GradError::Plan(PlanError::NoOutput))
+    ));
     assert!(matches!(Network::from_onnx(b"not a model", Device::Cpu), Err(GradError::File(_))));
 }
 

@@ -55,6 +55,12 @@ impl<'f> Graph<'f> {
         file.onnx().map(|model| Graph { model }).ok_or_else(missing)
     }
 
+    /// The graph of a model.
+    #[must_use]
+    pub fn of(model: &'f OnnxModel) -> Graph<'f> {
+        Graph { model }
+    }
+
     /// The inputs that a caller must give: those of the main graph that have no initializer, in file order.
     pub fn inputs(&self) -> Vec<&'f ValueInfo> {
         required_inputs(self.main())

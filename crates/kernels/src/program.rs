@@ -19,6 +19,7 @@
 mod compile;
 mod executor;
 mod fuse;
+mod inference;
 mod instruction;
 mod linear;
 mod map;
@@ -33,6 +34,7 @@ mod tables;
 mod vectorise;
 
 pub use executor::{Executor, Gradients, Request, Statistics};
+pub use inference::Inference;
 pub use operation::{Arithmetic, Bound, Shape, Value, Vector};
 
 use crate::window::product;

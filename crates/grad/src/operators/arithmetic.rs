@@ -5,8 +5,8 @@ use burn_backend::tensor::FloatTensor;
 use crate::axes::{broadcast, places, strides};
 use crate::call::{Call, Value, one, one_ints};
 use crate::float::{Float, bool_dtype, device_bools};
-use crate::ints::Ints;
 use crate::seam::Kernels;
+use bitquake_graph::plan::Ints;
 
 type Results<B> = Result<Vec<Value<B>>, String>;
 

@@ -3,9 +3,9 @@
 use crate::axes::count;
 use crate::call::{Call, Value, one, one_ints};
 use crate::float::Float;
-use crate::ints::Ints;
 use crate::seam::Kernels;
-use crate::stored::Stored;
+use bitquake_graph::plan::Ints;
+use bitquake_graph::plan::Stored;
 
 type Results<B> = Result<Vec<Value<B>>, String>;
 

@@ -1,6 +1,8 @@
 //! Convolutions.
 
-use super::window::{as_image, window};
+use bitquake_graph::window::window;
+
+use super::window::as_image;
 use crate::axes::count;
 use crate::call::{Call, Value, one};
 use crate::float::Float;

@@ -1,13 +1,14 @@
 //! Pools. A NaN in a window gives a NaN.
 
+use bitquake_graph::window::{Window, counts, kernel, said_padding, window};
 use burn_backend::TensorMetadata;
 use burn_backend::ops::PadMode;
 
 use super::reduce::largest;
-use super::window::{as_image, kernel, window};
+use super::window::as_image;
 use crate::call::{Call, Value, one};
 use crate::float::Float;
-use crate::seam::{Kernels, Part, Window, flat_places};
+use crate::seam::{Kernels, Part, flat_places};
 
 type Results<B> = Result<Vec<Value<B>>, String>;
 
@@ -36,7 +37,7 @@ pub(super) fn average<B: Kernels>(call: Call<'_, B>) -> Results<B> {
     let kernel = kernel(call.attributes(), rank - 2)?;
     let counts_padding = call.attributes().int("count_include_pad", 0)? != 0;
     let window = window(call.attributes(), &shape, &kernel, shape[1])?;
-    let said = super::window::said_padding(call.attributes(), &window, rank - 2)?;
+    let said = said_padding(call.attributes(), &window, rank - 2)?;
     let counts = counts(&window, if counts_padding { said } else { [(0, 0); 2] });
     let ones = Float::<B>::full(1.0, &[shape[1], 1, window.kernel[0], window.kernel[1]], call.device);
     let sums = B::convolution(Part::Output, data.into_primitive(), ones.into_primitive(), &window);
@@ -44,20 +45,6 @@ pub(super) fn average<B: Kernels>(call: Call<'_, B>) -> Results<B> {
     let counts = Float::from_host(counts, &[1, 1, rows, columns], call.device);
     let means = Float::<B>::new(sums).div(counts)?;
     one(back(means, vec![shape[0], shape[1], rows, columns], rank))
-}
-
-/// For each window the number of places within the image and `margin` rows and columns around it.
-pub(crate) fn counts(window: &Window, margin: [(usize, usize); 2]) -> Vec<f32> {
-    let along = |axis: usize| {
-        let before = window.padding[axis].0;
-        let inside = before - margin[axis].0..before + window.image[axis] + margin[axis].1;
-        (0..window.output[axis]).map(move |step| {
-            let start = step * window.stride[axis];
-            let places = (0..window.kernel[axis]).map(|place| start + place * window.dilation[axis]);
-            places.filter(|place| inside.contains(place)).count() as f32
-        })
-    };
-    along(0).flat_map(|rows| along(1).map(move |columns| rows * columns)).collect()
 }
 
 /// The image with its padding filled in.

@@ -3,8 +3,8 @@
 use crate::axes::{axes, places, strides};
 use crate::call::{Call, Value, one, one_ints};
 use crate::float::{Float, bool_dtype};
-use crate::ints::Ints;
 use crate::seam::Kernels;
+use bitquake_graph::plan::Ints;
 
 type Results<B> = Result<Vec<Value<B>>, String>;
 

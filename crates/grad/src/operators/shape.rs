@@ -6,8 +6,8 @@ use super::arithmetic::spread;
 use crate::axes::{axes, axis, broadcast, count, places, strides};
 use crate::call::{Call, Value, one, one_ints};
 use crate::float::{Float, device_ints};
-use crate::ints::Ints;
 use crate::seam::Kernels;
+use bitquake_graph::plan::Ints;
 
 type Results<B> = Result<Vec<Value<B>>, String>;
 

@@ -4,6 +4,7 @@
 //! gradient of the data one of (gradient of the) output and weight, the gradient of the weight one of output and data; and
 //! the derivatives of each of these three functions are the two others. One recorded step serves all of them, at any depth.
 
+use bitquake_graph::window::Window;
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -25,29 +26,6 @@ pub(crate) enum Part {
     Data,
     /// `[channels out, channels in / groups, kernel height, kernel width]`.
     Weight,
-}
-
-/// How a kernel moves over an image: height, then width.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
-    /// The image's size.
-    pub(crate) image: [usize; 2],
-    /// The kernel's size.
-    pub(crate) kernel: [usize; 2],
-    /// The output's size.
-    pub(crate) output: [usize; 2],
-    pub(crate) stride: [usize; 2],
-    pub(crate) dilation: [usize; 2],
-    /// Rows and columns added before and after.
-    pub(crate) padding: [(usize, usize); 2],
-    pub(crate) groups: usize,
-}
-
-impl Window {
-    /// The rows and columns that the kernel reaches over.
-    pub(crate) fn reach(&self) -> [usize; 2] {
-        [0, 1].map(|axis| self.dilation[axis] * (self.kernel[axis] - 1) + 1)
-    }
 }
 
 /// The wanted part out of the two others, with burn's operations.

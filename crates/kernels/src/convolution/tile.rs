@@ -318,7 +318,7 @@ pub(super) fn function(isa: Isa, source: Source, vectors: usize, pixels: usize) 
             _ => None,
         },
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => match (source, blocks) {
+        Isa::Avx2 => match (source, vectors) {
             (Source::Blocked, 1) => by_pixels!(avx2, Blocked, 1, pixels, [1 2 3 4 5 6]),
             (Source::Plain, 1) => by_pixels!(avx2, Plain, 1, pixels, [1 2 3 4 5 6]),
             (Source::Lanewise, 1) => by_pixels!(avx2, Lanewise, 1, pixels, [1 2 3 4 5 6]),
@@ -326,7 +326,7 @@ pub(super) fn function(isa: Isa, source: Source, vectors: usize, pixels: usize) 
         },
         #[cfg(not(target_arch = "x86_64"))]
         Isa::Avx512 | Isa::Avx2 => None,
-        Isa::Portable => match (source, blocks) {
+        Isa::Portable => match (source, vectors) {
             (Source::Blocked, 1) => by_pixels!(portable, Blocked, 1, pixels, [1 2 3 4 5 6]),
             (Source::Plain, 1) => by_pixels!(portable, Plain, 1, pixels, [1 2 3 4 5 6]),
             (Source::Lanewise, 1) => by_pixels!(portable, Lanewise, 1, pixels, [1 2 3 4 5 6]),

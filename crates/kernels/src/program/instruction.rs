@@ -30,6 +30,16 @@ pub(super) enum Instruction {
         x: Item,
         y: Item,
     },
+    /// A convolution of `limit(norm(x) + other)`, which is computed where it is read. In forward passes alone.
+    Mapped {
+        layer: usize,
+        pixels: usize,
+        x: Item,
+        norm: Option<Source>,
+        other: Option<Item>,
+        limit: Limit,
+        y: Item,
+    },
     DataGradient {
         layer: usize,
         dy: Item,
@@ -147,7 +157,7 @@ impl Instruction {
                 read(&[Some(*x), Some(*dy)]);
                 [None, None]
             }
-            Instruction::Map { x, norm, other, y, .. } => {
+            Instruction::Map { x, norm, other, y, .. } | Instruction::Mapped { x, norm, other, y, .. } => {
                 read(&[Some(*x), norm.as_ref().and_then(statistics), *other]);
                 [Some(*y), None]
             }

@@ -1,6 +1,8 @@
 //! Running a plan on a batch.
 
 mod frame;
+pub(super) mod inference;
+mod mapped;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};

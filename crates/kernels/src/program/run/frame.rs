@@ -1,5 +1,6 @@
 //! One image's view of the memory, and what instructions do in it.
 
+use super::mapped::Mapped;
 use super::{Runner, Shared};
 use crate::layout;
 use crate::program::fuse::Limit;
@@ -121,6 +122,23 @@ pub(super) fn execute(
             let bias = planned.bias.map(|bias| &parameters[bias][..]);
             let scratch = &mut scratch[..planned.convolution.scratch_len()];
             planned.convolution.forward(&packed[layer][0], bias, x, y, scratch);
+        }
+        Instruction::Mapped { layer, pixels, x, norm, other, limit, y } => {
+            let statistics = norm.and_then(|norm| norm.statistics);
+            let (([x, statistics, sum], [y]), scratch) =
+                frame.operands([Some(x), statistics, other], [Some(y)]);
+            let planned = &plan.layers[layer];
+            let image = Mapped {
+                isa,
+                pixels,
+                x,
+                affine: norm.map(|norm| numbers[norm.table].affine(statistics)),
+                other: other.map(|_| sum),
+                limits: limits(limit, parameters),
+            };
+            let bias = planned.bias.map(|bias| &parameters[bias][..]);
+            let scratch = &mut scratch[..planned.convolution.scratch_len()];
+            planned.convolution.forward_of(&packed[layer][0], bias, &image, y, scratch);
         }
         Instruction::DataGradient { layer, dy, dx } => {
             let (([dy], [dx]), scratch) = frame.operands([Some(dy)], [Some(dx)]);

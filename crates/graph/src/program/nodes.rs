@@ -4,10 +4,8 @@ use bitquake_kernels::Window;
 use bitquake_kernels::program::{Arithmetic, Bound, ProgramError, Value, Vector};
 
 use super::{BatchNorm, Image, Known, Lowering};
-use crate::operators::pool::counts;
-use crate::operators::window;
 use crate::plan::Step;
-use crate::seam;
+use crate::window::{self, counts};
 
 type Lowered = Result<Known, String>;
 
@@ -37,6 +35,11 @@ const OPERATORS: &[(&str, Function)] = &[
     ("Identity", same),
     ("Dropout", same),
 ];
+
+/// The names of the operators that have kernels.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    OPERATORS.iter().map(|(name, _)| *name)
+}
 
 pub(super) fn lower(lowering: &mut Lowering<'_>, step: &Step) -> Lowered {
     let found = OPERATORS.iter().find(|(name, _)| *name == step.op_type);
@@ -82,7 +85,7 @@ fn convolution(lowering: &mut Lowering<'_>, step: &Step) -> Lowered {
 }
 
 /// A window as the kernels have it.
-fn kernels(window: &seam::Window) -> Window {
+fn kernels(window: &window::Window) -> Window {
     Window {
         kernel: window.kernel,
         stride: window.stride,
@@ -244,7 +247,7 @@ impl Lowering<'_> {
         Err(format!("values of sizes {:?}", image.sizes))
     }
 
-    fn window(&self, step: &Step, image: &Image, kernel: &[usize]) -> Result<seam::Window, String> {
+    fn window(&self, step: &Step, image: &Image, kernel: &[usize]) -> Result<window::Window, String> {
         let data = [1, image.sizes[0], image.sizes[1], image.sizes[2]];
         window::window(&step.attributes, &data, kernel, 1)
     }

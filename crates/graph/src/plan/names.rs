@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::GradError;
+use super::PlanError;
 
 #[derive(Default)]
 pub(super) struct Names {
@@ -20,10 +20,10 @@ impl Names {
     }
 
     /// A new value that `node` gives.
-    pub(super) fn define(&mut self, name: &str, node: &str) -> Result<usize, GradError> {
+    pub(super) fn define(&mut self, name: &str, node: &str) -> Result<usize, PlanError> {
         let number = self.names.len();
         if self.numbers.insert(name.to_owned(), number).is_some() {
-            return Err(GradError::TwiceDefined { node: node.to_owned(), value: name.to_owned() });
+            return Err(PlanError::TwiceDefined { node: node.to_owned(), value: name.to_owned() });
         }
         self.names.push(name.to_owned());
         Ok(number)

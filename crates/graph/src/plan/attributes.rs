@@ -1,25 +1,25 @@
 //! The attributes of a node, typed on reading.
 
-use bitquake_tensors::TensorFile;
+use bitquake_bits::WordStore;
 use bitquake_tensors::onnx::{AttributeValue, Node};
 
-use crate::GradError;
-use crate::stored::{self, Stored};
+use super::stored::Source;
+use super::{PlanError, Stored};
 
 /// The attributes of a node. Reading one of the wrong kind is an error, one that is missing gives the default.
 #[derive(Debug)]
-pub(crate) struct Attributes {
+pub struct Attributes {
     values: Vec<(String, AttributeValue)>,
     /// Tensors in attributes, read.
     tensors: Vec<(String, Stored)>,
 }
 
 impl Attributes {
-    pub(super) fn new(file: &TensorFile, node: &Node) -> Result<Attributes, GradError> {
+    pub(super) fn new(stored: Source<'_, impl WordStore>, node: &Node) -> Result<Attributes, PlanError> {
         let (mut values, mut tensors) = (Vec::new(), Vec::new());
         for attribute in &node.attributes {
             if let AttributeValue::Tensor(tensor) = &attribute.value {
-                tensors.push((attribute.name.clone(), stored::read(file, tensor)?));
+                tensors.push((attribute.name.clone(), stored.read(tensor)?));
             } else {
                 values.push((attribute.name.clone(), attribute.value.clone()));
             }
@@ -31,7 +31,11 @@ impl Attributes {
         self.values.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
-    pub(crate) fn int(&self, name: &str, default: i64) -> Result<i64, String> {
+    /// A whole number.
+    ///
+    /// # Errors
+    /// An attribute of another kind.
+    pub fn int(&self, name: &str, default: i64) -> Result<i64, String> {
         match self.get(name) {
             None => Ok(default),
             Some(AttributeValue::Int(value)) => Ok(*value),
@@ -39,7 +43,11 @@ impl Attributes {
         }
     }
 
-    pub(crate) fn float(&self, name: &str, default: f32) -> Result<f32, String> {
+    /// A float.
+    ///
+    /// # Errors
+    /// An attribute of another kind.
+    pub fn float(&self, name: &str, default: f32) -> Result<f32, String> {
         match self.get(name) {
             None => Ok(default),
             Some(AttributeValue::Float(value)) => Ok(*value),
@@ -47,7 +55,11 @@ impl Attributes {
         }
     }
 
-    pub(crate) fn text(&self, name: &str, default: &str) -> Result<String, String> {
+    /// A text.
+    ///
+    /// # Errors
+    /// An attribute of another kind.
+    pub fn text(&self, name: &str, default: &str) -> Result<String, String> {
         match self.get(name) {
             None => Ok(default.to_owned()),
             Some(AttributeValue::String(value)) => Ok(value.clone()),
@@ -55,7 +67,11 @@ impl Attributes {
         }
     }
 
-    pub(crate) fn ints(&self, name: &str) -> Result<Option<&[i64]>, String> {
+    /// A list of whole numbers; none if it is missing.
+    ///
+    /// # Errors
+    /// An attribute of another kind.
+    pub fn ints(&self, name: &str) -> Result<Option<&[i64]>, String> {
         match self.get(name) {
             None => Ok(None),
             Some(AttributeValue::Ints(values)) => Ok(Some(values)),
@@ -63,12 +79,15 @@ impl Attributes {
         }
     }
 
-    pub(crate) fn tensor(&self, name: &str) -> Option<&Stored> {
+    /// A tensor; none if it is missing, or no tensor.
+    #[must_use]
+    pub fn tensor(&self, name: &str) -> Option<&Stored> {
         self.tensors.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
     /// Whether the node has the attribute.
-    pub(crate) fn has(&self, name: &str) -> bool {
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some() || self.tensor(name).is_some()
     }
 }

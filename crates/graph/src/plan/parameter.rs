@@ -14,6 +14,7 @@ pub struct Parameter {
 
 impl Parameter {
     /// How many values it has.
+    #[must_use]
     pub fn elements(&self) -> usize {
         self.shape.iter().product()
     }

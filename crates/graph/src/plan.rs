@@ -1,73 +1,100 @@
-//! A graph made ready to be interpreted: names resolved, order checked, stored tensors read.
+//! A graph made ready to be run: names resolved, order checked, stored tensors read.
 
 mod attributes;
+mod error;
+mod ints;
 mod names;
+mod parameter;
+mod stored;
 
 use std::collections::{BTreeMap, HashMap};
 
-use bitquake_bits::Format;
-use bitquake_graph::Graph;
+use bitquake_bits::{Format, WordStore};
 use bitquake_tensors::onnx::{AttributeValue, Dim, Node};
-use bitquake_tensors::{Dtype, Role, TensorFile};
+use bitquake_tensors::{Dtype, Role, TensorFile, TensorInfo};
 
-pub(crate) use attributes::Attributes;
+pub use attributes::Attributes;
+pub use error::PlanError;
+pub use ints::Ints;
 use names::Names;
+pub use parameter::{Parameter, ParameterRole};
+use stored::Source;
+pub use stored::Stored;
 
-use crate::GradError;
-use crate::ints::Ints;
-use crate::operators;
-use crate::parameter::{Parameter, ParameterRole};
-use crate::stored::{self, Stored};
+use crate::Graph;
 
 /// A graph, ready to run. Values are numbered; `names` tells what they are called.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// In an order in which they can run.
-    pub(crate) steps: Vec<Step>,
+    pub steps: Vec<Step>,
     /// Of each value, its name.
-    pub(crate) names: Vec<String>,
+    pub names: Vec<String>,
     /// The value that takes the images.
-    pub(crate) input: usize,
+    pub input: usize,
     /// Its sizes, where the file says them.
-    pub(crate) dims: Vec<Option<usize>>,
+    pub dims: Vec<Option<usize>>,
     /// The first output.
-    pub(crate) output: usize,
+    pub output: usize,
     /// What cross-entropy is taken of: the first output, or what a softmax at the end is applied to.
-    pub(crate) logits: usize,
+    pub logits: usize,
     /// Float tensors, in file order.
-    pub(crate) parameters: Vec<Parameter>,
+    pub parameters: Vec<Parameter>,
     /// Of each parameter, its value's number.
-    pub(crate) parameter_values: Vec<usize>,
+    pub parameter_values: Vec<usize>,
     /// Stored whole numbers: value and content.
-    pub(crate) constants: Vec<(usize, Ints)>,
+    pub constants: Vec<(usize, Ints)>,
     /// Of stored whole numbers, their type.
-    pub(crate) formats: BTreeMap<usize, Format>,
+    pub formats: BTreeMap<usize, Format>,
     /// The version of the operator set.
-    pub(crate) opset: i64,
+    pub opset: i64,
 }
 
 /// A node, ready to run.
 #[derive(Debug)]
-pub(crate) struct Step {
+pub struct Step {
     /// The node's name, or its first output's.
-    pub(crate) node: String,
-    pub(crate) op_type: String,
-    /// The row of the table of operators.
-    pub(crate) row: usize,
-    pub(crate) inputs: Vec<Option<usize>>,
-    pub(crate) outputs: Vec<Option<usize>>,
-    pub(crate) attributes: Attributes,
+    pub node: String,
+    /// Its operator, with the domain before it if that is not the standard one.
+    pub op_type: String,
+    /// Its inputs; none where one is left out.
+    pub inputs: Vec<Option<usize>>,
+    /// Its outputs; none where one is left out.
+    pub outputs: Vec<Option<usize>>,
+    /// Its attributes.
+    pub attributes: Attributes,
     /// Values that nothing uses after this step.
-    pub(crate) done: Vec<usize>,
+    pub done: Vec<usize>,
 }
 
 impl Plan {
-    /// Makes a plan, and the values of its parameters.
-    pub(crate) fn new(file: &TensorFile) -> Result<(Plan, Vec<Vec<f32>>), GradError> {
-        let graph = Graph::from_file(file)?;
+    /// Makes a plan, and the values of its parameters, row-major.
+    ///
+    /// # Errors
+    /// [`PlanError`]: not one f32 input with a batch, no output, a value that nothing gives or that is given twice, a stored tensor of another
+    /// type. Operators are not looked at.
+    pub fn new(file: &TensorFile) -> Result<(Plan, Vec<Vec<f32>>), PlanError> {
+        Plan::of(Graph::from_file(file)?, file.tensors(), file)
+    }
+
+    /// As [`new`](Self::new), of the graph of a file and what it stores, which may lie elsewhere by now.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn of(
+        graph: Graph<'_>,
+        tensors: &[TensorInfo],
+        words: &impl WordStore,
+    ) -> Result<(Plan, Vec<Vec<f32>>), PlanError> {
         let mut names = Names::default();
-        let mut builder =
-            Builder { file, graph, constants: Vec::new(), parameters: Vec::new(), formats: BTreeMap::new() };
+        let source = Source { tensors, words };
+        let mut builder = Builder {
+            source,
+            graph,
+            constants: Vec::new(),
+            parameters: Vec::new(),
+            formats: BTreeMap::new(),
+        };
         let (input, dims) = builder.input(&mut names)?;
         builder.stored(&mut names)?;
         let mut steps = Vec::new();
@@ -76,7 +103,7 @@ impl Plan {
                 steps.push(builder.step(node, &mut names)?);
             }
         }
-        let first = graph.outputs().first().ok_or(GradError::NoOutput)?;
+        let first = graph.outputs().first().ok_or(PlanError::NoOutput)?;
         let output = names.find(&first.name).ok_or_else(|| missing("graph output", &first.name))?;
         let opset = graph.opset().unwrap_or(1);
         let logits = logits(&steps, output, opset);
@@ -103,23 +130,24 @@ impl Plan {
     }
 
     /// The number of the value of a name.
-    pub(crate) fn value(&self, name: &str) -> Option<usize> {
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|known| known == name)
     }
 }
 
-struct Builder<'f> {
-    file: &'f TensorFile,
+struct Builder<'f, W> {
+    source: Source<'f, W>,
     graph: Graph<'f>,
     constants: Vec<(usize, Ints)>,
     parameters: Vec<(usize, Parameter, Vec<f32>)>,
     formats: BTreeMap<usize, Format>,
 }
 
-impl Builder<'_> {
+impl<W: WordStore> Builder<'_, W> {
     /// The input that takes the images, with its dimensions.
-    fn input(&self, names: &mut Names) -> Result<(usize, Vec<Option<usize>>), GradError> {
-        let problem = |problem: String| GradError::Input { problem };
+    fn input(&self, names: &mut Names) -> Result<(usize, Vec<Option<usize>>), PlanError> {
+        let problem = |problem: String| PlanError::Input { problem };
         let inputs = self.graph.inputs();
         let [input] = inputs.as_slice() else {
             let found: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
@@ -139,11 +167,11 @@ impl Builder<'_> {
     }
 
     /// The stored tensors of the main graph: initializers, and values of `Constant` nodes.
-    fn stored(&mut self, names: &mut Names) -> Result<(), GradError> {
+    fn stored(&mut self, names: &mut Names) -> Result<(), PlanError> {
         let main = self.graph.main();
         let mut order: Vec<(usize, &str, &str)> = Vec::new();
         let places: HashMap<&str, usize> =
-            self.file.tensors().iter().enumerate().map(|(place, info)| (info.name.as_str(), place)).collect();
+            self.source.tensors.iter().enumerate().map(|(place, info)| (info.name.as_str(), place)).collect();
         for stored in main.initializers.iter().chain(&main.constants) {
             let place = places.get(stored.tensor.as_str()).copied().unwrap_or(usize::MAX);
             order.push((place, &stored.name, &stored.tensor));
@@ -154,14 +182,14 @@ impl Builder<'_> {
                 continue;
             }
             let value = names.define(name, "stored tensor")?;
-            if let Some(format) = self.file.tensor(tensor).and_then(|info| info.dtype.format()) {
+            if let Some(format) = self.source.info(tensor).and_then(|info| info.dtype.format()) {
                 self.formats.insert(value, format);
             }
             if let Some(ints) = self.numbers(name) {
                 self.constants.push((value, ints));
                 continue;
             }
-            match stored::read(self.file, tensor)? {
+            match self.source.read(tensor)? {
                 Stored::Ints(ints) => self.constants.push((value, ints)),
                 Stored::Floats(values, shape) => {
                     let role = self.role(name, tensor);
@@ -201,41 +229,33 @@ impl Builder<'_> {
         if takers().next().is_some() && takers().all(scales) {
             return ParameterRole::Setting;
         }
-        match self.file.tensor(tensor).map(|info| info.role) {
+        match self.source.info(tensor).map(|info| info.role) {
             Some(Role::Statistic) => ParameterRole::Statistic,
             Some(Role::Attribute) => ParameterRole::Setting,
             _ => ParameterRole::Weight,
         }
     }
 
-    fn step(&self, node: &Node, names: &mut Names) -> Result<Step, GradError> {
+    fn step(&self, node: &Node, names: &mut Names) -> Result<Step, PlanError> {
         let named = if node.name.is_empty() { node.outputs.first() } else { Some(&node.name) };
         let named = named.cloned().unwrap_or_else(|| node.op_type.clone());
-        let row = operators::find(&node.domain, &node.op_type).ok_or_else(|| {
-            let operator = qualified(node);
-            GradError::UnsupportedOperator {
-                node: named.clone(),
-                operator,
-                supported: operators::supported(),
-            }
-        })?;
         let find = |input: &String| match input.as_str() {
             "" => Ok(None),
             input => names.find(input).map(Some).ok_or_else(|| missing(&named, input)),
         };
         let inputs = node.inputs.iter().map(find).collect::<Result<_, _>>()?;
-        let attributes = Attributes::new(self.file, node)?;
+        let attributes = Attributes::new(self.source, node)?;
         let define = |output: &String| {
             if output.is_empty() { Ok(None) } else { names.define(output, &named).map(Some) }
         };
         let outputs = node.outputs.iter().map(define).collect::<Result<_, _>>()?;
         let op_type = qualified(node);
-        Ok(Step { node: named, op_type, row, inputs, outputs, attributes, done: Vec::new() })
+        Ok(Step { node: named, op_type, inputs, outputs, attributes, done: Vec::new() })
     }
 }
 
-fn missing(node: &str, value: &str) -> GradError {
-    GradError::MissingValue { node: node.to_owned(), value: value.to_owned() }
+fn missing(node: &str, value: &str) -> PlanError {
+    PlanError::MissingValue { node: node.to_owned(), value: value.to_owned() }
 }
 
 fn qualified(node: &Node) -> String {

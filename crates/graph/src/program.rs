@@ -1,39 +1,71 @@
-//! From a plan to a program.
+//! From a plan to a program of the project's own kernels.
+//!
+//! Every network that is computed in [`bitquake_kernels::program`] gets its program here: for training, for attacks and for campaigns.
 
 mod nodes;
 
 use bitquake_kernels::Isa;
-use bitquake_kernels::program::{Executor, Program, Shape, Value, Vector};
+use bitquake_kernels::program::{Program, Shape, Value, Vector};
 
-use super::objective::Ends;
 use crate::plan::{Plan, Step};
 
 /// A plan as a program.
-pub(crate) struct Lowered {
-    pub(crate) executor: Executor,
+#[derive(Debug)]
+pub struct Lowered {
+    /// The program; its parameters are those of the plan.
+    pub program: Program,
+    /// What it gives.
+    pub output: Value,
+    /// The sizes of what it gives, without the batch, as the plan has them.
+    pub sizes: Vec<usize>,
+    /// Whether the plan's output is the softmax of what it gives.
+    pub has_softmax: bool,
     /// Of each value of the plan the program's, if it has it.
-    pub(crate) values: Vec<Option<Value>>,
+    pub values: Vec<Option<Value>>,
     /// Values of the plan that are made of parameters alone.
-    pub(crate) vectors: Vec<(usize, Vector)>,
+    pub vectors: Vec<(usize, Vector)>,
     /// Of each parameter whether the program has its gradient.
-    pub(crate) has_gradient: Vec<bool>,
+    pub has_gradient: Vec<bool>,
     /// Batch normalizations.
-    pub(crate) norms: Vec<BatchNorm>,
-    pub(crate) ends: Ends,
+    pub norms: Vec<BatchNorm>,
 }
 
 /// A batch normalization whose statistics are measured.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct BatchNorm {
+pub struct BatchNorm {
     /// Its value in the program.
-    pub(crate) value: Value,
+    pub value: Value,
     /// The parameters that hold the running mean and variance.
-    pub(crate) running: [usize; 2],
-    pub(crate) momentum: f32,
+    pub running: [usize; 2],
+    /// The share of the running statistics that a step of training keeps.
+    pub momentum: f32,
 }
 
-/// Makes a program of a plan; the node and the reason if one has no kernel.
-pub(crate) fn lower(plan: &Plan) -> Result<Lowered, String> {
+/// The operators that have kernels, beside `Softmax` at the end.
+///
+/// ```
+/// assert!(bitquake_graph::program::operators().any(|name| name == "Conv"));
+/// ```
+pub fn operators() -> impl Iterator<Item = &'static str> {
+    nodes::names()
+}
+
+/// Makes a program of a plan.
+///
+/// ```
+/// use bitquake_graph::{architecture::Architecture, plan::Plan, program::lower};
+/// use bitquake_tensors::TensorFile;
+///
+/// let model = Architecture::new("lenet5", [1, 28, 28], 10).build(1)?;
+/// let (plan, parameters) = Plan::new(&TensorFile::from_onnx_bytes(model)?)?;
+/// let lowered = lower(&plan)?;
+/// assert_eq!((lowered.sizes, lowered.has_gradient.len()), (vec![10], parameters.len()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// The first node that has no kernel, with its operator, and why.
+pub fn lower(plan: &Plan) -> Result<Lowered, String> {
     let (program, input) = images(plan)?;
     let mut known: Vec<Option<Known>> = vec![None; plan.names.len()];
     for (index, &value) in plan.parameter_values.iter().enumerate() {
@@ -196,8 +228,10 @@ impl Lowering<'_> {
             vectors: known.iter().enumerate().filter_map(vector).collect(),
             has_gradient,
             norms,
-            ends: Ends { sizes: end.sizes.clone(), has_softmax },
-            executor: Executor::new(program, end.value),
+            sizes: end.sizes.clone(),
+            has_softmax,
+            output: end.value,
+            program,
         })
     }
 }
