@@ -47,6 +47,9 @@ const RANKING: Kind = (
     ],
 );
 
+/// Prints the curve: results of campaigns, which the guide has, are no part of the file.
+const ENERGY: Kind = ("energy", "name=energy", &[]);
+
 /// Builds the command in release.
 pub fn build() -> Outcome {
     process::run(&mut process::cargo_with(&["build", "--release", "--locked", "-p", "bitquake-cli"]))
@@ -113,14 +116,15 @@ fn run_robust(executable: &Path, results: &Path) -> Outcome {
     }
 }
 
-/// A file named `recipe...` is a training, one named `attack...` an attack, one named `rank...` rankings, any other a
-/// campaign.
+/// A file named `recipe...` is a training, one named `attack...` an attack, one named `rank...` rankings, one named
+/// `energy...` a curve, any other a campaign.
 fn run_example(executable: &Path, example: &Path, results: &Path) -> Outcome {
     let name = example.file_name().unwrap_or_default().to_string_lossy();
     let (verb, setting, expected) = match () {
         () if name.starts_with("recipe") => TRAINING,
         () if name.starts_with("attack") => ATTACK,
         () if name.starts_with("rank") => RANKING,
+        () if name.starts_with("energy") => ENERGY,
         () => CAMPAIGN,
     };
     println!("running {}", example.display());
