@@ -51,7 +51,11 @@ fn program(isa: Isa) -> (Program, Value) {
     let second = program.convolution(active, CHANNELS, 2, window, 5, Some(6)).unwrap();
     let sum = program.sum(second, active).unwrap();
     let depth = program.convolution(sum, CHANNELS, CHANNELS, window, 7, None).unwrap();
-    let groups = program.group_norm(depth, 9, [Vector::new(8), Vector::new(9)], 1e-5).unwrap();
+    // A norm between convolutions that nothing else reads, of the same parameters as the first.
+    let norm = program.batch_norm(depth, [Vector::new(1), Vector::new(2)], [3, 4], 1e-5).unwrap();
+    let norm = program.relu(norm);
+    let again = program.convolution(norm, CHANNELS, 2, window, 5, Some(6)).unwrap();
+    let groups = program.group_norm(again, 9, [Vector::new(8), Vector::new(9)], 1e-5).unwrap();
     let scaled = program.channelwise(groups, Arithmetic::Multiply, Vector::new(10)).unwrap();
     let limited = program.clip(scaled, [Bound::Number(-1.0), Bound::Parameter(11)]).unwrap();
     let pooled = program.max_pool(limited, Window { stride: [3, 3], ..Window::new([3, 2]) }).unwrap();
