@@ -154,7 +154,7 @@ impl Convolution {
         if self.parts == 1 {
             return own;
         }
-        own + self.staged_len().iter().sum::<usize>() + self.input_len().max(self.output_len())
+        own + self.staged_len().iter().sum::<usize>() + self.input_len()
     }
 
     /// Floats of weights.
@@ -278,26 +278,16 @@ impl Convolution {
     ///
     /// When a slice has not the length that the shape says, or when this is a first convolution; scratch may be longer.
     pub fn data_gradient(&self, packed: &[f32], dy: &[f32], dx: &mut [f32], scratch: &mut [f32]) {
-        check_len("a result", dy.len(), self.output_len());
-        self.data_gradient_of(packed, &blocked(dy, self.pixels()[1]), dx, scratch);
-    }
-
-    /// [`data_gradient`](Self::data_gradient), of a gradient that is computed when it is read: once for each pixel.
-    ///
-    /// # Panics
-    ///
-    /// As [`data_gradient`](Self::data_gradient) and [`forward_of`](Self::forward_of).
-    pub fn data_gradient_of(&self, packed: &[f32], dy: &impl Pixels, dx: &mut [f32], scratch: &mut [f32]) {
         let data = self.data();
+        check_len("a result", dy.len(), self.output_len());
         check_len("packed weights", packed.len(), self.data_weights_len());
         check_len("an image", dx.len(), self.input_len());
         self.check_scratch(scratch);
+        let [pixels_x, pixels_y] = self.pixels();
         if self.parts == 1 {
-            return data.run(packed, None, dy, dx, scratch);
+            return data.run(packed, None, &blocked(dy, pixels_y), dx, scratch);
         }
         let [read, written] = self.part_channels();
-        let [pixels_x, pixels_y] = self.pixels();
-        let (dy, scratch) = self.written(dy, self.channels[1], self.output(), scratch);
         for part in 0..self.parts {
             let packed = &packed[part * data.packed_len()..][..data.packed_len()];
             let (staged_x, staged_y, scratch) = self.staged(scratch);
@@ -315,31 +305,14 @@ impl Convolution {
     /// When a slice has not the length that the shape says; scratch may be longer.
     pub fn weight_gradient(&self, x: &[f32], dy: &[f32], packed_sum: &mut [f32], scratch: &mut [f32]) {
         check_len("an image", x.len(), self.input_len());
-        self.weight_gradient_of(&self.image(x), dy, packed_sum, scratch);
-    }
-
-    /// [`weight_gradient`](Self::weight_gradient), of an image that is computed when it is read: once for each pixel that some place of the
-    /// kernel reads.
-    ///
-    /// # Panics
-    ///
-    /// As [`weight_gradient`](Self::weight_gradient) and [`forward_of`](Self::forward_of).
-    pub fn weight_gradient_of(
-        &self,
-        x: &impl Pixels,
-        dy: &[f32],
-        packed_sum: &mut [f32],
-        scratch: &mut [f32],
-    ) {
         check_len("a packed sum", packed_sum.len(), self.weight_gradient_len());
         check_len("a result", dy.len(), self.output_len());
         self.check_scratch(scratch);
         if self.parts == 1 {
-            return self.weights.add(x, dy, packed_sum, scratch);
+            return self.weights.add(&self.image(x), dy, packed_sum, scratch);
         }
         let [read, written] = self.part_channels();
         let [pixels_x, pixels_y] = self.pixels();
-        let (x, scratch) = self.written(x, self.channels[0], self.axes.map(|axis| axis.image), scratch);
         for (part, packed) in packed_sum.chunks_exact_mut(self.weights.packed_len()).enumerate() {
             let (staged_x, staged_y, scratch) = self.staged(scratch);
             let x = gather(x, part * read, read, pixels_x, staged_x);

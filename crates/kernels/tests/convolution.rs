@@ -57,31 +57,16 @@ impl Kernels {
         weights
     }
 
-    /// The three functions of images that are computed; no data gradient of a first convolution.
-    fn of_pixels(&self, x: &[f32], weights: &[f32], bias: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
+    /// The result of an image that is computed.
+    fn of_pixels(&self, x: &[f32], weights: &[f32], bias: &[f32]) -> Vec<f32> {
         let of = &self.convolution;
-        let [mut forward, mut data] = [of.forward_weights_len(), of.data_weights_len()].map(poisoned);
-        of.pack_forward(weights, &mut forward);
+        let mut packed = poisoned(of.forward_weights_len());
+        of.pack_forward(weights, &mut packed);
         let pixel = if self.is_first { 1 } else { layout::LANES };
         let x = Opposite::of(&self.image(x), self.shape.image, pixel);
         let mut y = poisoned(of.output_len());
-        of.forward_of(&forward, Some(bias), &x, &mut y, &mut self.scratch());
-
-        let dy = block(dy, self.shape.channels[1]);
-        let mut sum = AlignedBuffer::zeroed(of.weight_gradient_len());
-        of.weight_gradient_of(&x, &dy, &mut sum, &mut self.scratch());
-        let mut dw = vec![f32::NAN; of.weights_len()];
-        of.unpack_weight_gradient(&sum, &mut dw);
-
-        let mut dx = Vec::new();
-        if !self.is_first {
-            of.pack_data(weights, &mut data);
-            let mut blocked = poisoned(of.input_len());
-            let dy = Opposite::of(&dy, self.shape.output(), pixel);
-            of.data_gradient_of(&data, &dy, &mut blocked, &mut self.scratch());
-            dx = unblock(&blocked, self.shape.channels[0], self.shape.x_len());
-        }
-        [unblock(&y, self.shape.channels[1], self.shape.y_len()), dx, dw]
+        of.forward_of(&packed, Some(bias), &x, &mut y, &mut self.scratch());
+        unblock(&y, self.shape.channels[1], self.shape.y_len())
     }
 
     fn image(&self, x: &[f32]) -> AlignedBuffer {
@@ -189,22 +174,19 @@ fn check(shape: &Shape, seed: u64) {
         assert_near(&kernels.data_gradient(&weights, &dy), &dx, &what("the data gradient"));
         assert_near(&kernels.weight_gradient(&x, &dy, 1), &dw, &what("the weight gradient"));
         assert_near(&kernels.weight_gradient(&x, &dy, 2), &twice, &what("the weight gradient of two images"));
-        let of_pixels = kernels.of_pixels(&x, &weights, &bias, &dy);
-        let of_memory = [
-            kernels.forward(&x, &weights, Some(&bias)),
-            kernels.data_gradient(&weights, &dy),
-            kernels.weight_gradient(&x, &dy, 1),
-        ];
-        assert_eq!(of_pixels, of_memory, "{}", what("images that are computed"));
+        let of_memory = kernels.forward(&x, &weights, Some(&bias));
+        assert_eq!(
+            kernels.of_pixels(&x, &weights, &bias),
+            of_memory,
+            "{}",
+            what("an image that is computed")
+        );
         if shape.groups == 1 {
             let first = Kernels::new_first(*shape, isa);
             assert_near(&first.forward(&x, &weights, Some(&bias)), &biased, &what("forward, plain,"));
             assert_near(&first.weight_gradient(&x, &dy, 1), &dw, &what("the weight gradient, plain,"));
-            let [y, _, dw] = first.of_pixels(&x, &weights, &bias, &dy);
-            assert_eq!(
-                [y, dw],
-                [first.forward(&x, &weights, Some(&bias)), first.weight_gradient(&x, &dy, 1)]
-            );
+            let of_memory = first.forward(&x, &weights, Some(&bias));
+            assert_eq!(first.of_pixels(&x, &weights, &bias), of_memory);
         }
     }
 }

@@ -15,7 +15,7 @@ use super::sums::{Products, SumFn, SumRegisters, lanewise_function, outer_functi
 use super::tile::Source;
 use crate::isa::Isa;
 use crate::layout::{LANES, blocks};
-use crate::pixels::Pixels;
+use crate::pixels::Image;
 use crate::window::Axis;
 
 /// What a band reads should stay in the first-level cache.
@@ -103,7 +103,7 @@ impl WeightGradient {
     }
 
     /// Adds the gradient of an image to the packed sum. The caller has checked the lengths.
-    pub(super) fn add(&self, image: &impl Pixels, gradient: &[f32], packed: &mut [f32], scratch: &mut [f32]) {
+    pub(super) fn add(&self, image: &Image<'_>, gradient: &[f32], packed: &mut [f32], scratch: &mut [f32]) {
         debug_assert_eq!(packed.len(), self.packed_len);
         let all = blocks(self.channels[1]);
         if self.source != Source::Lanewise {
