@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 
+use rayon::prelude::*;
+
 use crate::rank::eigen::Eigenpair;
 use crate::rank::vector::{Vector, dot};
 
@@ -68,7 +70,7 @@ pub fn places(scores: &Vector) -> Vec<Vec<u64>> {
     let flat: Vec<f64> = scores.iter().flatten().copied().collect();
     let mut order: Vec<u64> = (0..flat.len() as u64).collect();
     let key = |&weight: &u64| (Reverse(Total(flat[weight as usize])), weight);
-    order.sort_unstable_by_key(key);
+    order.par_sort_unstable_by_key(key);
     let mut places = vec![0; flat.len()];
     order.iter().zip(0..).for_each(|(&weight, place)| places[weight as usize] = place);
     let mut rest = places.into_iter();

@@ -35,6 +35,9 @@ pub struct Scored {
     pub sampled: Vec<f64>,
 }
 
+/// What takes scores as they come.
+pub type Save<'a> = &'a mut dyn FnMut(&[f32]) -> Result<(), AttackError>;
+
 /// Scores every bit of the words that may be flipped.
 ///
 /// `save`, if there is one, gets the scores of all bits of all words, the words in their order, the least significant bit first, rounded to float32 (beyond its
@@ -46,7 +49,7 @@ pub fn score_bits(
     words: &AttackedWords,
     scores: &BitScores<'_>,
     demand: Demand<'_>,
-    mut save: Option<&mut dyn FnMut(&[f32]) -> Result<(), AttackError>>,
+    mut save: Option<Save<'_>>,
 ) -> Result<Scored, AttackError> {
     let mut top = Top::new(demand.top);
     let (mut strata, mut sampled) = (Vec::new(), Vec::new());

@@ -26,7 +26,7 @@ use crate::rank::hutchinson::{Hutchinson, hutchinson};
 use crate::rank::landscape::{Landscape, NetworkLandscape};
 use crate::rank::measured::{self, Measured};
 use crate::rank::parameters::{by_gradient, by_maxima, by_mean_trace, by_sums, by_taylor, places};
-use crate::rank::pass::{Demand, Scored, numbered_bits, score_bits};
+use crate::rank::pass::{Demand, Save, Scored, numbered_bits, score_bits};
 use crate::rank::summary::{EigenSummary, RankSummary, RankingSummary, TraceSummary};
 use crate::rank::vector::{Vector, is_finite};
 use crate::stored::Stored;
@@ -242,7 +242,7 @@ impl Rank {
         let mut file =
             is_saved.then(|| ScoreFile::create(&path, &self.words, name, &self.identity.id())).transpose()?;
         let mut save = file.as_mut().map(|file| |scores: &[f32]| file.add(scores, &path));
-        let save = save.as_mut().map(|save| save as &mut dyn FnMut(&[f32]) -> Result<(), AttackError>);
+        let save = save.as_mut().map(|save| save as Save<'_>);
         let scored = known
             .with_scores(kind, &self.config.rank, |scores| score_bits(&self.words, scores, demand, save))?;
         file.map(ScoreFile::commit).transpose()?;
