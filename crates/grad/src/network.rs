@@ -180,7 +180,8 @@ impl Network {
     pub fn batch_norm_parameters(&self) -> Vec<usize> {
         let plan = &self.model.plan;
         let norms = plan.steps.iter().filter(|step| step.op_type == "BatchNormalization");
-        let taken: Vec<usize> = norms.flat_map(|step| step.inputs.iter().skip(1).flatten().copied()).collect();
+        let taken: Vec<usize> =
+            norms.flat_map(|step| step.inputs.iter().skip(1).flatten().copied()).collect();
         (0..plan.parameters.len()).filter(|&index| taken.contains(&plan.parameter_values[index])).collect()
     }
 
