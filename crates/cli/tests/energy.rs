@@ -20,8 +20,8 @@ struct Folder(TempDir);
 
 impl Folder {
     fn new() -> Self {
-        let folder = Self(tempfile::tempdir().unwrap());
-        std::fs::write(folder.path("energy.toml"), FILE).unwrap();
+        let folder = Self(tempfile::tempdir().expect("a folder"));
+        std::fs::write(folder.path("energy.toml"), FILE).expect("a file");
         folder
     }
 
@@ -45,7 +45,7 @@ impl Folder {
     }
 
     fn numbers(&self, results: &[&Path], more: &[&str]) -> Value {
-        serde_json::from_str(&self.energy(results, &[more, &["--json"]].concat()).ok()).unwrap()
+        serde_json::from_str(&self.energy(results, &[more, &["--json"]].concat()).ok()).expect("JSON")
     }
 }
 
