@@ -50,7 +50,8 @@ pub fn kendall_tau_b(x: &[f64], y: &[f64]) -> Result<Option<f64>, StatsError> {
     }
     // Pairs tied in neither list, less twice those in opposite orders.
     let agreement = (all + tied_in_both) as f64 - (tied_in_x + tied_in_y) as f64 - 2.0 * exchanges as f64;
-    Ok(Some(agreement / (of_x as f64).sqrt() / (of_y as f64).sqrt()))
+    // The root of a product, which is exact where both are equal: the same order gives 1, not a little more.
+    Ok(Some(agreement / (of_x as f64 * of_y as f64).sqrt()))
 }
 
 fn pair_count(things: usize) -> u128 {
