@@ -46,13 +46,15 @@ fn slowly(words: &AttackedWords, slopes: &Vector, curvature: Option<&Vector>) ->
 }
 
 /// Storages whose flips all mean something else, with tables of levels and without.
-const STORAGES: [&str; 8] = [
+const STORAGES: [&str; 9] = [
     "family = 'native'",
     "family = 'binary'",
     "family = 'symmetric'\nbits = 4\nencoding = 'gray'",
     "family = 'symmetric'\nbits = 8\nencoding = 'sign-magnitude'",
     "family = 'asymmetric'\nbits = 3\nsigned = false",
     "family = 'affine'\nbits = 8\ngranularity = { group = 32 }",
+    // Few enough words for a table of each group.
+    "family = 'affine'\nbits = 4\ngranularity = { group = 32 }",
     "family = 'wcat'\nbits = 12",
     "family = 'symmetric'\nbits = 24",
 ];
