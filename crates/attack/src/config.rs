@@ -1,10 +1,10 @@
 //! What an attack file says.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bitquake_bits::BitSelection;
 use bitquake_config::{
-    ConfigError, FaultConfig, Layout, ModelConfig, Target, absolute_path, fill_storage, read_layers,
+    ConfigError, FaultConfig, Layout, ModelConfig, Target, default_dir, fill_storage, read_layers,
 };
 use bitquake_data::DataConfig;
 use bitquake_grad::Device;
@@ -245,10 +245,7 @@ pub fn read_attack(files: &[PathBuf], settings: &[String]) -> Result<AttackFile,
     }
     config.check().map_err(|reason| ConfigError::in_files(files, reason))?;
     fill_storage(&mut config.storage);
-    if config.output.dir.is_none() {
-        let base = files.first().and_then(|file| file.parent()).unwrap_or(Path::new("."));
-        config.output.dir = Some(absolute_path(base, &Path::new("attacks").join(&config.name)));
-    }
+    config.output.dir.get_or_insert_with(|| default_dir(files, "attacks", &config.name));
     Ok(config)
 }
 

@@ -1,10 +1,10 @@
 //! What a campaign file says.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use bitquake_config::ModelConfig;
 use bitquake_config::{
-    ConfigError, FaultConfig, Layout, Target, absolute_path, check_name, check_storage, fill_storage,
+    ConfigError, FaultConfig, Layout, Target, check_name, check_storage, default_dir, fill_storage,
     read_layers,
 };
 use bitquake_data::DataConfig;
@@ -161,10 +161,7 @@ pub fn read_config(files: &[PathBuf], settings: &[String]) -> Result<Config, Cam
     config.fault.load_patterns().map_err(|reason| ConfigError::in_files(files, reason))?;
     config.check().map_err(|reason| ConfigError::in_files(files, reason))?;
     fill_defaults(&mut config);
-    if config.output.dir.is_none() {
-        let base = files.first().and_then(|file| file.parent()).unwrap_or(Path::new("."));
-        config.output.dir = Some(absolute_path(base, &Path::new("results").join(&config.name)));
-    }
+    config.output.dir.get_or_insert_with(|| default_dir(files, "results", &config.name));
     Ok(config)
 }
 

@@ -161,9 +161,21 @@ fn resolve(value: Option<&mut Value>, base: &Path) {
     }
 }
 
-/// A path relative to a folder, from the root.
+/// Where results go if nothing is said: beside the first file, in a folder of their kind, such as `results`, by the name.
+///
+/// ```
+/// use bitquake_config::default_dir;
+/// let dir = default_dir(&["/models/campaign.toml".into(), "/layers/more.toml".into()], "results", "cnn");
+/// assert_eq!(dir, std::path::Path::new("/models/results/cnn"));
+/// ```
 #[must_use]
-pub fn absolute_path(base: &Path, path: &Path) -> PathBuf {
+pub fn default_dir(files: &[PathBuf], kind: &str, name: &str) -> PathBuf {
+    let base = files.first().and_then(|file| file.parent()).unwrap_or(Path::new("."));
+    absolute_path(base, &Path::new(kind).join(name))
+}
+
+/// A path relative to a folder, from the root.
+fn absolute_path(base: &Path, path: &Path) -> PathBuf {
     let joined = base.join(path);
     absolute(&joined).unwrap_or(joined)
 }

@@ -1,8 +1,8 @@
 //! What an energy file says.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use bitquake_config::{ConfigError, Layout, absolute_path, check_name, read_layers};
+use bitquake_config::{ConfigError, Layout, check_name, default_dir, read_layers};
 use bitquake_fault::SyntheticChip;
 use serde::{Deserialize, Serialize};
 
@@ -172,10 +172,7 @@ pub fn read_energy(files: &[PathBuf], settings: &[String]) -> Result<EnergyFile,
     let layout = Layout { paths: &["curve.file", "model.results", "output.dir"], faults: &[] };
     let mut file: EnergyFile = read_layers(files, settings, layout)?;
     check(&file).map_err(|reason| ConfigError::in_files(files, reason))?;
-    if file.output.dir.is_none() {
-        let beside = files.last().and_then(|file| file.parent()).unwrap_or(Path::new("."));
-        file.output.dir = Some(absolute_path(beside, &PathBuf::from("energy").join(&file.name)));
-    }
+    file.output.dir.get_or_insert_with(|| default_dir(files, "energy", &file.name));
     Ok(file)
 }
 

@@ -4,9 +4,9 @@ mod data;
 mod identity;
 mod model;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use bitquake_config::{ConfigError, Layout, absolute_path, check_name, read_layers};
+use bitquake_config::{ConfigError, Layout, check_name, default_dir, read_layers};
 use bitquake_data::{LastBatch, Step};
 use bitquake_grad::Device;
 use serde::{Deserialize, Serialize};
@@ -184,10 +184,7 @@ pub fn read_recipe(files: &[PathBuf], settings: &[String]) -> Result<Recipe, Tra
     }
     recipe.check().map_err(|reason| ConfigError::in_files(files, reason))?;
     recipe.fill_defaults();
-    if recipe.output.dir.is_none() {
-        let base = files.first().and_then(|file| file.parent()).unwrap_or(Path::new("."));
-        recipe.output.dir = Some(absolute_path(base, &Path::new("trained").join(&recipe.name)));
-    }
+    recipe.output.dir.get_or_insert_with(|| default_dir(files, "trained", &recipe.name));
     Ok(recipe)
 }
 

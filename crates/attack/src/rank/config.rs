@@ -1,9 +1,9 @@
 //! What a file of rankings says.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bitquake_bits::BitSelection;
-use bitquake_config::{ConfigError, Layout, ModelConfig, absolute_path, fill_storage, read_layers};
+use bitquake_config::{ConfigError, Layout, ModelConfig, default_dir, fill_storage, read_layers};
 use bitquake_data::DataConfig;
 use bitquake_grad::Device;
 use bitquake_storage::StorageSpec;
@@ -268,10 +268,7 @@ pub fn read_rank(files: &[PathBuf], settings: &[String]) -> Result<RankFile, Att
     let mut config: RankFile = read_layers(files, settings, LAYOUT)?;
     config.check().map_err(|reason| ConfigError::in_files(files, reason))?;
     fill_storage(&mut config.storage);
-    if config.output.dir.is_none() {
-        let base = files.first().and_then(|file| file.parent()).unwrap_or(Path::new("."));
-        config.output.dir = Some(absolute_path(base, &Path::new("rankings").join(&config.name)));
-    }
+    config.output.dir.get_or_insert_with(|| default_dir(files, "rankings", &config.name));
     Ok(config)
 }
 
