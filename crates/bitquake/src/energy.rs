@@ -113,6 +113,9 @@ fn contender(
         );
     }
     let points: Vec<Measured> = overview.points.iter().filter_map(measured).collect();
+    if points.is_empty() {
+        return Err(invalid("it has no finished trials").into());
+    }
     if let Some(other) = points.iter().find(|point| !is_setting(point.amount)) {
         let reason = format!(
             "its points are {}s: energy needs bit error rates or voltages, which a memory can be set to",

@@ -82,16 +82,12 @@ fn curve(points: &[CurvePoint]) -> String {
 fn points(trade: &Trade) -> String {
     let rows = trade.points.iter().map(|point| {
         let contender = &trade.contenders[point.contender];
-        let setting = point.measured.map_or_else(
-            || "reliable".into(),
-            |measured| format!("{} {}", measured.amount.kind(), measured.amount),
-        );
         let interval = point.measured.and_then(|measured| measured.interval);
         let interval = interval
             .map_or_else(String::new, |ends| format!(" [{:.2}, {:.2}]", 100.0 * ends.lo, 100.0 * ends.hi));
         vec![
             contender.name.clone(),
-            setting,
+            point.setting(),
             format!("{:.4}", point.access),
             format!("{:.4}", point.inference / 1e6),
             percent(point.inference / contender.reading.energy(1.0)),
@@ -116,13 +112,7 @@ fn lowest(trade: &Trade, lowest: &[Lowest]) -> String {
         let reliable = contender.reading.energy(1.0);
         let measured = lowest.measured.map_or_else(
             || "none".into(),
-            |point| {
-                let setting = point.measured.map_or_else(
-                    || "reliable".into(),
-                    |measured| format!("{} {}", measured.amount.kind(), measured.amount),
-                );
-                format!("{} of reliable, {setting}", percent(point.inference / reliable))
-            },
+            |point| format!("{} of reliable, {}", percent(point.inference / reliable), point.setting()),
         );
         let crossing = lowest.crossing.map_or_else(
             || "-".into(),

@@ -130,6 +130,8 @@ fn what_does_not_fit_is_told() {
         .unwrap();
     assert!(failed(&[], 3).contains("none.csv: cannot read the curve"));
     std::fs::write(folder.path("energy.toml"), FILE).unwrap();
+    std::fs::remove_file(dir.join("trials-0.jsonl")).unwrap();
+    assert!(failed(&[], 3).contains("it has no finished trials"));
     let counts = folder.campaign("counts", &["--set", "fault.counts=[1]"]);
     assert!(folder.energy(&[&counts], &[]).failed(3).contains("its points are counts"));
 }

@@ -169,6 +169,10 @@ fn what_does_not_belong_together_is_not_merged() {
 
     let golden: Value =
         serde_json::from_slice(&fs::read(b.join("golden.json")).expect("a file")).expect("JSON");
+    tamper(&b.join("golden.json"), "ONNX Runtime", "bitquake kernels");
+    let said = merge(&[&a, &b], &out).failed(5);
+    assert!(said.contains("its trials ran in bitquake kernels, those of"), "{said}");
+    tamper(&b.join("golden.json"), "bitquake kernels", "ONNX Runtime");
     tamper(&b.join("golden.json"), golden["outputs"].as_str().expect("a digest"), &"0".repeat(64));
     let said = merge(&[&a, &b], &out).failed(5);
     assert!(said.contains("golden run has other outputs"), "{said}");

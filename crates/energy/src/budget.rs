@@ -96,29 +96,16 @@ fn reaches(line: &[(f64, f64)], most: f64) -> Option<(f64, bool)> {
 mod tests {
     use super::*;
     use crate::config::CurveConfig;
-    use crate::contender::{Contender, Measured, Reading};
+    use crate::contender::Contender;
     use crate::curve::Curve;
-    use bitquake_record::Amount;
-    use bitquake_stats::{Interval, Method};
+    use crate::front::tests::contender;
 
-    /// Accesses of energy 0.5, 0.6 and 0.7 by the law exp(-10 energy).
+    /// Accesses of energy 0.5, 0.6 and 0.7 by the law exp(-10 energy), 100 bits.
     fn network(name: &str, clean: f64, errors: [f64; 3], half: f64) -> Contender {
-        let points = [0.5_f64, 0.6, 0.7].into_iter().zip(errors).map(|(energy, error)| Measured {
-            amount: Amount::Rate((-10.0 * energy).exp()),
-            error,
-            interval: Some(Interval {
-                lo: error - half,
-                hi: error + half,
-                confidence: 0.95,
-                method: Method::StudentT,
-            }),
-        });
-        Contender {
-            name: name.into(),
-            reading: Reading { exposed: 100.0, safe: 0.0 },
-            clean,
-            points: points.collect(),
-        }
+        let rates = [0.5_f64, 0.6, 0.7].map(|energy| (-10.0 * energy).exp());
+        let points: Vec<(f64, f64, f64)> =
+            rates.into_iter().zip(errors).map(|(rate, error)| (rate, error, half)).collect();
+        contender(name, 100.0, clean, &points)
     }
 
     fn trade(networks: Vec<Contender>) -> Trade {

@@ -46,6 +46,11 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// The rate or the voltage, for people.
+    pub(crate) fn setting(&self) -> String {
+        format!("{} {}", self.amount.kind(), self.amount)
+    }
+
     /// The ends of the interval, or the mean twice.
     pub(crate) fn ends(&self) -> [f64; 2] {
         self.interval.map_or([self.error; 2], |interval| [interval.lo, interval.hi])

@@ -144,6 +144,19 @@ impl Curve {
         powers.filter_map(at).collect()
     }
 
+    /// The bit error rates that the curve has energies for, in words.
+    pub(crate) fn span(&self) -> String {
+        match &self.law {
+            Law::Exponential { constant } => format!("rates above {:.1e}", (-constant).exp()),
+            &Law::Supply { nominal, reference, rate, decades_per_volt } => {
+                format!("rates above {:.1e}", rate * 10.0_f64.powf((reference - nominal) * decades_per_volt))
+            }
+            Law::Table(points) => {
+                format!("rates from {:e} to {:e}", points[points.len() - 1].rate, points[0].rate)
+            }
+        }
+    }
+
     /// In words, with the source of the law.
     #[must_use]
     pub fn told(&self) -> String {

@@ -16,12 +16,14 @@ pub enum EnergyError {
     #[error(transparent)]
     Csv(#[from] CurveCsvError),
     /// No measured point of a contender lies on the curve.
-    #[error("{name}: none of its points ({points}) lies on the curve{hint}")]
+    #[error("{name}: none of its points ({points}) lies on the curve, which has {span}{hint}")]
     NoPoints {
         /// The contender.
         name: String,
         /// Its amounts of faults.
         points: String,
+        /// What the curve knows.
+        span: String,
         /// What may help.
         hint: &'static str,
     },

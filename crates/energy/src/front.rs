@@ -27,6 +27,12 @@ pub struct Placed {
 }
 
 impl Placed {
+    /// What the memory is set to, for people: `rate 1e-3`, `voltage 0.8`, `reliable`.
+    #[must_use]
+    pub fn setting(&self) -> String {
+        self.measured.map_or_else(|| "reliable".into(), |measured| measured.setting())
+    }
+
     /// The ends of the interval of the error, or the error twice.
     #[must_use]
     pub fn ends(&self) -> [f64; 2] {
@@ -119,16 +125,17 @@ fn place_points(curve: &Curve, place: usize, contender: &Contender) -> (Vec<Plac
 }
 
 fn no_points(curve: &Curve, contender: &Contender) -> EnergyError {
-    let told = |measured: &Measured| format!("{} {}", measured.amount.kind(), measured.amount);
     let needs_voltages = contender.points.iter().any(|measured| measured.amount.kind() == "voltage");
     let hint = if needs_voltages && !curve.has_voltages() {
-        ": it has no voltages; a table with a column `voltage`, or kind = \"supply\", has"
+        "; it has no voltages: a table with a column `voltage`, or kind = \"supply\", has"
     } else {
         ""
     };
+    let span = curve.span();
     EnergyError::NoPoints {
         name: contender.name.clone(),
-        points: contender.points.iter().map(told).collect::<Vec<_>>().join(", "),
+        points: contender.points.iter().map(Measured::setting).collect::<Vec<_>>().join(", "),
+        span,
         hint,
     }
 }
@@ -149,7 +156,7 @@ fn mark(points: &mut [Placed]) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use bitquake_record::Amount;
     use bitquake_stats::{Interval, Method};
     use proptest::prelude::*;
@@ -158,6 +165,7 @@ mod tests {
     use crate::config::CurveConfig;
     use crate::contender::Reading;
 
+    /// A network with points (rate, error, half of the interval's width).
     pub(crate) fn contender(name: &str, bits: f64, clean: f64, points: &[(f64, f64, f64)]) -> Contender {
         let measured = |&(rate, error, half): &(f64, f64, f64)| Measured {
             amount: Amount::Rate(rate),
@@ -214,11 +222,19 @@ mod tests {
     fn what_cannot_be_placed_is_an_error() {
         let far = contender("far", 10.0, 0.1, &[(1e-9, 0.1, 0.0)]);
         let said = Trade::new(&curve(), vec![far]).unwrap_err().to_string();
-        assert_eq!(said, "far: none of its points (rate 1e-9) lies on the curve");
+        assert_eq!(
+            said,
+            "far: none of its points (rate 1e-9) lies on the curve, which has rates above 4.5e-5"
+        );
         let mut volts = contender("volts", 10.0, 0.1, &[]);
         volts.points.push(Measured { amount: Amount::Voltage(0.8), error: 0.2, interval: None });
         let said = Trade::new(&curve(), vec![volts]).unwrap_err().to_string();
-        assert!(said.contains("(voltage 0.8) lies on the curve: it has no voltages"), "{said}");
+        assert!(
+            said.contains(
+                "(voltage 0.8) lies on the curve, which has rates above 4.5e-5; it has no voltages"
+            ),
+            "{said}"
+        );
         let twice = contender("a", 10.0, 0.1, &[(1e-2, 0.1, 0.0)]);
         let said = Trade::new(&curve(), vec![twice.clone(), twice]).unwrap_err().to_string();
         assert!(said.contains("two models are called `a`"), "{said}");

@@ -25,14 +25,6 @@ fn percent(share: f64) -> String {
     format!("{:.2} %", 100.0 * share)
 }
 
-/// `rate 1e-3`, `reliable`.
-fn what(point: &Placed) -> String {
-    point.measured.map_or_else(
-        || "reliable".into(),
-        |measured| format!("{} {}", measured.amount.kind(), measured.amount),
-    )
-}
-
 /// A row a point, energies in reliable accesses to a bit and, if their energy is given, in picojoules.
 pub(super) fn csv(results: &EnergyResults, trade: &Trade) -> String {
     let mut text = String::from(
@@ -101,7 +93,7 @@ fn drawn(point: &Placed, unit: &Unit) -> TradePoint {
         error: point.error,
         ends: point.measured.and_then(|measured| measured.interval).map(|ends| [ends.lo, ends.hi]),
         is_on_front: point.is_on_front,
-        what: what(point),
+        what: point.setting(),
     }
 }
 
@@ -141,7 +133,7 @@ fn budget_table(budget: &Budget, trade: &Trade, unit: &Unit) -> TradeTable {
         let energy = |energy: f64| format!("{:.3} ({})", energy / unit.accesses, percent(energy / reliable));
         let measured = lowest.measured.map_or_else(
             || ["none".to_owned(), String::new(), String::new()],
-            |point| [what(&point), energy(point.inference), percent(point.error)],
+            |point| [point.setting(), energy(point.inference), percent(point.error)],
         );
         let crossing = lowest.crossing.map_or_else(
             || "the clean error exceeds it".to_owned(),
@@ -196,7 +188,7 @@ fn points_table(trade: &Trade, unit: &Unit) -> TradeTable {
         };
         vec![
             trade.contenders[point.contender].name.clone(),
-            what(point),
+            point.setting(),
             format!("{:.4}", point.access),
             format!("{:.4}", point.inference / unit.accesses),
             percent(point.error),
