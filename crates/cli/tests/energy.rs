@@ -62,7 +62,7 @@ fn codes_cost_what_their_bits_cost() {
     // 66,522 floats; the memory of the second has the statistics of batch norms as they are, and a float32 scale a tensor.
     assert_eq!(of(0, "exposed") + of(0, "safe"), 2_128_704.0);
     assert!(of(1, "exposed") < 0.26 * of(0, "exposed"));
-    assert_eq!(of(1, "safe") % 32.0, 0.0);
+    assert!(of(1, "safe") >= 9.0 * 32.0 && of(1, "safe") % 32.0 == 0.0);
     let points = found["trade"]["points"].as_array().unwrap();
     assert_eq!(points.len(), 6);
     let energy = points[0]["access"].as_f64().unwrap();

@@ -125,12 +125,21 @@ mod tests {
         assert!(!crossing.is_at_most);
     }
 
+    /// A mean of 0.12 is within 0.125, but not its interval.
+    #[test]
+    fn what_may_be_relied_on_has_its_whole_interval_within() {
+        let found = trade(vec![network("a", 0.10, [0.30, 0.12, 0.11], 0.01)]).lowest(0.025, LossFrom::Own)[0];
+        assert!((found.measured.unwrap().inference - 70.0).abs() < 1e-9);
+        assert!(found.crossing.unwrap().energy < 60.0);
+    }
+
     #[test]
     fn budgets_that_always_or_never_hold() {
         let trade =
             trade(vec![network("a", 0.10, [0.30, 0.12, 0.11], 0.01), network("b", 0.2, [0.21; 3], 0.001)]);
         let own = trade.lowest(0.5, LossFrom::Own);
         assert!(own.iter().all(|lowest| lowest.crossing.unwrap().is_at_most));
+        assert!((own[1].most_error - 0.7).abs() < 1e-12);
         assert!((own[1].crossing.unwrap().energy - 50.0).abs() < 1e-9);
         // From the best clean error, b has lost ten points before any fault.
         let best = trade.lowest(0.05, LossFrom::Best);
