@@ -5,7 +5,8 @@
 
 use bitquake_bits::Format;
 use bitquake_fault::protect::{
-    Code, Codec, Columns, Kind, OnDetection, Outcomes, Protection, RawFlips, Residual, Verdict, WordOdds,
+    Code, Codec, Columns, Decoded, Kind, OnDetection, Outcomes, Protection, RawFlips, Residual, Verdict,
+    WordOdds,
 };
 use bitquake_sample::{BernoulliDraw, Rate, StreamKey};
 use bitquake_testing::assert_binomial;
@@ -205,4 +206,54 @@ fn certain_rates() {
         let (all, words) = simulate(&protection, 64, Rate::new(1.0).unwrap());
         assert_eq!((all.words_hit, all.corrected), (words, 0));
     }
+}
+
+/// The share of the bits of a word that are wrong after decoding, in the mean over its errors at a rate: all of them, one by one.
+fn left_of_all_errors(codec: &Codec, p: f64) -> f64 {
+    let bits = codec.word_bits();
+    let left = |set: u64| {
+        let wrong: Vec<u32> = (0..bits).filter(|bit| set >> bit & 1 == 1).collect();
+        let chance = p.powi(wrong.len() as i32) * (1.0 - p).powi((bits as usize - wrong.len()) as i32);
+        chance * left_of(codec, &wrong)
+    };
+    (0..1_u64 << bits).map(left).sum()
+}
+
+fn left_of(codec: &Codec, wrong: &[u32]) -> f64 {
+    if let Code::Repetition { copies } = codec.code() {
+        // One stored bit, which the majority replaces; in a tie it stays as it is.
+        let is_wrong = match (2 * wrong.len()).cmp(&(copies as usize)) {
+            std::cmp::Ordering::Less => false,
+            std::cmp::Ordering::Equal => wrong.contains(&0),
+            std::cmp::Ordering::Greater => true,
+        };
+        return f64::from(u8::from(is_wrong));
+    }
+    let flips = match codec.judge(wrong).1 {
+        Decoded::Corrected(flips) => flips.iter().map(|&flip| u32::from(flip)).collect(),
+        _ => Vec::new(),
+    };
+    let is_left = |bit: u32| wrong.contains(&bit) != flips.contains(&bit);
+    (0..codec.word_bits()).filter(|&bit| is_left(bit)).count() as f64 / f64::from(codec.word_bits())
+}
+
+#[test]
+fn wrong_bits_of_short_codes_are_those_of_all_their_errors() {
+    for codec in short_codes() {
+        let residual = Residual::new(&codec);
+        for p in [0.0, 1e-4, 1e-2, 0.3, 0.5, 1.0] {
+            let what = format!("{:?} at {p}", codec.code());
+            near(residual.wrong_bit(Rate::new(p).unwrap()), left_of_all_errors(&codec, p), &what);
+        }
+    }
+}
+
+/// One symbol alone is corrected, with all its bits; of two nothing is.
+#[test]
+fn wrong_bits_of_the_symbol_code() {
+    let residual = Residual::new(&codec(Code::Symbol { symbol_bits: 4, data_bits: 8 }));
+    // Five symbols of four bits; a bit stays wrong if any of the 16 bits of the other four is.
+    let p: f64 = 0.01;
+    near(residual.wrong_bit(Rate::new(p).unwrap()), p * (1.0 - 0.99_f64.powi(16)), "0.01");
+    assert_eq!(residual.wrong_bit(Rate::new(1.0).unwrap()), 1.0);
 }

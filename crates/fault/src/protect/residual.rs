@@ -25,6 +25,8 @@ pub struct Residual {
     code: Code,
     /// By number of wrong bits, from 0 to all: what becomes of the words; empty for the symbol code.
     given: Vec<WordOdds>,
+    /// By number of wrong bits, from 0 to all: the share of the word's bits that are wrong afterwards; empty for the symbol code.
+    left: Vec<f64>,
 }
 
 /// Probabilities of what becomes of a code word; they add up to 1.
@@ -52,7 +54,14 @@ impl Residual {
             Code::DecTed { .. } => within_distance(codec, 2),
             Code::Symbol { .. } => Vec::new(),
         };
-        Self { code, given }
+        let left = match code {
+            Code::Parity { .. } => (0..=codec.word_bits()).map(|wrong| share_of(wrong, codec)).collect(),
+            Code::Repetition { copies } => (0..=copies).map(|wrong| outvoted(wrong, copies)).collect(),
+            Code::Secded { .. } => left_within_distance(codec, 1),
+            Code::DecTed { .. } => left_within_distance(codec, 2),
+            Code::Symbol { .. } => Vec::new(),
+        };
+        Self { code, given, left }
     }
 
     /// What becomes of a word with exactly so many wrong bits, each choice of them equally likely; none for the
@@ -79,6 +88,31 @@ impl Residual {
         }
         odds
     }
+
+    /// The probability that a stored data bit is wrong after decoding, at a raw bit error rate, data with detected errors being kept
+    /// ([`OnDetection::Keep`](super::OnDetection::Keep)).
+    ///
+    /// Exact as the mean over all bits of a full word, check bits included. For the symbol code what miscorrections add is left
+    /// out.
+    ///
+    /// ```
+    /// use bitquake_fault::protect::{Code, Codec, Residual};
+    /// use bitquake_sample::Rate;
+    /// let tmr = Residual::new(&Codec::new(Code::Repetition { copies: 3 })?);
+    /// let p = 1e-3;
+    /// assert!((tmr.wrong_bit(Rate::new(p)?) - (3.0 * p * p - 2.0 * p * p * p)).abs() < 1e-15);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn wrong_bit(&self, raw: Rate) -> f64 {
+        let p = raw.fraction();
+        if let Code::Symbol { symbol_bits, data_bits } = self.code {
+            // All wrong bits stay, but for those of words in which one symbol alone is wrong.
+            let others = f64::from(data_bits + 3 * symbol_bits - symbol_bits);
+            return if p == 1.0 { 1.0 } else { -p * (others * (-p).ln_1p()).exp_m1() };
+        }
+        self.left.iter().zip(binomial(self.left.len() - 1, p)).map(|(left, weight)| left * weight).sum()
+    }
 }
 
 const CLEAN: WordOdds = WordOdds { clean: 1.0, corrected: 0.0, detected: 0.0, wrong: 0.0 };
@@ -100,6 +134,20 @@ fn majority(wrong: u32, copies: u32) -> WordOdds {
         std::cmp::Ordering::Less => CORRECTED,
         std::cmp::Ordering::Equal => DETECTED,
         std::cmp::Ordering::Greater => WRONG,
+    }
+}
+
+/// The share of a word's bits that are wrong.
+fn share_of(wrong: u32, codec: &Codec) -> f64 {
+    f64::from(wrong) / f64::from(codec.word_bits())
+}
+
+/// The probability that the majority of the copies is wrong; in a tie the stored bit is kept, which is wrong half the time.
+fn outvoted(wrong: u32, copies: u32) -> f64 {
+    match (2 * wrong).cmp(&copies) {
+        std::cmp::Ordering::Less => 0.0,
+        std::cmp::Ordering::Equal => 0.5,
+        std::cmp::Ordering::Greater => 1.0,
     }
 }
 
@@ -147,6 +195,21 @@ fn within_distance(codec: &Codec, t: u32) -> Vec<WordOdds> {
         w => of_weight(w),
     };
     (0..=n).map(given).collect()
+}
+
+/// The share of a word's bits that are wrong after a decoder that corrects up to `t` bits: where it takes other errors for such, each
+/// bit that it flips is one more wrong bit, or one less if it was wrong.
+fn left_within_distance(codec: &Codec, t: u32) -> Vec<f64> {
+    let n = codec.word_bits();
+    let shares = code_word_shares(codec, 2 * t + 2);
+    let share = |weight: u32| shares.get(weight as usize).copied().unwrap_or(0.0);
+    let left = |w: u32| {
+        let (weight, rest) = (f64::from(w), f64::from(n - w));
+        let one = rest * share(w + 1) - weight * share(w.wrapping_sub(1));
+        let two = rest * (rest - 1.0) * share(w + 2) - weight * (weight - 1.0) * share(w.wrapping_sub(2));
+        (weight + one + if t == 2 { two } else { 0.0 }) / f64::from(n)
+    };
+    (0..=n).map(|w| if w <= t { 0.0 } else { left(w) }).collect()
 }
 
 /// For each weight w, the share of the words of weight w that are code words: A_w / C(n, w), 0 below the distance and
