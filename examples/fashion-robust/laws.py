@@ -62,18 +62,19 @@ def percent(share):
 
 
 def order(found):
-    """1: at a large rate, Normal > RQuant > Clipping > RandBET; clean errors the other way by at most about a point."""
+    """1: from some rate on, Normal > RQuant > Clipping > RandBET; clean errors the other way by at most about a point."""
     methods = ["Normal", "RQuant", "Clipping 0.1", "RandBET"]
     for network, bits in found.shapes():
-        at = [found.points(network, bits, method) for method in methods]
-        # The largest rate at which the second is not lost yet: where all are near chance there is nothing to order.
-        place = max((k for k, point in enumerate(at[1]) if point.mean < 0.6), default=0)
-        errors = [points[place].mean for points in at]
+        at = list(zip(*(found.points(network, bits, method) for method in methods)))
+        ordered = [all(a.mean > b.mean for a, b in zip(points, points[1:])) for points in at]
+        # The rates above the last one at which the order does not hold.
+        first = max((k + 1 for k, holds in enumerate(ordered) if not holds), default=0)
+        since = f"from p = {at[first][0].rate:g} on" if first < len(at) else "at no rate"
         cleans = [clean(found.curves[network, bits, method]) for method in methods]
-        holds = all(a > b for a, b in zip(errors, errors[1:]))
         near = cleans[3] - min(cleans) <= 0.015
-        numbers = " > ".join(map(percent, errors))
-        yield f"{network} {bits} bits, p = {at[0][place].rate:g}: {numbers} %; clean {', '.join(map(percent, cleans))} %", holds and near
+        numbers = " > ".join(percent(point.mean) for point in at[-1])
+        told = f"{since}; p = {at[-1][0].rate:g}: {numbers} %; clean {', '.join(map(percent, cleans))} %"
+        yield f"{network} {bits} bits {told}", first < len(at) and near
 
 
 def clipping(found):

@@ -1,8 +1,9 @@
 //! `profile.csv`: one row a flip.
 
+use bitquake_record::csv::quoted;
 use bitquake_stats::StatsError;
 
-use crate::csv::{or_empty, quoted};
+use crate::csv::or_empty;
 use crate::evaluate::Evaluation;
 use crate::record::{AttackRecords, FlipRecord, StepRecord, TrialLines};
 

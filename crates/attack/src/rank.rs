@@ -35,7 +35,7 @@ pub use eigen::{Eigenpair, power_iteration};
 pub use fisher::gauss_newton_diagonal;
 pub use hutchinson::{Hutchinson, hutchinson};
 pub use landscape::Landscape;
-pub use parameters::{by_gradient, by_maxima, by_mean_trace, by_sums, by_taylor, places};
+pub use parameters::{by_gradient, by_maxima, by_mean_trace, by_sums, by_taylor, of_zeroing, places};
 pub use pass::{Demand, Save, Scored, score_bits};
 pub use strata::Stratum;
 pub use summary::{LayerRow, RankSummary, RankingSummary, TraceSummary};

@@ -1,5 +1,6 @@
 //! The columns of `trials.csv` and `trials.parquet`: one table.
 
+use crate::csv::quoted;
 use crate::trial::{CleanRecord, DistanceRecord, ProtectionRecord, SiteRecord, TrialRecord};
 
 /// One column: its name, and how its cell is taken from a trial.
@@ -97,14 +98,5 @@ impl Cell {
             Self::Text(get) => write!(line, "{}", quoted(get(trial))),
             Self::OptionalText(get) => get(trial).map_or(Ok(()), |text| write!(line, "{}", quoted(text))),
         };
-    }
-}
-
-/// In quotes if the text has what separates cells (RFC 4180).
-pub(crate) fn quoted(text: &str) -> std::borrow::Cow<'_, str> {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\"")).into()
-    } else {
-        text.into()
     }
 }

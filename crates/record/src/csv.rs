@@ -3,10 +3,14 @@
 //! Every file starts with one line of column names. Numbers are written so that reading them gives the same number;
 //! what does not exist (the interval of a single trial) is empty.
 
+mod row;
+
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use crate::column::{COLUMNS, quoted};
+pub use row::{cells, quoted};
+
+use crate::column::COLUMNS;
 use crate::metric::METRICS;
 use crate::summary::{MetricSummary, PointSummary};
 use crate::trial::{Amount, TrialRecord};

@@ -4,10 +4,11 @@ use std::io::Write;
 use std::path::Path;
 
 use bitquake_fault::{FaultPattern, TensorFlips};
+use bitquake_record::csv::quoted;
 use bitquake_record::{AtomicFile, RecordError, write_atomically};
 use serde_json::{Map, Value, json};
 
-use crate::csv::{or_empty, quoted};
+use crate::csv::or_empty;
 use crate::error::AttackError;
 use crate::rank::agreement::{Agreement, AgreementOf};
 use crate::rank::measured::Measured;
@@ -103,7 +104,7 @@ pub(crate) fn pattern(top: &[RankedBit], words: &AttackedWords) -> Result<FaultP
 
 /// A row for each tensor in each ranking. `trace` is that of the tensor's block of the Hessian.
 pub(crate) fn layer_table(summary: &RankSummary) -> String {
-    let mut text = String::from("ranking,tensor,bits,nonfinite,mean,max,in_top,top_share,trace\n");
+    let mut text = String::from("ranking,tensor,bits,nonfinite,mean,max,in_top,top_share,trace,zeroed\n");
     for ranking in &summary.rankings {
         for (place, layer) in ranking.layers.iter().enumerate() {
             let trace = summary.trace.as_ref().map(|trace| trace.by_tensor[place]);
@@ -117,6 +118,7 @@ pub(crate) fn layer_table(summary: &RankSummary) -> String {
                 layer.in_top.to_string(),
                 layer.top_share.to_string(),
                 or_empty(trace),
+                or_empty(layer.zeroed),
             ];
             push_row(&mut text, &cells);
         }

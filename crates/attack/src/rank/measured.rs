@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::csv::cells;
+use bitquake_record::csv::cells;
+
 use crate::error::AttackError;
 use crate::words::AttackedWords;
 

@@ -64,6 +64,23 @@ fn sum_of_sizes(pairs: &[Eigenpair], weights: &Vector, factor: impl Fn(&Eigenpai
     })
 }
 
+/// By tensor, the mean of `-g w + h w^2 / 2`: the expected change of the loss when one of its weights becomes 0. Weights that are no finite numbers are
+/// left out; none where there are no others.
+///
+/// # Panics
+/// If the three have other shapes.
+#[must_use]
+pub fn of_zeroing(gradient: &Vector, curvature: Option<&Vector>, weights: &Vector) -> Vec<Option<f64>> {
+    let mean = |(tensor, weights): (usize, &Vec<f64>)| {
+        let half = |at: usize| curvature.map_or(0.0, |curvature| 0.5 * curvature[tensor][at]);
+        let finite = || weights.iter().enumerate().filter(|(_, weight)| weight.is_finite());
+        let scores = finite().map(|(at, weight)| weight * (half(at) * weight - gradient[tensor][at]));
+        let count = finite().count();
+        (count > 0).then(|| scores.sum::<f64>() / count as f64)
+    };
+    weights.iter().enumerate().map(mean).collect()
+}
+
 /// The place of every weight in the order of falling scores, from 0; of equal scores the weight that comes first is first.
 #[must_use]
 pub fn places(scores: &Vector) -> Vec<Vec<u64>> {
@@ -123,6 +140,16 @@ mod tests {
     }
 
     /// The toy of SPEC 3.3.
+    #[test]
+    fn of_zeroing_by_hand() {
+        let weights = vec![vec![2.0, -1.0], vec![f64::NAN], vec![f64::INFINITY, 1.0]];
+        let gradient = vec![vec![0.5, 3.0], vec![1.0], vec![1.0, 4.0]];
+        let curvature = vec![vec![1.0, 4.0], vec![1.0], vec![1.0, 2.0]];
+        // -1 + 2 and 3 + 2; nothing; -4 + 1.
+        assert_eq!(of_zeroing(&gradient, Some(&curvature), &weights), [Some(3.0), None, Some(-3.0)]);
+        assert_eq!(of_zeroing(&gradient, None, &weights), [Some(1.0), None, Some(-4.0)]);
+    }
+
     #[test]
     fn the_scores_of_the_toy() {
         let weights = split([0.5, -1.0, 0.25]);

@@ -106,10 +106,18 @@ pub struct LayerRow {
     pub in_top: u64,
     /// Their share of them.
     pub top_share: f64,
+    /// The mean score of replacing an element by 0, over the elements that are finite numbers; none in rankings that do not look at levels.
+    pub zeroed: Option<f64>,
 }
 
 impl RankingSummary {
-    pub(crate) fn of(ranking: &'static str, scored: &Scored, words: &AttackedWords) -> Self {
+    /// `zeroed` is the mean score of replacing an element by 0, by tensor, where the ranking tells.
+    pub(crate) fn of(
+        ranking: &'static str,
+        scored: &Scored,
+        zeroed: Option<&[Option<f64>]>,
+        words: &AttackedWords,
+    ) -> Self {
         let layer = |(place, tensor): (usize, &crate::words::AttackedTensor)| {
             let mut all = Stratum::new(place, 0);
             scored.strata.iter().filter(|stratum| stratum.tensor == place).for_each(|part| all.merge(part));
@@ -122,6 +130,7 @@ impl RankingSummary {
                 max: all.largest(),
                 in_top,
                 top_share: in_top as f64 / scored.top.len().max(1) as f64,
+                zeroed: zeroed.and_then(|zeroed| zeroed[place]),
             }
         };
         let layers = words.tensors().iter().enumerate().map(layer).collect();

@@ -25,7 +25,9 @@ use crate::rank::fisher::gauss_newton_diagonal;
 use crate::rank::hutchinson::{Hutchinson, hutchinson};
 use crate::rank::landscape::{Landscape, NetworkLandscape};
 use crate::rank::measured::{self, Measured};
-use crate::rank::parameters::{by_gradient, by_maxima, by_mean_trace, by_sums, by_taylor, places};
+use crate::rank::parameters::{
+    by_gradient, by_maxima, by_mean_trace, by_sums, by_taylor, of_zeroing, places,
+};
 use crate::rank::pass::{Demand, Save, Scored, numbered_bits, score_bits};
 use crate::rank::summary::{EigenSummary, RankSummary, RankingSummary, TraceSummary};
 use crate::rank::vector::{Vector, is_finite};
@@ -269,9 +271,16 @@ impl Rank {
             bits: self.words.bits(),
             trace: known.hessian.as_ref().map(TraceSummary::of),
             eigenpairs: known.pairs.iter().map(EigenSummary::of).collect(),
-            rankings: rankings
+            rankings: self
+                .config
+                .rank
+                .rankings
                 .iter()
-                .map(|(name, scored)| RankingSummary::of(name, scored, &self.words))
+                .zip(rankings)
+                .map(|(&kind, (name, scored))| {
+                    let zeroed = known.of_zeroing(kind, &self.config.rank);
+                    RankingSummary::of(name, scored, zeroed.as_deref(), &self.words)
+                })
                 .collect(),
             agreement: agreements(rankings, measured, self.config.rank.agreement, self.words.bits())?,
         };
@@ -319,6 +328,24 @@ struct Knowledge {
 }
 
 impl Knowledge {
+    /// The second derivatives of `expected`.
+    fn curvature(&self, config: &RankConfig) -> Option<&Vector> {
+        match config.curvature.diagonal {
+            Diagonal::GaussNewton => self.gauss_newton.as_ref(),
+            Diagonal::Hutchinson => self.hessian.as_ref().map(|found| &found.diagonal),
+        }
+    }
+
+    /// By tensor, the mean score of replacing an element by 0, in rankings that know the change of a level.
+    fn of_zeroing(&self, kind: RankingKind, config: &RankConfig) -> Option<Vec<Option<f64>>> {
+        let curvature = match kind {
+            RankingKind::Expected => self.curvature(config),
+            RankingKind::FirstOrder => None,
+            _ => return None,
+        };
+        Some(of_zeroing(&self.gradient, curvature, &self.weights))
+    }
+
     /// Calls a function with the scores of one ranking.
     fn with_scores<T>(
         &self,
@@ -330,11 +357,7 @@ impl Knowledge {
         let weighted = config.eigen.weighted;
         let of_weights = match kind {
             RankingKind::Expected => {
-                let curvature = match config.curvature.diagonal {
-                    Diagonal::GaussNewton => self.gauss_newton.as_ref(),
-                    Diagonal::Hutchinson => self.hessian.as_ref().map(|found| &found.diagonal),
-                };
-                return work(&BitScores::Change { slopes, curvature });
+                return work(&BitScores::Change { slopes, curvature: self.curvature(config) });
             }
             RankingKind::FirstOrder => return work(&BitScores::Change { slopes, curvature: None }),
             RankingKind::Gradient => by_gradient(slopes),

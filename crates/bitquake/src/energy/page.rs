@@ -1,6 +1,7 @@
 //! The files that people read.
 
 use bitquake_energy::{Lowest, Placed, Reads, Trade};
+use bitquake_record::csv::quoted;
 use bitquake_report::{TradeCurve, TradeInput, TradePoint, TradeTable};
 
 use super::{Budget, EnergyResults};
@@ -54,14 +55,6 @@ pub(super) fn csv(results: &EnergyResults, trade: &Trade) -> String {
         );
     }
     text
-}
-
-fn quoted(name: &str) -> String {
-    if name.contains([',', '"', '\n']) {
-        format!("\"{}\"", name.replace('"', "\"\""))
-    } else {
-        name.to_owned()
-    }
 }
 
 /// The page: the picture, the budgets, and every number.

@@ -1,0 +1,45 @@
+//! What can go wrong.
+
+use std::path::PathBuf;
+
+use bitquake_fault::protect::ProtectError;
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtectionError {
+    /// `[protect]` does not make sense.
+    #[error("[protect] {reason}")]
+    Config {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A protection on offer that is none.
+    #[error("[protect] offer {place}: {source}")]
+    Offer {
+        /// Which, from 1.
+        place: usize,
+        /// What is wrong with it.
+        source: ProtectError,
+    },
+    /// The file that tells the damage is bad.
+    #[error("{}: {reason}", path.display())]
+    Damage {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Nothing is known of a tensor's bits.
+    #[error("{source_of_damage} tells nothing of bit {bit} of tensor `{tensor}`: {hint}")]
+    Unknown {
+        /// Where damage is known from.
+        source_of_damage: String,
+        /// The tensor.
+        tensor: String,
+        /// The bit, 0 being the least significant.
+        bit: u32,
+        /// What may help.
+        hint: &'static str,
+    },
+}
