@@ -47,6 +47,13 @@ const RANKING: Kind = (
     ],
 );
 
+/// A layer on top of [`PROTECTED`]; it needs a ranking, which the guide makes.
+const PROTECTION: Kind =
+    ("protect", "run.trials=2", &["plans/plan-10.toml", "protect.json", "protect.csv", "protect.html"]);
+
+/// The campaign whose memory is protected, beside the layer.
+const PROTECTED: &str = "int8.toml";
+
 /// Prints the curve: results of campaigns, which the guide has, are no part of the file.
 const ENERGY: Kind = ("energy", "name=energy", &[]);
 
@@ -117,7 +124,7 @@ fn run_robust(executable: &Path, results: &Path) -> Outcome {
 }
 
 /// A file named `recipe...` is a training, one named `attack...` an attack, one named `rank...` rankings, one named
-/// `energy...` a curve, any other a campaign.
+/// `energy...` a curve, one named `protect...` a layer with plans of protections, any other a campaign.
 fn run_example(executable: &Path, example: &Path, results: &Path) -> Outcome {
     let name = example.file_name().unwrap_or_default().to_string_lossy();
     let (verb, setting, expected) = match () {
@@ -125,11 +132,16 @@ fn run_example(executable: &Path, example: &Path, results: &Path) -> Outcome {
         () if name.starts_with("attack") => ATTACK,
         () if name.starts_with("rank") => RANKING,
         () if name.starts_with("energy") => ENERGY,
+        () if name.starts_with("protect") => PROTECTION,
         () => CAMPAIGN,
     };
     println!("running {}", example.display());
     let mut command = Command::new(executable);
-    process::run(command.arg(verb).arg(example).arg("-o").arg(results).args(["--set", setting]))?;
+    command.arg(verb);
+    if verb == PROTECTION.0 {
+        command.arg(example.with_file_name(PROTECTED));
+    }
+    process::run(command.arg(example).arg("-o").arg(results).args(["--set", setting]))?;
     match expected.iter().find(|name| !results.join(name).is_file()) {
         Some(name) => Err(format!("{} left no {name}", example.display())),
         None => Ok(()),

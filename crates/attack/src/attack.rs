@@ -100,6 +100,7 @@ impl Attack {
     /// that cannot be attacked, classes that are not there, labels that the network has no class for.
     pub fn prepare(config: AttackFile) -> Result<Self, AttackError> {
         let model = TensorFile::open(&config.model.path)?;
+        config.model.check(&model)?;
         let identity = identity(&config, &model)?;
         let bits = config.attack.bit_selection().map_err(|reason| ConfigError::wrong("attack", reason))?;
         let Stored { model, memory, space, words: clean } =

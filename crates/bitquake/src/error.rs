@@ -10,6 +10,7 @@ use bitquake_energy::EnergyError;
 use bitquake_engine::{EngineError, SelfCheckError};
 use bitquake_fault::{DrawError, PatternError, PatternFileError, SelectorError, SpaceError};
 use bitquake_grad::GradError;
+use bitquake_protect::ProtectionError;
 use bitquake_record::RecordError;
 use bitquake_report::ReportError;
 use bitquake_storage::StorageError;
@@ -85,6 +86,15 @@ pub enum Error {
     /// A curve, or networks on it.
     #[error(transparent)]
     Energy(#[from] EnergyError),
+    /// A plan of protections.
+    #[error(transparent)]
+    Protection(#[from] ProtectionError),
+    /// Campaigns that were stopped; the same call resumes.
+    #[error("stopped with {missing} trials of this campaign to go; run the same command again to resume")]
+    Unfinished {
+        /// Trials of the campaign that was running.
+        missing: u64,
+    },
     /// An attack.
     #[error(transparent)]
     Attack(#[from] AttackError),
@@ -119,7 +129,12 @@ impl Error {
             Self::Record(error) => record_kind(error),
             Self::Train(error) => train_kind(error),
             Self::Attack(error) => attack_kind(error),
-            Self::Energy(EnergyError::Csv(_)) => ErrorKind::BadInput,
+            Self::Energy(EnergyError::Csv(_))
+            | Self::Protection(ProtectionError::Damage { .. } | ProtectionError::Unknown { .. }) => {
+                ErrorKind::BadInput
+            }
+            Self::Unfinished { .. } => ErrorKind::Stopped,
+            Self::Protection(ProtectionError::OtherCost { .. }) => ErrorKind::SelfCheck,
             Self::Tensors(TensorsError::Write { .. } | TensorsError::WouldOverwriteExternal { .. }) => {
                 ErrorKind::Usage
             }
@@ -135,6 +150,7 @@ impl Error {
             | Self::Slurm(_)
             | Self::Storage(_)
             | Self::Energy(_)
+            | Self::Protection(_)
             | Self::Config(_)
             | Self::Report(_) => ErrorKind::Usage,
             Self::Merge(MergeError::Nothing | MergeError::OtherCampaign { .. }) => ErrorKind::Usage,

@@ -44,6 +44,7 @@ mod error;
 pub mod inject;
 pub mod inspect;
 pub mod merge;
+pub mod protect;
 pub mod quantize;
 pub mod replay;
 pub mod results;

@@ -56,6 +56,7 @@ impl Campaign {
     /// [`CampaignError`] for a file that is bad or missing, or a selection that matches nothing.
     pub fn prepare(config: Config) -> Result<(Self, Model), CampaignError> {
         let file = TensorFile::open(&config.model.path)?;
+        config.model.check(&file)?;
         let identity = identity(&config, file.content_hash_parts())?;
         let mut model = Model::new(file)?;
         let key = StreamKey { seed: config.seed, point: 0, trial: 0 };

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 pub use bitquake_config::ModelConfig;
 use bitquake_config::{
-    ConfigError, FaultConfig, Layout, Target, check_name, check_storage, default_dir, fill_storage,
+    ConfigError, FaultConfig, Layout, Target, check_name, check_storage, default_dir, explain, fill_storage,
     read_layers,
 };
 use bitquake_data::DataConfig;
 use bitquake_record::DistanceMeasure;
 use bitquake_storage::StorageSpec;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
 
 use crate::activation_codes::ActivationsConfig;
 use crate::error::CampaignError;
@@ -156,7 +158,31 @@ const LAYOUT: Layout<'static> = Layout {
 /// # Errors
 /// [`CampaignError::Config`].
 pub fn read_config(files: &[PathBuf], settings: &[String]) -> Result<Config, CampaignError> {
-    let mut config: Config = read_layers(files, settings, LAYOUT)?;
+    finished(read_layers(files, settings, LAYOUT)?, files)
+}
+
+/// As [`read_config`], of files that have another table beside those of a campaign: its paths are those keys of it, and without it all its keys have their
+/// defaults.
+///
+/// # Errors
+/// [`CampaignError::Config`].
+pub fn read_config_beside<T: DeserializeOwned>(
+    files: &[PathBuf],
+    settings: &[String],
+    table: &str,
+    paths: &[&str],
+) -> Result<(Config, T), CampaignError> {
+    let paths: Vec<String> = paths.iter().map(|key| format!("{table}.{key}")).collect();
+    let paths: Vec<&str> = LAYOUT.paths.iter().copied().chain(paths.iter().map(String::as_str)).collect();
+    let mut all: Table = read_layers(files, settings, Layout { paths: &paths, ..LAYOUT })?;
+    let beside = all.remove(table).unwrap_or(Value::Table(Table::new()));
+    let wrong = |error: &toml::de::Error| ConfigError::in_files(files, explain(error));
+    let config = all.try_into().map_err(|error| wrong(&error))?;
+    let beside = beside.try_into().map_err(|error| wrong(&error))?;
+    Ok((finished(config, files)?, beside))
+}
+
+fn finished(mut config: Config, files: &[PathBuf]) -> Result<Config, CampaignError> {
     fill_metric(&mut config);
     config.fault.load_patterns().map_err(|reason| ConfigError::in_files(files, reason))?;
     config.check().map_err(|reason| ConfigError::in_files(files, reason))?;

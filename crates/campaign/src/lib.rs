@@ -36,7 +36,8 @@ pub use bitquake_config::{
 pub use activation_codes::ActivationsConfig;
 pub use campaign::{Campaign, Trial, candidates, pattern_digest};
 pub use config::{
-    Compat, Config, ModelConfig, OutcomeConfig, OutputConfig, ReportConfig, read_config, resolved_toml,
+    Compat, Config, ModelConfig, OutcomeConfig, OutputConfig, ReportConfig, read_config, read_config_beside,
+    resolved_toml,
 };
 pub use error::CampaignError;
 pub use identity::model_digests;

@@ -13,6 +13,7 @@ mod merge;
 mod output;
 mod plan;
 mod progress;
+mod protect;
 mod quantize;
 mod rank;
 mod results;
@@ -76,6 +77,8 @@ enum Command {
     Attack(Box<attack::Args>),
     /// Rank bits by how much they matter
     Rank(Box<rank::Args>),
+    /// Choose what to protect within a budget of extra bits, and judge it
+    Protect(protect::Args),
     /// Trade accuracy for the energy of the memory
     Energy(energy::Args),
     /// Compare two campaigns trial by trial
@@ -111,6 +114,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args, &output),
         Command::Attack(args) => attack::run(&args, &output),
         Command::Rank(args) => rank::run(&args, &output),
+        Command::Protect(args) => protect::run(&args, &output),
         Command::Energy(args) => energy::run(&args, &output),
         Command::Compare(args) => compare::run(&args, &output),
         Command::Doctor(args) => doctor::run(&args, &output),

@@ -1,5 +1,6 @@
 //! All measured points by their energy, and those that no other beats.
 
+use bitquake_stats::{Priced, pareto};
 use serde::Serialize;
 
 use crate::contender::{Contender, Measured};
@@ -141,17 +142,11 @@ fn no_points(curve: &Curve, contender: &Contender) -> EnergyError {
 }
 
 fn mark(points: &mut [Placed]) {
-    let all = points.to_vec();
-    for point in points {
-        let [lowest, _] = point.ends();
-        let beats = |other: &Placed| {
-            other.inference <= point.inference
-                && other.error <= point.error
-                && (other.inference < point.inference || other.error < point.error)
-        };
-        point.is_on_front = !all.iter().any(beats);
-        point.is_beaten =
-            all.iter().any(|other| other.inference <= point.inference && other.ends()[1] < lowest);
+    let priced = |point: &Placed| Priced { cost: point.inference, loss: point.error, ends: point.ends() };
+    let standings = pareto(&points.iter().map(priced).collect::<Vec<_>>());
+    for (point, standing) in points.iter_mut().zip(standings) {
+        point.is_on_front = standing.is_on_front;
+        point.is_beaten = standing.is_beaten;
     }
 }
 

@@ -10,7 +10,7 @@ use crate::error::ProtectionError;
 /// `[protect]`, on top of a campaign's file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct ProtectConfig {
+pub struct PlanConfig {
     /// The folder of a ranking: what its bits' flips are expected to do tells what to protect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranking: Option<PathBuf>,
@@ -33,7 +33,7 @@ pub struct ProtectConfig {
     pub references: bool,
 }
 
-impl Default for ProtectConfig {
+impl Default for PlanConfig {
     fn default() -> Self {
         Self {
             ranking: None,
@@ -48,7 +48,7 @@ impl Default for ProtectConfig {
     }
 }
 
-impl ProtectConfig {
+impl PlanConfig {
     /// Three copies; SECDED over 64, 32, 16 and 8 bits; double error correction over 64 and 16; parity that zeroes.
     fn default_offers() -> Vec<Protection> {
         let over = |kind, data_bits| Protection { data_bits: Some(data_bits), ..Protection::new(kind) };
@@ -108,11 +108,11 @@ mod tests {
 
     #[test]
     fn defaults_need_a_source_alone() {
-        let config: ProtectConfig = toml::from_str("ranking = \"ranked\"").unwrap();
+        let config: PlanConfig = toml::from_str("ranking = \"ranked\"").unwrap();
         config.check().unwrap();
         assert_eq!(config.offers.len(), 8);
         let written = toml::to_string(&config).unwrap();
-        assert_eq!(toml::from_str::<ProtectConfig>(&written).unwrap(), config);
+        assert_eq!(toml::from_str::<PlanConfig>(&written).unwrap(), config);
     }
 
     #[test]
@@ -129,10 +129,10 @@ mod tests {
             ("ranking = \"a\"\noffers = []", "offers is empty"),
             ("ranking = \"a\"\ncap = 0.0", "cap 0"),
         ] {
-            let config: ProtectConfig = toml::from_str(text).unwrap();
+            let config: PlanConfig = toml::from_str(text).unwrap();
             let error = config.check().unwrap_err().to_string();
             assert!(error.contains(want), "{text}: {error}");
         }
-        assert!(toml::from_str::<ProtectConfig>("budget = [1]").is_err());
+        assert!(toml::from_str::<PlanConfig>("budget = [1]").is_err());
     }
 }

@@ -30,6 +30,16 @@ pub enum ProtectionError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A memory has another number of check bits than its plan counts: a fault of this program.
+    #[error("{name}: the plan counts {planned} check bits, the memory has {found}")]
+    OtherCost {
+        /// The memory.
+        name: String,
+        /// What the plan counts.
+        planned: u64,
+        /// What the memory has.
+        found: u64,
+    },
     /// Nothing is known of a tensor's bits.
     #[error("{source_of_damage} tells nothing of bit {bit} of tensor `{tensor}`: {hint}")]
     Unknown {

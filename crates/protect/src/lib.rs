@@ -15,7 +15,7 @@ mod option;
 mod plan;
 
 pub use choose::choose;
-pub use config::ProtectConfig;
+pub use config::PlanConfig;
 pub use damage::{Damage, TensorDamage};
 pub use error::ProtectionError;
 pub use offer::Offer;

@@ -1,4 +1,4 @@
-//! Error against energy: one curve a network, and the front of the points that no other beats.
+//! Error against what it costs, energy or extra bits: curves, and the front of the points that no other beats.
 
 use serde::Serialize;
 
@@ -20,32 +20,40 @@ const LEFT: f64 = 78.0;
 pub struct TradeInput<'a> {
     /// The bitquake that makes it.
     pub bitquake: &'a str,
+    /// What stands above the title, such as `bitquake energy`.
+    pub over: &'a str,
     /// The title.
     pub title: &'a str,
+    /// What the picture shows.
+    pub verdict: &'a str,
+    /// What errors are traded for, in a word or two: `energy`.
+    pub price: &'a str,
     /// What must be known to read it: the curve of the memory, what an access is.
     pub notes: Vec<String>,
-    /// The unit of the energies, for the axis: `energy of an inference, ...`.
-    pub energy: String,
-    /// The networks, in order.
+    /// The label of the axis, with the unit: `energy of an inference, ...`.
+    pub axis: String,
+    /// Whether the axis has a scale of square roots, for costs of very different size.
+    pub has_root_axis: bool,
+    /// The curves, in order.
     pub curves: Vec<TradeCurve>,
     /// Tables below the picture.
     pub tables: Vec<TradeTable>,
 }
 
-/// A network.
+/// A network, or a way to protect one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TradeCurve {
     /// Its name.
     pub name: String,
-    /// Its points, by energy upwards.
+    /// Its points, by cost upwards.
     pub points: Vec<TradePoint>,
 }
 
-/// The error at an energy.
+/// The error at a cost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TradePoint {
-    /// The energy, in the unit of the axis.
-    pub energy: f64,
+    /// The cost, in the unit of the axis.
+    pub cost: f64,
     /// The mean error, a share.
     pub error: f64,
     /// The ends of its interval, if it has one.
@@ -72,7 +80,9 @@ pub struct TradeTable {
 #[derive(Serialize)]
 struct Page<'a> {
     bitquake: &'a str,
+    over: &'a str,
     title: &'a str,
+    verdict: &'a str,
     notes: &'a [String],
     figure: Figure,
     tables: &'a [TradeTable],
@@ -91,8 +101,8 @@ pub fn trade_html(input: &TradeInput<'_>) -> Result<String, ReportError> {
         return Err(ReportError::TooManyCurves { panel: input.title.to_owned(), curves, most: MOST_CURVES });
     }
     let figure = Figure { svg: plot(input), note: String::new() };
-    let TradeInput { bitquake, title, notes, tables, .. } = input;
-    render("trade.html", &Page { bitquake, title, notes, figure, tables })
+    let TradeInput { bitquake, over, title, verdict, notes, tables, .. } = input;
+    render("trade.html", &Page { bitquake, over, title, verdict, notes, figure, tables })
 }
 
 fn plot(input: &TradeInput<'_>) -> String {
@@ -103,16 +113,17 @@ fn plot(input: &TradeInput<'_>) -> String {
     let shares =
         points().flat_map(|point| point.ends.unwrap_or([point.error; 2]).into_iter().chain([point.error]));
     let y = PercentAxis::covering(shares, frame);
-    let x = NumberAxis::covering(points().map(|point| point.energy), frame);
+    let axis = if input.has_root_axis { NumberAxis::of_roots } else { NumberAxis::covering };
+    let x = axis(&mut points().map(|point| point.cost), frame);
     let mut svg = Svg::new(
         "trade".to_owned(),
         WIDTH,
         top + PLOT_HEIGHT,
-        "Test error against energy",
+        &format!("Test error against {}", input.price),
         &description(input),
     );
     y.draw(&mut svg, frame, "test error");
-    x.draw(&mut svg, frame, &input.energy);
+    x.draw(&mut svg, frame, &input.axis);
     for (row, entries) in legend.iter().enumerate() {
         draw_legend(&mut svg, frame.left, 14.0 + LEGEND_ROW * row as f64, entries);
     }
@@ -125,7 +136,7 @@ fn plot(input: &TradeInput<'_>) -> String {
 
 fn draw_curve(svg: &mut Svg, curve: &TradeCurve, style: &Style, (x, y): (&NumberAxis, &PercentAxis)) {
     let line: Vec<(f64, f64)> =
-        curve.points.iter().map(|point| (x.x(point.energy), y.y(point.error))).collect();
+        curve.points.iter().map(|point| (x.x(point.cost), y.y(point.error))).collect();
     if line.len() > 1 {
         svg.polyline(&style.line, &line);
     }
@@ -142,10 +153,10 @@ fn draw_curve(svg: &mut Svg, curve: &TradeCurve, style: &Style, (x, y): (&Number
 fn draw_front(svg: &mut Svg, input: &TradeInput<'_>, (x, y): (&NumberAxis, &PercentAxis)) {
     let mut front: Vec<&TradePoint> =
         input.curves.iter().flat_map(|curve| &curve.points).filter(|point| point.is_on_front).collect();
-    front.sort_by(|a, b| a.energy.total_cmp(&b.energy));
+    front.sort_by(|a, b| a.cost.total_cmp(&b.cost));
     let mut line: Vec<(f64, f64)> = Vec::new();
     for point in front {
-        let at = (x.x(point.energy), y.y(point.error));
+        let at = (x.x(point.cost), y.y(point.error));
         line.extend(line.last().map(|last| (at.0, last.1)));
         line.push(at);
     }
@@ -157,7 +168,7 @@ fn draw_front(svg: &mut Svg, input: &TradeInput<'_>, (x, y): (&NumberAxis, &Perc
 fn description(input: &TradeInput<'_>) -> String {
     let curve = |curve: &TradeCurve| {
         let point = |point: &TradePoint| {
-            format!("{} % at {:.4} ({})", percent(point.error, 2), point.energy, point.what)
+            format!("{} % at {:.4} ({})", percent(point.error, 2), point.cost, point.what)
         };
         let points: Vec<String> = curve.points.iter().map(point).collect();
         format!("{}: {}", curve.name, points.join(", "))
@@ -170,8 +181,8 @@ mod tests {
     use super::*;
 
     fn input() -> TradeInput<'static> {
-        let point = |energy, error, is_on_front| TradePoint {
-            energy,
+        let point = |cost, error, is_on_front| TradePoint {
+            cost,
             error,
             ends: Some([error - 0.01, error + 0.01]),
             is_on_front,
@@ -180,9 +191,13 @@ mod tests {
         let curve = |name: &str, points| TradeCurve { name: name.into(), points };
         TradeInput {
             bitquake: "0",
+            over: "bitquake",
             title: "A <trade>",
+            verdict: "What it <shows>.",
+            price: "energy",
             notes: vec!["an access".into()],
-            energy: "energy".into(),
+            axis: "energy".into(),
+            has_root_axis: false,
             curves: vec![
                 curve("8 <bits>", vec![point(0.5, 0.3, true), point(1.0, 0.1, true)]),
                 curve("4 bits", vec![point(0.6, 0.4, false)]),
@@ -199,7 +214,11 @@ mod tests {
     #[test]
     fn texts_are_escaped_and_the_front_has_steps() {
         let page = trade_html(&input()).unwrap();
-        assert!(page.contains("A &lt;trade&gt;") && !page.contains("<bits>"));
+        assert!(
+            page.contains("A &lt;trade&gt;")
+                && page.contains("What it &lt;shows&gt;.")
+                && !page.contains("<bits>")
+        );
         assert_eq!(page.matches("class=\"front\"").count(), 1);
         assert_eq!(page.matches("<script").count(), 0);
         // Two marks and a legend entry, one mark and a legend entry.

@@ -93,6 +93,7 @@ impl Rank {
     /// that cannot be ranked, labels that the network has no class for, measured damage of something else.
     pub fn prepare(config: RankFile) -> Result<Self, AttackError> {
         let model = TensorFile::open(&config.model.path)?;
+        config.model.check(&model)?;
         let identity = identity(&config, &model)?;
         let bits = config.rank.bit_selection().map_err(|reason| ConfigError::wrong("rank", reason))?;
         let stored = Stored::new(model, &config.storage, config.seed, &config.rank.select, bits);

@@ -6,6 +6,9 @@ use bitquake_report::{TradeCurve, TradeInput, TradePoint, TradeTable};
 
 use super::{Budget, EnergyResults};
 
+const VERDICT: &str = "Test error of the faulty networks (mean over trials, with its interval) against the energy of an inference. The grey steps are \
+     the front: points that no other beats by less energy and a lower error. The last mark of each curve is the network with reliable accesses.";
+
 /// What energies are told in.
 struct Unit {
     /// Reliable accesses to a bit in one unit.
@@ -72,9 +75,13 @@ pub(super) fn page<'a>(results: &'a EnergyResults, trade: &Trade) -> TradeInput<
     let budgets = results.budget.iter().map(|budget| budget_table(budget, trade, &unit));
     TradeInput {
         bitquake: env!("CARGO_PKG_VERSION"),
+        over: "bitquake energy",
         title: &results.file.name,
+        verdict: VERDICT,
+        price: "energy",
         notes: notes(results, trade),
-        energy: format!("energy of the weight accesses of an inference, in {}", unit.name),
+        axis: format!("energy of the weight accesses of an inference, in {}", unit.name),
+        has_root_axis: false,
         curves: trade.contenders.iter().enumerate().map(curve).collect(),
         tables: budgets.chain([points_table(trade, &unit)]).collect(),
     }
@@ -82,7 +89,7 @@ pub(super) fn page<'a>(results: &'a EnergyResults, trade: &Trade) -> TradeInput<
 
 fn drawn(point: &Placed, unit: &Unit) -> TradePoint {
     TradePoint {
-        energy: point.inference / unit.accesses,
+        cost: point.inference / unit.accesses,
         error: point.error,
         ends: point.measured.and_then(|measured| measured.interval).map(|ends| [ends.lo, ends.hi]),
         is_on_front: point.is_on_front,

@@ -1,0 +1,150 @@
+//! Memories that are compared: without protection, with the same everywhere, with plans.
+
+use std::path::Path;
+
+use bitquake_fault::protect::Protection;
+use bitquake_protect::{MemoryTensor, Plan, ProtectionError};
+use bitquake_record::{ResultDir, write_atomically};
+use bitquake_storage::{ProtectRule, StorageSpec};
+use bitquake_tensors::TensorFile;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::ProtectFile;
+use crate::error::Error;
+
+/// One memory.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Contender {
+    /// Its name, for people.
+    pub name: String,
+    /// Its name in paths.
+    pub slug: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: ContenderKind,
+    /// Bits that its protections add.
+    pub check_bits: u64,
+    /// What the memory holds, protections included.
+    #[serde(skip)]
+    pub storage: StorageSpec,
+}
+
+/// What is protected in a memory.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum ContenderKind {
+    /// Nothing.
+    Unprotected,
+    /// Everything that bit errors hit, in the same way.
+    Uniform,
+    /// What a plan chose.
+    Planned {
+        /// The share of extra bits that it may take.
+        budget: f64,
+        /// The plan.
+        plan: Plan,
+    },
+}
+
+impl Contender {
+    pub(super) fn unprotected(storage: &StorageSpec) -> Self {
+        Self {
+            name: "unprotected".into(),
+            slug: "unprotected".into(),
+            kind: ContenderKind::Unprotected,
+            check_bits: 0,
+            storage: storage.clone(),
+        }
+    }
+
+    /// Every tensor with the same protection.
+    ///
+    /// # Errors
+    /// [`ProtectionError::Offer`] where the protection does not fit.
+    pub(super) fn uniform(
+        protection: &Protection,
+        memory: &[MemoryTensor],
+        storage: &StorageSpec,
+    ) -> Result<Self, ProtectionError> {
+        let check_bits = memory
+            .iter()
+            .map(|tensor| Ok(protection.layout(tensor.format, tensor.elements)?.check_bits()))
+            .sum::<Result<u64, _>>()
+            .map_err(|source| ProtectionError::Offer { place: 0, source })?;
+        let select = memory.iter().map(|tensor| tensor.name.clone()).collect();
+        let rule = ProtectRule { select, protection: protection.clone() };
+        Ok(Self {
+            name: format!("uniform {}", protection.kind),
+            slug: format!("uniform-{}", protection.kind),
+            kind: ContenderKind::Uniform,
+            check_bits,
+            storage: StorageSpec { protect: vec![rule], ..storage.clone() },
+        })
+    }
+
+    pub(super) fn planned(budget: f64, plan: Plan, storage: &StorageSpec) -> Self {
+        let percent = (100_000.0 * budget).round() / 1000.0;
+        Self {
+            name: format!("plan, {percent} %"),
+            slug: format!("plan-{percent}"),
+            check_bits: plan.check_bits,
+            storage: StorageSpec { protect: plan.protect(), ..storage.clone() },
+            kind: ContenderKind::Planned { budget, plan },
+        }
+    }
+}
+
+/// All memories that are compared, and what plans were made from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plans {
+    /// The file.
+    pub file: ProtectFile,
+    /// The raw bit error rate that plans are made for.
+    pub rate: f64,
+    /// Bits of the memory without protections: what budgets and overheads are shares of.
+    pub bits: u64,
+    /// Where damage is known from.
+    pub damage: String,
+    /// The memories, the unprotected one first.
+    pub contenders: Vec<Contender>,
+}
+
+/// A layer on top of a campaign's file.
+#[derive(Serialize)]
+struct Layer<'a> {
+    model: LayerModel,
+    storage: &'a StorageSpec,
+}
+
+#[derive(Serialize)]
+struct LayerModel {
+    sha256: String,
+}
+
+impl Plans {
+    /// Writes a layer for each protected memory: what a campaign needs to apply it, and the digest of the model that it is for.
+    pub(super) fn write_layers(&self, dir: &Path) -> Result<(), Error> {
+        ResultDir::at(dir).create()?;
+        let file = TensorFile::open(&self.file.campaign.model.path)?;
+        let main = file.content_hash_parts().next().map_or(&[][..], |(_, bytes)| bytes);
+        let sha256 = bitquake_config::hex(&Sha256::digest(main));
+        for contender in self.contenders.iter().filter(|contender| !contender.storage.protect.is_empty()) {
+            let layer = Layer { model: LayerModel { sha256: sha256.clone() }, storage: &contender.storage };
+            let text = toml::to_string(&layer)
+                .map_err(|error| ProtectionError::Config { reason: error.to_string() })?;
+            let head = format!(
+                "# {}: {} more bits, at a bit error rate of {:e}; by {}.\n# Apply it: bitquake run CAMPAIGN.toml {}.toml\n\n",
+                contender.name, contender.check_bits, self.rate, self.damage, contender.slug
+            );
+            write_atomically(&dir.join(format!("{}.toml", contender.slug)), (head + &text).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// The share of extra bits.
+    #[must_use]
+    pub fn overhead(&self, contender: &Contender) -> f64 {
+        contender.check_bits as f64 / self.bits as f64
+    }
+}

@@ -1,0 +1,157 @@
+//! `bitquake protect` as a person runs it.
+
+#[expect(dead_code, reason = "shared with other tests")]
+mod common;
+
+use std::fs;
+
+use bitquake::record::{ResultDir, TrialRecord};
+use common::{Done, bitquake, example, model};
+use serde_json::Value;
+
+/// A few images and trials, one rate.
+const FEW: [&str; 8] = [
+    "--set",
+    "data.limit=60",
+    "--set",
+    "run.trials=6",
+    "--set",
+    "fault.rates=[1e-2]",
+    "--set",
+    "protect.ranking=ranked",
+];
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn run(&self, args: &[&str]) -> Done {
+        Done::of(bitquake().current_dir(self.0.path()).args(args).output().expect("the command starts"))
+    }
+
+    /// Few images: the debug build computes.
+    fn ranked(self, more: &[&str]) -> Self {
+        let file = example("rank.toml");
+        let args = ["rank", file.to_str().expect("text"), "-o", "ranked", "--set", "rank.images=40"];
+        self.run(&[&args[..], more].concat()).ok();
+        self
+    }
+
+    fn protect(&self, more: &[&str]) -> Done {
+        let (campaign, layer) = (example("int8.toml"), example("protect.toml"));
+        let files = [campaign.to_str().expect("text"), layer.to_str().expect("text")];
+        self.run(&[&["protect"], &files[..], &["-o", "out"], &FEW, more].concat())
+    }
+
+    fn judged(&self, more: &[&str]) -> Value {
+        serde_json::from_str(&self.protect(&[&["--json"], more].concat()).ok()).expect("JSON")
+    }
+
+    fn records(&self, results: &str) -> Vec<TrialRecord> {
+        let dir = ResultDir::at(self.0.path().join(results));
+        dir.trials().expect("records").iter().map(TrialRecord::timeless).collect()
+    }
+}
+
+/// The numbers of one memory.
+fn memory<'v>(judged: &'v Value, slug: &str) -> &'v Value {
+    let memories = judged["memories"].as_array().expect("memories");
+    memories.iter().find(|memory| memory["slug"] == slug).unwrap_or_else(|| panic!("no {slug} in {judged}"))
+}
+
+#[test]
+fn plans_are_judged_beside_references_and_apply_to_campaigns() {
+    let place = Place::new().ranked(&[]);
+    let judged = place.judged(&["--set", "protect.budgets=[0.1, 0.5]"]);
+    let number = |slug: &str, key: &str| memory(&judged, slug)[key].as_f64().expect("a number");
+    // Codes and scales are the memory; codes alone are protected.
+    assert!((number("uniform-tmr", "overhead") - 2.0).abs() < 0.01);
+    assert!((number("uniform-secded", "overhead") - 0.125).abs() < 0.001);
+    for (slug, budget) in [("plan-10", 0.1), ("plan-50", 0.5)] {
+        let overhead = number(slug, "overhead");
+        assert!(overhead <= budget && overhead > 0.8 * budget, "{slug}: {overhead}");
+    }
+    let coverage = |slug: &str| memory(&judged, slug)["residue"]["coverage"].as_f64().expect("a number");
+    assert!(coverage("unprotected") == 0.0 && coverage("uniform-tmr") > 0.9, "{judged}");
+    assert!(0.0 < coverage("plan-10") && coverage("plan-10") < coverage("plan-50"), "{judged}");
+    // Faults at this rate ruin the network, and a plan for half as many bits again saves most of it.
+    assert!(number("unprotected", "error") > 0.3, "{judged}");
+    assert!(number("plan-50", "error") < number("unprotected", "error") - 0.1, "{judged}");
+    let difference = memory(&judged, "plan-50")["difference"]["value"].as_f64().expect("a number");
+    let paired = number("plan-50", "error") - number("unprotected", "error");
+    assert!((difference - paired).abs() < 1e-12, "{difference} {paired}");
+    assert!(memory(&judged, "unprotected")["difference"].is_null());
+
+    // Again: nothing is run, and the same comes out.
+    let before = fs::metadata(place.0.path().join("out/results/plan-10/trials-0.jsonl")).expect("records");
+    let again = place.judged(&["--set", "protect.budgets=[0.1, 0.5]"]);
+    let after = fs::metadata(place.0.path().join("out/results/plan-10/trials-0.jsonl")).expect("records");
+    assert_eq!(before.modified().expect("a time"), after.modified().expect("a time"));
+    assert_eq!(again, judged);
+
+    // The layer gives the campaign that was judged.
+    let int8 = example("int8.toml");
+    let layers = ["run", int8.to_str().expect("text"), "out/plans/plan-10.toml", "-o", "applied"];
+    place.run(&[&layers[..], &FEW[..6]].concat()).ok();
+    assert_eq!(place.records("applied"), place.records("out/results/plan-10"));
+
+    // Of another model, it is refused.
+    let model = model();
+    let flip = ["inject", model.to_str().expect("text"), "-o", "other.onnx", "--count", "1"];
+    place.run(&flip).ok();
+    let other = ["--set", "model.path=other.onnx", "-o", "refused"];
+    let said = place.run(&[&layers[..3], &other, &FEW[..6]].concat()).failed(2);
+    assert!(said.contains("[model] sha256 asks for") && said.contains("made for another model"), "{said}");
+}
+
+#[test]
+fn what_flips_were_seen_to_do() {
+    let place = Place::new();
+    let int8 = example("int8.toml");
+    let few = ["--set", "fault.counts=[1]", "--set", "run.trials=300", "--set", "data.limit=20"];
+    place.run(&[&["run", int8.to_str().expect("text"), "-o", "upsets"], &few[..]].concat()).ok();
+    let layer = place.0.path().join("layer.toml");
+    let text = "[protect]\nresults = \"upsets\"\nbudgets = [0.1]\nreferences = false\n[fault]\nrates = [1e-3, 1e-2]\n";
+    fs::write(layer, text).expect("a file");
+    let planned = |more: &[&str]| {
+        let files = ["protect", int8.to_str().expect("text"), "layer.toml", "-o", "out", "--plan"];
+        place.run(&[&files[..], more].concat())
+    };
+    let said = planned(&[]).failed(2);
+    assert!(said.contains("rate is needed: [fault] has the rates [0.001, 0.01]"), "{said}");
+    let told = planned(&["--set", "protect.rate=1e-2"]).ok();
+    assert!(told.contains("single upsets of campaign") && told.contains("plan, 10 %"), "{told}");
+    assert!(!told.contains("uniform") && !place.0.path().join("out/results").exists(), "{told}");
+    let layer = fs::read_to_string(place.0.path().join("out/plans/plan-10.toml")).expect("a plan");
+    // What zeroing does, upsets do not tell.
+    assert!(layer.contains("[[storage.protect]]") && !layer.contains("parity"), "{layer}");
+}
+
+#[test]
+fn what_is_refused() {
+    let place = Place::new().ranked(&["--set", "storage.bits=4"]);
+    let said = place.protect(&[]).failed(3);
+    assert!(said.contains("is of another memory") && said.contains("storage bits"), "{said}");
+    for (settings, code, want) in [
+        (&["protect.rankin=ranked"][..], 2, "unknown key `rankin`; did you mean `ranking`?"),
+        (&["protect.ranking=nowhere"], 3, "nowhere/strata.csv: cannot read"),
+        (&["protect.by=taylo"], 3, "no ranking `taylo`; it has expected, first-order, gradient, taylor"),
+        (&["protect.budgets=[-0.1]"], 2, "budgets has -0.1"),
+        (&["protect.rate=1e-3"], 2, "rate 0.001 is none of [fault] rates [0.01]"),
+        (&["fault.rates=[0.5]"], 2, "rate 0.5"),
+        (&["protect.results=x"], 2, "ranking and results are both given"),
+        (&["protect.offers=[{ kind = \"secded\", data_bits = 3 }]"], 2, "offer 1"),
+        (&["fault.counts=[1]"], 2, "plans are for bit error rates"),
+        (&["fault.bits=msb"], 2, "plans are for bit error rates of all bits"),
+        (&["fault.model=stuck-at-0"], 2, "plans are for flips of stored weights"),
+        (&["storage.protect=[{ kind = \"tmr\" }]"], 2, "[storage] has protect or guard"),
+    ] {
+        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        let said = place.protect(&settings).failed(code);
+        assert!(said.contains(want), "{settings:?}: {said}");
+    }
+    assert!(!place.0.path().join("out/results").exists());
+}
