@@ -6,6 +6,7 @@ use bitquake_attack::AttackError;
 use bitquake_campaign::CampaignError;
 use bitquake_campaign::slurm::SlurmError;
 use bitquake_config::ConfigError;
+use bitquake_data::DataError;
 use bitquake_energy::EnergyError;
 use bitquake_engine::{EngineError, SelfCheckError};
 use bitquake_fault::{DrawError, PatternError, PatternFileError, SelectorError, SpaceError};
@@ -16,6 +17,7 @@ use bitquake_storage::StorageError;
 use bitquake_tensors::TensorsError;
 use bitquake_train::TrainError;
 
+use crate::guard::GuardingError;
 use crate::merge::MergeError;
 
 /// Everything that can go wrong.
@@ -94,6 +96,12 @@ pub enum Error {
     /// A configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Images.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Guards on the values of a model.
+    #[error(transparent)]
+    Guard(#[from] GuardingError),
 }
 
 /// What a caller can do about an error.
@@ -120,6 +128,11 @@ impl Error {
             Self::Train(error) => train_kind(error),
             Self::Attack(error) => attack_kind(error),
             Self::Energy(EnergyError::Csv(_)) => ErrorKind::BadInput,
+            Self::Data(error) if error.is_configuration() => ErrorKind::Usage,
+            Self::Data(_) | Self::Guard(GuardingError::Insert { .. } | GuardingError::Nothing { .. }) => {
+                ErrorKind::BadInput
+            }
+            Self::Guard(GuardingError::Differs { .. }) => ErrorKind::SelfCheck,
             Self::Tensors(TensorsError::Write { .. } | TensorsError::WouldOverwriteExternal { .. }) => {
                 ErrorKind::Usage
             }
@@ -135,6 +148,7 @@ impl Error {
             | Self::Slurm(_)
             | Self::Storage(_)
             | Self::Energy(_)
+            | Self::Guard(_)
             | Self::Config(_)
             | Self::Report(_) => ErrorKind::Usage,
             Self::Merge(MergeError::Nothing | MergeError::OtherCampaign { .. }) => ErrorKind::Usage,
