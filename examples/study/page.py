@@ -142,9 +142,10 @@ some bits, and what energy that is worth.</p></header>
 and copies among them. All networks and all memories see the same patterns in their codes. Energies are those of reading the stored bits, in percent of an unprotected memory at
 full voltage, at the lowest measured setting whose error stays within the loss for certain.</p>
 {html_table(networks, energy)}
-<p class="note">Read it from the top. Few flips suffice if someone chooses them, and they lie together: in the most significant bits of few tensors. So protecting few bits goes a long way, and a
-plan says which: SECDED over everything costs more than the small plan and, at this rate, finds two wrong bits in one of its words too often to help. Training does the same without any
-extra bit: a network that has seen bit errors, or whose weights are clipped, hardly needs protection. The last rows weigh it: extra bits are read too, so protection must earn the energy that it costs.</p>
+<p class="note">Read it from the top. <b>Flips</b> that someone chooses ruin a network in tens, not in thousands, unless its weights were clipped in training. <b>Bits</b> that matter lie together, so a
+plan that protects few of them is compared with protecting all: SECDED over 64 bits finds two wrong bits or more in every sixth of its words at p = 0.01, and corrects none of them, while a plan
+spends its bits on strong codes where they count. <b>Training</b> is the other way: it costs no bit, and a little of the error without faults. <b>Energy</b> weighs both: extra bits are read too, so a
+protection must earn what it costs.</p>
 </section>
 {figures}
 <section><h2>Error against energy</h2><figure>{figure(energy_page, "energy")}</figure>

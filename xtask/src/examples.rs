@@ -8,9 +8,13 @@ use std::{env, fs};
 
 const DEMO: &str = "examples/fashion-cnn/campaign.toml";
 
-/// Six ways of training, compared; on the Debian package dataset-fashion-mnist.
-const ROBUST: &str = "examples/fashion-robust/run.py";
-const ROBUST_DATA: &str = "/usr/share/datasets/fashion-mnist";
+/// Scripts on top of the command, and what they leave: six ways of training, compared; one network, studied.
+const SCRIPTS: [(&str, &[&str]); 2] = [
+    ("examples/fashion-robust/run.py", &["curves.html", "laws.md"]),
+    ("examples/study/run.py", &["study.html", "study.md", "energy/energy.html"]),
+];
+/// They need the Debian package dataset-fashion-mnist.
+const SCRIPTS_DATA: &str = "/usr/share/datasets/fashion-mnist";
 
 /// A campaign may name a file that is not shipped on a line that starts so; without that file it is left out.
 const NEEDS: &str = "# needs: ";
@@ -105,20 +109,23 @@ pub fn run_built() -> Outcome {
             None => run_example(&executable, campaign, &scratch.path().join(number.to_string()))?,
         }
     }
-    run_robust(&executable, &scratch.path().join("robust"))
+    for (number, (script, expected)) in SCRIPTS.iter().enumerate() {
+        run_script(&executable, script, expected, &scratch.path().join(format!("script {number}")))?;
+    }
+    Ok(())
 }
 
-/// Runs the comparison of trainings in its small form, if its data are there.
-fn run_robust(executable: &Path, results: &Path) -> Outcome {
-    if !Path::new(ROBUST_DATA).is_dir() {
-        println!("skipped {ROBUST}: needs {ROBUST_DATA}");
+/// Runs a script in its small form, if its data are there.
+fn run_script(executable: &Path, script: &str, expected: &[&str], results: &Path) -> Outcome {
+    if !Path::new(SCRIPTS_DATA).is_dir() {
+        println!("skipped {script}: needs {SCRIPTS_DATA}");
         return Ok(());
     }
-    println!("running {ROBUST} --small");
+    println!("running {script} --small");
     let mut command = setup::python();
-    process::run(command.args([ROBUST, "--small", "--bitquake"]).arg(executable).arg("-o").arg(results))?;
-    match ["curves.html", "laws.md"].iter().find(|name| !results.join(name).is_file()) {
-        Some(name) => Err(format!("{ROBUST} left no {name}")),
+    process::run(command.args([script, "--small", "--bitquake"]).arg(executable).arg("-o").arg(results))?;
+    match expected.iter().find(|name| !results.join(name).is_file()) {
+        Some(name) => Err(format!("{script} left no {name}")),
         None => Ok(()),
     }
 }

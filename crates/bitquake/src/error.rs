@@ -6,6 +6,7 @@ use bitquake_attack::AttackError;
 use bitquake_campaign::CampaignError;
 use bitquake_campaign::slurm::SlurmError;
 use bitquake_config::ConfigError;
+use bitquake_data::DataError;
 use bitquake_energy::EnergyError;
 use bitquake_engine::{EngineError, SelfCheckError};
 use bitquake_fault::{DrawError, PatternError, PatternFileError, SelectorError, SpaceError};
@@ -17,6 +18,7 @@ use bitquake_storage::StorageError;
 use bitquake_tensors::TensorsError;
 use bitquake_train::TrainError;
 
+use crate::guard::GuardingError;
 use crate::merge::MergeError;
 
 /// Everything that can go wrong.
@@ -104,6 +106,12 @@ pub enum Error {
     /// A configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Images.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Guards on the values of a model.
+    #[error(transparent)]
+    Guard(#[from] GuardingError),
 }
 
 /// What a caller can do about an error.
@@ -134,7 +142,12 @@ impl Error {
                 ErrorKind::BadInput
             }
             Self::Unfinished { .. } => ErrorKind::Stopped,
-            Self::Protection(ProtectionError::OtherCost { .. }) => ErrorKind::SelfCheck,
+            Self::Data(error) if error.is_configuration() => ErrorKind::Usage,
+            Self::Data(_) | Self::Guard(GuardingError::Insert { .. } | GuardingError::Nothing { .. }) => {
+                ErrorKind::BadInput
+            }
+            Self::Guard(GuardingError::Differs { .. })
+            | Self::Protection(ProtectionError::OtherCost { .. }) => ErrorKind::SelfCheck,
             Self::Tensors(TensorsError::Write { .. } | TensorsError::WouldOverwriteExternal { .. }) => {
                 ErrorKind::Usage
             }
@@ -151,6 +164,7 @@ impl Error {
             | Self::Storage(_)
             | Self::Energy(_)
             | Self::Protection(_)
+            | Self::Guard(_)
             | Self::Config(_)
             | Self::Report(_) => ErrorKind::Usage,
             Self::Merge(MergeError::Nothing | MergeError::OtherCampaign { .. }) => ErrorKind::Usage,

@@ -41,6 +41,7 @@ pub mod compare;
 pub mod diff;
 pub mod energy;
 mod error;
+pub mod guard;
 pub mod inject;
 pub mod inspect;
 pub mod merge;

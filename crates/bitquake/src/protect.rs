@@ -13,14 +13,16 @@ use std::path::{Path, PathBuf};
 
 use bitquake_attack::rank::RANK_SUMMARY_FILE;
 use bitquake_campaign::{Campaign, Config, read_config_beside};
-use bitquake_config::{ConfigError, Identity, Target, default_dir, identity_difference};
+use bitquake_config::{ConfigError, Identity, Target, default_dir, explain, identity_difference};
 use bitquake_fault::protect::{Kind, Protection};
 use bitquake_record::{RecordError, ResultDir, write_atomically};
 use bitquake_report::trade_html;
 use bitquake_sample::Rate;
 use serde::Deserialize;
+use toml::Table;
 
 use crate::error::Error;
+use crate::guard::{GuardConfig, guard_model};
 
 /// The file with all numbers.
 pub const PROTECT_JSON: &str = "protect.json";
@@ -28,7 +30,7 @@ pub const PROTECT_JSON: &str = "protect.json";
 pub const PROTECT_CSV: &str = "protect.csv";
 /// The page.
 pub const PROTECT_HTML: &str = "protect.html";
-/// The folder of the layers that apply plans.
+/// The folder of the layers that apply plans, and of the guarded model.
 const PLANS: &str = "plans";
 
 /// A campaign's file with a table `[protect]`.
@@ -38,6 +40,8 @@ pub struct ProtectFile {
     pub campaign: Config,
     /// What plans are made of.
     pub protect: PlanConfig,
+    /// Guards on activations, beside which everything planned is judged once more.
+    pub guard: Option<GuardConfig>,
     /// Where everything goes.
     pub dir: PathBuf,
 }
@@ -49,12 +53,17 @@ pub struct ProtectFile {
 /// [`Error::Campaign`] for files that make no campaign; [`Error::Protection`] for a `[protect]` that makes no sense, and faults that plans are not for:
 /// others than independent flips in weights at bit error rates.
 pub fn read_protect(files: &[PathBuf], settings: &[String]) -> Result<ProtectFile, Error> {
-    let (campaign, protect): (Config, PlanConfig) =
+    let (campaign, mut table): (Config, Table) =
         read_config_beside(files, settings, "protect", &["ranking", "results"])?;
+    let wrong = |reason: String| ConfigError::in_files(files, reason);
+    let guard = table.remove("guard").map(|guard| guard.try_into::<GuardConfig>()).transpose();
+    let guard = guard.map_err(|error| wrong(format!("[protect.guard] {}", explain(&error))))?;
+    guard.as_ref().map_or(Ok(()), GuardConfig::check).map_err(wrong)?;
+    let protect: PlanConfig = table.try_into().map_err(|error| wrong(explain(&error)))?;
     protect.check()?;
-    check_faults(&campaign).map_err(|reason| ConfigError::in_files(files, reason))?;
+    check_faults(&campaign).map_err(wrong)?;
     let dir = default_dir(files, "protected", &campaign.name);
-    Ok(ProtectFile { campaign, protect, dir })
+    Ok(ProtectFile { campaign, protect, guard, dir })
 }
 
 fn check_faults(campaign: &Config) -> Result<(), String> {
@@ -108,8 +117,23 @@ pub fn plan(file: ProtectFile) -> Result<Plans, Error> {
         let plan = choose(&memory, &damage, &offers, rate, most)?;
         contenders.push(Contender::planned(budget, plan, &file.campaign.storage));
     }
+    if file.guard.is_some() {
+        let is_planned = |contender: &&Contender| !matches!(contender.kind, ContenderKind::Uniform);
+        let guarded: Vec<Contender> = contenders.iter().filter(is_planned).map(Contender::guarded).collect();
+        contenders.extend(guarded);
+    }
     let plans = Plans { rate: rate.fraction(), bits, damage: damage.source, contenders, file };
-    plans.write_layers(&plans.file.dir.join(PLANS))?;
+    ResultDir::at(&plans.file.dir.join(PLANS)).create()?;
+    if let Some(guard) = &plans.file.guard {
+        guard_model(
+            &plans.file.campaign.model.path,
+            campaign.data(),
+            guard,
+            plans.file.campaign.seed,
+            &plans.guarded_model(),
+        )?;
+    }
+    plans.write_layers()?;
     Ok(plans)
 }
 

@@ -65,7 +65,10 @@ fn memory<'v>(judged: &'v Value, slug: &str) -> &'v Value {
 #[test]
 fn plans_are_judged_beside_references_and_apply_to_campaigns() {
     let place = Place::new().ranked(&[]);
-    let judged = place.judged(&["--set", "protect.budgets=[0.1, 0.5]"]);
+    // Without parity, which zeroes: a zeroed element has bits that differ.
+    let offers = "protect.offers=[{ kind = \"tmr\" }, { kind = \"dec-ted\" }]";
+    let settings = ["--set", "protect.budgets=[0.1, 0.5]", "--set", offers];
+    let judged = place.judged(&settings);
     let number = |slug: &str, key: &str| memory(&judged, slug)[key].as_f64().expect("a number");
     // Codes and scales are the memory; codes alone are protected.
     assert!((number("uniform-tmr", "overhead") - 2.0).abs() < 0.01);
@@ -87,7 +90,7 @@ fn plans_are_judged_beside_references_and_apply_to_campaigns() {
 
     // Again: nothing is run, and the same comes out.
     let before = fs::metadata(place.0.path().join("out/results/plan-10/trials-0.jsonl")).expect("records");
-    let again = place.judged(&["--set", "protect.budgets=[0.1, 0.5]"]);
+    let again = place.judged(&settings);
     let after = fs::metadata(place.0.path().join("out/results/plan-10/trials-0.jsonl")).expect("records");
     assert_eq!(before.modified().expect("a time"), after.modified().expect("a time"));
     assert_eq!(again, judged);
@@ -105,6 +108,35 @@ fn plans_are_judged_beside_references_and_apply_to_campaigns() {
     let other = ["--set", "model.path=other.onnx", "-o", "refused"];
     let said = place.run(&[&layers[..3], &other, &FEW[..6]].concat()).failed(2);
     assert!(said.contains("[model] sha256 asks for") && said.contains("made for another model"), "{said}");
+}
+
+/// Guards add no bits, so the guarded network sees the very patterns of the unprotected memory.
+#[test]
+fn everything_planned_is_judged_once_more_with_guards() {
+    let place = Place::new().ranked(&[]);
+    let guard = "protect.guard={ action = \"zero\", margin = 0.1 }";
+    let few = ["--set", "protect.budgets=[0.1]", "--set", "protect.references=false", "--set", guard];
+    let judged = place.judged(&few);
+    let slugs: Vec<&str> = judged["memories"]
+        .as_array()
+        .expect("memories")
+        .iter()
+        .map(|memory| memory["slug"].as_str().expect("a text"))
+        .collect();
+    assert_eq!(slugs, ["unprotected", "plan-10", "guards", "plan-10-guards"]);
+    assert_eq!(memory(&judged, "guards")["overhead"], 0.0);
+    let patterns = |slug: &str| -> Vec<String> {
+        place.records(&format!("out/results/{slug}")).into_iter().map(|trial| trial.pattern).collect()
+    };
+    assert_eq!(patterns("guards"), patterns("unprotected"));
+    assert_eq!(patterns("plan-10-guards"), patterns("plan-10"));
+    assert_ne!(memory(&judged, "guards")["error"], memory(&judged, "unprotected")["error"]);
+    let layer = fs::read_to_string(place.0.path().join("out/plans/plan-10-guards.toml")).expect("a plan");
+    assert!(layer.contains("path = \"guarded.onnx\""), "{layer}");
+    let said = place.protect(&["--set", "protect.guard={ margin = -1.0 }"]).failed(2);
+    assert!(said.contains("margin -1"), "{said}");
+    let said = place.protect(&["--set", "protect.guard={ actoin = \"zero\" }"]).failed(2);
+    assert!(said.contains("[protect.guard]") && said.contains("did you mean `action`?"), "{said}");
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod self_check;
 mod softmax;
 mod splice;
 mod sum;
+mod watch;
 
 pub use chain::{
     Activation, ChainPlan, CutRequest, Exposure, GoldenRun, NoFaults, RowFaults, RowValues, Stop, Value,
@@ -43,3 +44,4 @@ pub use outcome::{CleanOutcome, Golden, Outcome, OutputKind, Prediction};
 pub use runtime::{RUNTIME_VERSION, Runtime};
 pub use self_check::{Change, SelfCheckError, check_reuse, check_values, flip_highest, self_check};
 pub use splice::{SpliceMemory, SplicedFaults, SplicedRows, Splicer};
+pub use watch::{ValueRange, Watched, watch, watch_variant};

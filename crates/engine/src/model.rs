@@ -95,6 +95,11 @@ impl Model {
         &self.tensors
     }
 
+    /// The names of the outputs, in file order. Classes are read from the first.
+    pub fn outputs(&self) -> impl Iterator<Item = &str> {
+        self.graph.outputs.iter().map(|output| output.name.as_str())
+    }
+
     /// The stored bytes.
     #[must_use]
     pub fn image(&self) -> &EngineImage {

@@ -1,6 +1,6 @@
 //! Writing small ONNX models, for tests and benches.
 //!
-//! What is written: IR version 8 (10 with marked settings), operator set 17, one main graph; nodes with attributes and subgraphs; initializers
+//! What is written: IR version 8 (10 with marked settings), operator set 17 unless another is asked for, one main graph; nodes with attributes and subgraphs; initializers
 //! in the storage forms that files have. Nothing is checked: a wrong graph makes a wrong file, which tests want too.
 
 use bitquake_tensors::onnx::SETTING_MARK;
@@ -14,7 +14,7 @@ pub const IR_VERSION: u64 = 8;
 /// The first version of the file format that has room for the mark of [`TensorSpec::setting`].
 const IR_VERSION_OF_MARKS: u64 = 10;
 
-/// The version of the standard operator set that is written.
+/// The version of the standard operator set that is written, unless another is asked for.
 pub const OPSET: u64 = 17;
 
 /// The type of a tensor's elements, with its number in ONNX.
@@ -232,12 +232,7 @@ impl GraphBuilder {
         outputs: &[&str],
         attributes: &[(&str, AttrValue)],
     ) -> &mut Self {
-        let mut node = Writer::new();
-        inputs.iter().fold(&mut node, |node, input| node.bytes(1, input.as_bytes()));
-        outputs.iter().fold(&mut node, |node, output| node.bytes(2, output.as_bytes()));
-        node.bytes(3, name.as_bytes()).bytes(4, op_type.as_bytes());
-        attributes.iter().fold(&mut node, |node, (name, value)| node.message(5, &value.message(name)));
-        self.nodes.push(node);
+        self.nodes.push(node(name, op_type, inputs, outputs, attributes));
         self
     }
 
@@ -255,6 +250,22 @@ impl GraphBuilder {
         self.outputs.iter().fold(&mut out, |out, output| out.message(12, output));
         out
     }
+}
+
+/// A `NodeProto` of the standard domain; an empty input name leaves that input out.
+pub(crate) fn node(
+    name: &str,
+    op_type: &str,
+    inputs: &[&str],
+    outputs: &[&str],
+    attributes: &[(&str, AttrValue)],
+) -> Writer {
+    let mut out = Writer::new();
+    inputs.iter().fold(&mut out, |out, input| out.bytes(1, input.as_bytes()));
+    outputs.iter().fold(&mut out, |out, output| out.bytes(2, output.as_bytes()));
+    out.bytes(3, name.as_bytes()).bytes(4, op_type.as_bytes());
+    attributes.iter().fold(&mut out, |out, (name, value)| out.message(5, &value.message(name)));
+    out
 }
 
 /// A `ValueInfoProto` of a tensor, with the number that ONNX gives its element type.
@@ -299,17 +310,24 @@ pub(crate) fn value_info(name: &str, elem_type: u64, dims: &[BuildDim<'_>]) -> W
 pub struct ModelBuilder {
     graph: GraphBuilder,
     ir_version: u64,
+    opset: u64,
 }
 
 impl ModelBuilder {
     /// A model with an empty graph.
     pub fn new(graph_name: &str) -> ModelBuilder {
-        ModelBuilder { graph: GraphBuilder::new(graph_name), ir_version: IR_VERSION }
+        ModelBuilder { graph: GraphBuilder::new(graph_name), ir_version: IR_VERSION, opset: OPSET }
     }
 
     /// A model in the first version of the file format that has room for marked settings ([`TensorSpec::setting`]).
     pub fn with_settings(graph_name: &str) -> ModelBuilder {
         ModelBuilder { ir_version: IR_VERSION_OF_MARKS, ..ModelBuilder::new(graph_name) }
+    }
+
+    /// Another version of the standard operator set than [`OPSET`].
+    pub fn opset(&mut self, version: u64) -> &mut Self {
+        self.opset = version;
+        self
     }
 
     /// The main graph.
@@ -320,7 +338,7 @@ impl ModelBuilder {
     /// The bytes of the file.
     pub fn finish(&self) -> Vec<u8> {
         let mut opset = Writer::new();
-        opset.bytes(1, b"").varint(2, OPSET);
+        opset.bytes(1, b"").varint(2, self.opset);
         let mut out = Writer::new();
         out.varint(1, self.ir_version)
             .bytes(2, b"bitquake")

@@ -16,9 +16,9 @@
 mod error;
 mod flow;
 mod functions;
-mod places;
+pub(crate) mod places;
 mod tensors;
-mod write;
+pub(crate) mod write;
 
 use std::collections::BTreeSet;
 use std::ops::Range;

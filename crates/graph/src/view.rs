@@ -8,6 +8,7 @@ use bitquake_tensors::{FileKind, TensorFile};
 use thiserror::Error;
 
 use crate::folded::{FoldedEvidence, folded_evidence};
+use crate::guard::unguarded_name;
 
 /// Why a file has no graph to look at.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -101,7 +102,7 @@ impl<'f> Graph<'f> {
     }
 
     /// Whether the first output is computed by a `Softmax` (not `LogSoftmax`), directly or through operators that
-    /// keep values as they are (`Identity`, `Reshape`, `Flatten`, `Squeeze`, `Unsqueeze`, `Cast`).
+    /// keep values as they are (`Identity`, `Reshape`, `Flatten`, `Squeeze`, `Unsqueeze`, `Cast`, and [guards](crate::guard)).
     pub fn output_is_probabilities(&self) -> bool {
         let mut name = match self.outputs().first() {
             Some(output) => output.name.as_str(),
@@ -109,6 +110,9 @@ impl<'f> Graph<'f> {
         };
         // A valid graph has no cycles; the bound is for the others.
         for _ in 0..=self.nodes().len() {
+            if let Some(unguarded) = self.unguarded(name) {
+                name = unguarded;
+            }
             let Some(node) = self.producer(name).filter(|node| node.is_standard()) else { return false };
             match (node.op_type.as_str(), node.inputs.first()) {
                 ("Softmax", _) => return true,
@@ -119,6 +123,13 @@ impl<'f> Graph<'f> {
             }
         }
         false
+    }
+
+    /// What a guarded value is called before its guard.
+    fn unguarded(&self, value: &str) -> Option<&'f str> {
+        let wanted = unguarded_name(value);
+        let outputs = self.nodes().iter().flat_map(|node| &node.outputs);
+        outputs.map(String::as_str).find(|output| *output == wanted)
     }
 
     /// The node of the main graph that computes a value.
@@ -151,6 +162,7 @@ pub(crate) fn visit_node<'f>(node: &'f Node, look: &mut dyn FnMut(&'f Node)) {
     node.attributes.iter().flat_map(|attribute| attribute.value.graphs()).for_each(|sub| visit(sub, look));
 }
 
-fn qualified(node: &Node) -> String {
+/// The operator's name, with its domain before it if that is not the standard one.
+pub(crate) fn qualified(node: &Node) -> String {
     if node.is_standard() { node.op_type.clone() } else { format!("{}.{}", node.domain, node.op_type) }
 }

@@ -30,10 +30,27 @@ impl TensorFile {
     pub fn save(&self, path: &Path) -> Result<(), TensorsError> {
         let is_archive = self.is_archive();
         let splice = if is_archive { self.member_splice()? } else { self.splice()? };
+        if !is_archive {
+            self.save_externals(path)?;
+        }
+        write_atomically(path, |out| splice.write(self.main(), out))
+    }
+
+    /// Writes an ONNX model with other bytes in place of its own, such as those of the same model with more nodes. External data
+    /// files go beside it as in [`save`](Self::save).
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_variant(&self, path: &Path, main: &[u8]) -> Result<(), TensorsError> {
+        self.save_externals(path)?;
+        write_atomically(path, |out| out.write_all(main))
+    }
+
+    /// Writes the external data of a model beside `path`, but for those that are there.
+    fn save_externals(&self, path: &Path) -> Result<(), TensorsError> {
         let folder = folder_of(path);
-        let externals = self.parts.get(1..).filter(|_| !is_archive).unwrap_or_default();
         let mut copies = Vec::new();
-        for part in externals {
+        for part in self.parts.get(1..).unwrap_or_default() {
             let target = folder.join(&part.location);
             let clash = same_file(path, &part.source) || same_path(path, &target);
             let is_source = same_file(&target, &part.source);
@@ -48,7 +65,7 @@ impl TensorFile {
             fs::create_dir_all(folder_of(&target)).map_err(write_error(&target))?;
             write_atomically(&target, |out| out.write_all(&part.bytes))?;
         }
-        write_atomically(path, |out| splice.write(self.main(), out))
+        Ok(())
     }
 
     /// What must change in the main file for the tensors whose words are kept beside it.

@@ -1,16 +1,16 @@
 //! Memories that are compared: without protection, with the same everywhere, with plans.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use bitquake_fault::protect::Protection;
 use bitquake_protect::{MemoryTensor, Plan, ProtectionError};
-use bitquake_record::{ResultDir, write_atomically};
+use bitquake_record::write_atomically;
 use bitquake_storage::{ProtectRule, StorageSpec};
 use bitquake_tensors::TensorFile;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::ProtectFile;
+use super::{PLANS, ProtectFile};
 use crate::error::Error;
 
 /// One memory.
@@ -25,6 +25,8 @@ pub struct Contender {
     pub kind: ContenderKind,
     /// Bits that its protections add.
     pub check_bits: u64,
+    /// Whether the network has guards on its activations.
+    pub guarded: bool,
     /// What the memory holds, protections included.
     #[serde(skip)]
     pub storage: StorageSpec,
@@ -54,6 +56,7 @@ impl Contender {
             slug: "unprotected".into(),
             kind: ContenderKind::Unprotected,
             check_bits: 0,
+            guarded: false,
             storage: storage.clone(),
         }
     }
@@ -79,6 +82,7 @@ impl Contender {
             slug: format!("uniform-{}", protection.kind),
             kind: ContenderKind::Uniform,
             check_bits,
+            guarded: false,
             storage: StorageSpec { protect: vec![rule], ..storage.clone() },
         })
     }
@@ -89,9 +93,18 @@ impl Contender {
             name: format!("plan, {percent} %"),
             slug: format!("plan-{percent}"),
             check_bits: plan.check_bits,
+            guarded: false,
             storage: StorageSpec { protect: plan.protect(), ..storage.clone() },
             kind: ContenderKind::Planned { budget, plan },
         }
+    }
+
+    /// The same, with guards on the activations of the network.
+    pub(super) fn guarded(&self) -> Self {
+        let is_bare = matches!(self.kind, ContenderKind::Unprotected);
+        let name = if is_bare { "guards".into() } else { format!("{} and guards", self.name) };
+        let slug = if is_bare { "guards".into() } else { format!("{}-guards", self.slug) };
+        Self { name, slug, guarded: true, ..self.clone() }
     }
 }
 
@@ -113,33 +126,55 @@ pub struct Plans {
 /// A layer on top of a campaign's file.
 #[derive(Serialize)]
 struct Layer<'a> {
-    model: LayerModel,
+    model: LayerModel<'a>,
     storage: &'a StorageSpec,
 }
 
 #[derive(Serialize)]
-struct LayerModel {
+struct LayerModel<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
     sha256: String,
 }
 
+/// The guarded model, beside the plans.
+const GUARDED: &str = "guarded.onnx";
+
 impl Plans {
-    /// Writes a layer for each protected memory: what a campaign needs to apply it, and the digest of the model that it is for.
-    pub(super) fn write_layers(&self, dir: &Path) -> Result<(), Error> {
-        ResultDir::at(dir).create()?;
-        let file = TensorFile::open(&self.file.campaign.model.path)?;
-        let main = file.content_hash_parts().next().map_or(&[][..], |(_, bytes)| bytes);
-        let sha256 = bitquake_config::hex(&Sha256::digest(main));
-        for contender in self.contenders.iter().filter(|contender| !contender.storage.protect.is_empty()) {
-            let layer = Layer { model: LayerModel { sha256: sha256.clone() }, storage: &contender.storage };
-            let text = toml::to_string(&layer)
-                .map_err(|error| ProtectionError::Config { reason: error.to_string() })?;
-            let head = format!(
-                "# {}: {} more bits, at a bit error rate of {:e}; by {}.\n# Apply it: bitquake run CAMPAIGN.toml {}.toml\n\n",
-                contender.name, contender.check_bits, self.rate, self.damage, contender.slug
-            );
-            write_atomically(&dir.join(format!("{}.toml", contender.slug)), (head + &text).as_bytes())?;
+    /// Where the model with guards is.
+    pub(super) fn guarded_model(&self) -> PathBuf {
+        self.file.dir.join(PLANS).join(GUARDED)
+    }
+
+    /// The model that a memory is of.
+    pub(super) fn model(&self, contender: &Contender) -> PathBuf {
+        if contender.guarded { self.guarded_model() } else { self.file.campaign.model.path.clone() }
+    }
+
+    /// Writes a layer for each memory but the unprotected one: what a campaign needs to have it, and the digest of the model that it is for.
+    pub(super) fn write_layers(&self) -> Result<(), Error> {
+        for contender in &self.contenders {
+            if contender.guarded || !contender.storage.protect.is_empty() {
+                self.write_layer(contender)?;
+            }
         }
         Ok(())
+    }
+
+    fn write_layer(&self, contender: &Contender) -> Result<(), Error> {
+        let file = TensorFile::open(&self.model(contender))?;
+        let main = file.content_hash_parts().next().map_or(&[][..], |(_, bytes)| bytes);
+        let sha256 = bitquake_config::hex(&Sha256::digest(main));
+        let model = LayerModel { path: contender.guarded.then_some(GUARDED), sha256 };
+        let layer = Layer { model, storage: &contender.storage };
+        let wrong = |error: toml::ser::Error| ProtectionError::Config { reason: error.to_string() };
+        let text = toml::to_string(&layer).map_err(wrong)?;
+        let head = format!(
+            "# {}: {} more bits, at a bit error rate of {:e}; by {}.\n# Apply it: bitquake run CAMPAIGN.toml {}.toml\n\n",
+            contender.name, contender.check_bits, self.rate, self.damage, contender.slug
+        );
+        let path = self.file.dir.join(PLANS).join(format!("{}.toml", contender.slug));
+        Ok(write_atomically(&path, (head + &text).as_bytes())?)
     }
 
     /// The share of extra bits.

@@ -119,6 +119,7 @@ fn run(
     let mut config = plans.file.campaign.clone();
     config.name = format!("{} - {}", config.name, contender.name.replace([',', '%'], ""));
     config.storage = contender.storage.clone();
+    config.model.path = plans.model(contender);
     config.output.dir = Some(dir.path().to_owned());
     let (campaign, model) = Campaign::prepare(config)?;
     let found = campaign.memory().check_bits();

@@ -18,7 +18,7 @@ fn percent(share: f64) -> String {
 /// A row a memory.
 pub(super) fn csv(judgement: &Judgement) -> String {
     let mut text = String::from(
-        "memory,kind,budget,check_bits,overhead,err,err_ci_lo,err_ci_hi,difference,difference_ci_lo,difference_ci_hi,p_value,residual,coverage,\
+        "memory,kind,guarded,budget,check_bits,overhead,err,err_ci_lo,err_ci_hi,difference,difference_ci_lo,difference_ci_hi,p_value,residual,coverage,\
          coverage_ci_lo,coverage_ci_hi,damage_saved,on_front,beaten\n",
     );
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
@@ -33,6 +33,7 @@ pub(super) fn csv(judgement: &Judgement) -> String {
         let cells = [
             quoted(&contender.name).into_owned(),
             kind.to_owned(),
+            contender.guarded.to_string(),
             number(budget),
             contender.check_bits.to_string(),
             judged.overhead.to_string(),
@@ -60,15 +61,25 @@ pub(super) fn csv(judgement: &Judgement) -> String {
 /// The page: the picture, what memories came to, and what plans protect.
 pub(super) fn page(judgement: &Judgement) -> TradeInput<'_> {
     let is_planned = |judged: &&Judged| matches!(judged.contender.kind, ContenderKind::Planned { .. });
-    let mut planned: Vec<&Judged> = judgement.memories.iter().filter(is_planned).collect();
-    planned.sort_by(|a, b| a.overhead.total_cmp(&b.overhead));
     let curve = |name: &str, memories: Vec<&Judged>| TradeCurve {
         name: name.to_owned(),
         points: memories.into_iter().map(drawn).collect(),
     };
+    let plans = |name: &str, guarded: bool| {
+        let mut memories: Vec<&Judged> = judgement
+            .memories
+            .iter()
+            .filter(is_planned)
+            .filter(|one| one.contender.guarded == guarded)
+            .collect();
+        memories.sort_by(|a, b| a.overhead.total_cmp(&b.overhead));
+        curve(name, memories)
+    };
     let others = judgement.memories.iter().filter(|judged| !is_planned(judged));
     let curves = others.map(|judged| curve(&judged.contender.name, vec![judged]));
-    let plans = judgement.memories.iter().filter_map(plan_table);
+    let planned = [plans("planned", false), plans("planned, and guards", true)];
+    let planned = planned.into_iter().filter(|curve| !curve.points.is_empty());
+    let tables = judgement.memories.iter().filter(|judged| !judged.contender.guarded).filter_map(plan_table);
     TradeInput {
         bitquake: env!("CARGO_PKG_VERSION"),
         over: "bitquake protect",
@@ -87,8 +98,8 @@ pub(super) fn page(judgement: &Judgement) -> TradeInput<'_> {
         ],
         axis: "extra bits, in percent of the memory (root scale)".into(),
         has_root_axis: true,
-        curves: curves.chain([curve("planned", planned)]).collect(),
-        tables: [memories_table(judgement)].into_iter().chain(plans).collect(),
+        curves: curves.chain(planned).collect(),
+        tables: [memories_table(judgement)].into_iter().chain(tables).collect(),
     }
 }
 

@@ -17,25 +17,44 @@ pub(crate) type Feed<'v> = (&'v str, Vec<i64>, &'v [f32]);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     intra_threads: usize,
+    level: Level,
+}
+
+/// How the runtime may change the graph before it runs it.
+#[derive(Clone, Copy, Debug)]
+enum Level {
+    /// As in every campaign.
+    Optimized,
+    /// Not at all.
+    AsWritten,
 }
 
 impl Settings {
     pub(crate) fn new(threads: Threads) -> Self {
         match threads {
-            Threads::Engine(threads) => Self { intra_threads: threads },
+            Threads::Engine(threads) => Self { intra_threads: threads, level: Level::Optimized },
             Threads::Caller => Self::one_thread(),
         }
     }
 
     pub(crate) fn one_thread() -> Self {
-        Self { intra_threads: 1 }
+        Self { intra_threads: 1, level: Level::Optimized }
+    }
+
+    /// One thread, and every operator as the file has it: nothing is fused, and values keep the layout of the file.
+    pub(crate) fn as_written() -> Self {
+        Self { intra_threads: 1, level: Level::AsWritten }
     }
 
     fn builder(self) -> ort::Result<SessionBuilder> {
         // Loaded before any model is, so an error cannot come up here.
         let runtime = Runtime::load().map_err(|error| ort::Error::new(error.to_string()))?;
+        let level = match self.level {
+            Level::Optimized => GraphOptimizationLevel::All,
+            Level::AsWritten => GraphOptimizationLevel::Disable,
+        };
         Ok(Session::builder(runtime.environment())?
-            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_optimization_level(level)?
             .with_disabled_optimizers(DISABLED_OPTIMISERS)?
             .with_intra_threads(self.intra_threads)?
             .with_inter_threads(1)?)

@@ -5,32 +5,32 @@ use std::ops::Range;
 use bitquake_tensors::wire::{Fields, WireError};
 
 /// The field of a `ModelProto` that holds the main graph.
-pub(super) const GRAPH: u32 = 7;
+pub(crate) const GRAPH: u32 = 7;
 /// The field of a `ModelProto` that holds information about training.
-pub(super) const TRAINING: u32 = 20;
+pub(crate) const TRAINING: u32 = 20;
 /// The field of a `ModelProto` that holds a function.
 const FUNCTION: u32 = 25;
 
 /// Byte ranges of whole fields, tags included; in the order of the lists in
 /// [`OnnxModel`](bitquake_tensors::onnx::OnnxModel).
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(crate) struct Places {
     /// Number and place of every field of the model.
-    pub(super) model: Vec<(u32, Range<usize>)>,
+    pub(crate) model: Vec<(u32, Range<usize>)>,
     /// The body of the main graph.
-    pub(super) graph: Range<usize>,
+    pub(crate) graph: Range<usize>,
     /// The graph's name.
-    pub(super) name: Option<Range<usize>>,
-    pub(super) nodes: Vec<Range<usize>>,
+    pub(crate) name: Option<Range<usize>>,
+    pub(crate) nodes: Vec<Range<usize>>,
     /// Dense and sparse.
-    pub(super) initializers: Vec<Range<usize>>,
-    pub(super) inputs: Vec<Range<usize>>,
-    pub(super) functions: Vec<Range<usize>>,
+    pub(crate) initializers: Vec<Range<usize>>,
+    pub(crate) inputs: Vec<Range<usize>>,
+    pub(crate) functions: Vec<Range<usize>>,
 }
 
 impl Places {
     /// The places of the model that `bytes` are.
-    pub(super) fn of(bytes: &[u8]) -> Result<Places, WireError> {
+    pub(crate) fn of(bytes: &[u8]) -> Result<Places, WireError> {
         let mut places = Places::default();
         for field in Fields::new(bytes, 0..bytes.len()) {
             let field = field?;

@@ -8,7 +8,7 @@ use super::places::GRAPH;
 
 /// A stretch of a model to be written.
 #[derive(Clone, Debug)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     /// Bytes of the old model.
     Copy(Range<usize>),
     /// Other bytes.
@@ -26,8 +26,8 @@ impl Piece {
 
 /// A model, and what of it was copied.
 #[derive(Debug, Default)]
-pub(super) struct Written {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Written {
+    pub(crate) bytes: Vec<u8>,
     /// Where copied bytes stood, ascending once all is written, and where they start now.
     copies: Vec<(Range<usize>, usize)>,
 }
@@ -44,7 +44,7 @@ impl Written {
     }
 
     /// Where bytes of the old model stand now; `None` if they were not copied.
-    pub(super) fn moved(&self, old: &Range<usize>) -> Option<Range<usize>> {
+    pub(crate) fn moved(&self, old: &Range<usize>) -> Option<Range<usize>> {
         let before = self.copies.partition_point(|(range, _)| range.start <= old.start);
         let (range, start) = &self.copies[before.checked_sub(1)?];
         let start = start + (old.start - range.start);
@@ -53,14 +53,14 @@ impl Written {
 }
 
 /// One length-delimited field.
-pub(super) fn field(number: u32, body: &[u8]) -> Vec<u8> {
+pub(crate) fn field(number: u32, body: &[u8]) -> Vec<u8> {
     let mut writer = Writer::new();
     writer.bytes(number, body);
     writer.into_bytes()
 }
 
 /// The model whose fields, by number and place, are copies of those in `main`, except that its graph is made of `graph`.
-pub(super) fn write_model<'f>(
+pub(crate) fn write_model<'f>(
     main: &[u8],
     fields: impl Iterator<Item = &'f (u32, Range<usize>)>,
     graph: Vec<Piece>,
