@@ -7,6 +7,7 @@ mod diff;
 mod doctor;
 mod energy;
 mod exit;
+mod guard;
 mod inject;
 mod inspect;
 mod merge;
@@ -76,6 +77,8 @@ enum Command {
     Attack(Box<attack::Args>),
     /// Rank bits by how much they matter
     Rank(Box<rank::Args>),
+    /// Write a model with guards on its activations
+    Guard(guard::Args),
     /// Trade accuracy for the energy of the memory
     Energy(energy::Args),
     /// Compare two campaigns trial by trial
@@ -111,6 +114,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args, &output),
         Command::Attack(args) => attack::run(&args, &output),
         Command::Rank(args) => rank::run(&args, &output),
+        Command::Guard(args) => guard::run(&args, &output),
         Command::Energy(args) => energy::run(&args, &output),
         Command::Compare(args) => compare::run(&args, &output),
         Command::Doctor(args) => doctor::run(&args, &output),
