@@ -7,6 +7,7 @@ mod diff;
 mod doctor;
 mod energy;
 mod exit;
+mod guard;
 mod inject;
 mod inspect;
 mod merge;
@@ -77,6 +78,8 @@ enum Command {
     Attack(Box<attack::Args>),
     /// Rank bits by how much they matter
     Rank(Box<rank::Args>),
+    /// Write a model with guards on its activations
+    Guard(guard::Args),
     /// Choose what to protect within a budget of extra bits, and judge it
     Protect(protect::Args),
     /// Trade accuracy for the energy of the memory
@@ -114,6 +117,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(&args, &output),
         Command::Attack(args) => attack::run(&args, &output),
         Command::Rank(args) => rank::run(&args, &output),
+        Command::Guard(args) => guard::run(&args, &output),
         Command::Protect(args) => protect::run(&args, &output),
         Command::Energy(args) => energy::run(&args, &output),
         Command::Compare(args) => compare::run(&args, &output),

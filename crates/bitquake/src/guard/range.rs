@@ -12,14 +12,15 @@ pub(super) fn bounds([least, greatest]: [f32; 2], margin: f64) -> [f32; 2] {
     let wider = margin * (f64::from(greatest) - f64::from(least));
     let low = (f64::from(least) - wider) as f32;
     let high = (f64::from(greatest) + wider) as f32;
-    [-rounded_up(-low), rounded_up(high)]
+    // A zero is positive at both ends.
+    [0.0 - rounded_up(-low), rounded_up(high)]
 }
 
 /// The least float of 12 significant bits that is not below `value`, as far as it is finite.
 fn rounded_up(value: f32) -> f32 {
     let bits = value.to_bits();
     let rounded = if value < 0.0 { bits & !ROUNDED } else { (bits + ROUNDED) & !ROUNDED };
-    f32::from_bits(rounded).clamp(f32::MIN, f32::MAX) + 0.0
+    f32::from_bits(rounded).clamp(f32::MIN, f32::MAX) + 0.0 // -0 becomes +0
 }
 
 /// The smallest range that holds both.
