@@ -58,6 +58,9 @@ const PROTECTION: Kind =
 /// The campaign whose memory is protected, beside the layer.
 const PROTECTED: &str = "int8.toml";
 
+/// Writes a model, where others write a folder.
+const GUARD: Kind = ("guard", "guard.images=64", &[]);
+
 /// Prints the curve: results of campaigns, which the guide has, are no part of the file.
 const ENERGY: Kind = ("energy", "name=energy", &[]);
 
@@ -131,7 +134,7 @@ fn run_script(executable: &Path, script: &str, expected: &[&str], results: &Path
 }
 
 /// A file named `recipe...` is a training, one named `attack...` an attack, one named `rank...` rankings, one named
-/// `energy...` a curve, one named `protect...` a layer with plans of protections, any other a campaign.
+/// `energy...` a curve, one named `guard...` guards of a model, one named `protect...` a layer with plans of protections, any other a campaign.
 fn run_example(executable: &Path, example: &Path, results: &Path) -> Outcome {
     let name = example.file_name().unwrap_or_default().to_string_lossy();
     let (verb, setting, expected) = match () {
@@ -139,6 +142,7 @@ fn run_example(executable: &Path, example: &Path, results: &Path) -> Outcome {
         () if name.starts_with("attack") => ATTACK,
         () if name.starts_with("rank") => RANKING,
         () if name.starts_with("energy") => ENERGY,
+        () if name.starts_with("guard") => GUARD,
         () if name.starts_with("protect") => PROTECTION,
         () => CAMPAIGN,
     };
