@@ -294,6 +294,39 @@ mod tests {
         assert_eq!((rules.len(), rules[0].select.as_slice()), (1, &["a".to_owned(), "b".to_owned()][..]));
     }
 
+    /// With the same kind on other bits, rules stay apart.
+    #[test]
+    fn other_bits_are_another_rule() {
+        let rate = Rate::new(1e-3).unwrap();
+        let tmr = [Offer::new(1, &Protection::new(Kind::Tmr), rate).unwrap()];
+        let mut damage = damage(1.0, 1.0);
+        let flat = (0..8).map(|bit| (bit, 1.0)).collect();
+        damage.tensors.get_mut("b").unwrap().bits = flat;
+        let plan = choose(&memory(), &damage, &tmr, rate, 800 + 200).unwrap();
+        let bits: Vec<String> = plan.protect().iter().map(|rule| rule.protection.bits.to_string()).collect();
+        assert_eq!(bits, ["7", "0..7"]);
+    }
+
+    /// Parity of the top bit, added up by hand: what zeroing does is taken from what it saves, and where it does more than the flips nothing is
+    /// protected.
+    #[test]
+    fn zeroing_has_its_price() {
+        let p: f64 = 1e-2;
+        let rate = Rate::new(p).unwrap();
+        let parity = Protection { on_detection: OnDetection::Zero, ..Protection::new(Kind::Parity) };
+        let parity = [Offer::new(1, &parity, rate).unwrap()];
+        let plan = choose(&memory()[1..], &damage(0.0, 1.0), &parity, rate, 50).unwrap();
+        let left = parity[0].left(8);
+        let flips: f64 = (0..8).map(|bit| 50.0 * 0.5_f64.powi(bit)).sum();
+        let saves = flips * (p - left.wrong) - 50.0 * 0.1 * left.zeroed;
+        // More bits behind one parity bit cost no more.
+        let best = plan.rules[0].saves;
+        assert!(best >= saves && best < flips * p - 50.0 * 0.1 * p, "{plan:?}");
+        let mut damage = damage(0.0, 1.0);
+        damage.tensors.get_mut("b").unwrap().zeroed = Some(5.0);
+        assert_eq!(choose(&memory()[1..], &damage, &parity, rate, 50).unwrap().rules, []);
+    }
+
     #[test]
     fn what_is_not_known_is_told() {
         let rate = Rate::new(1e-3).unwrap();

@@ -205,6 +205,9 @@ mod tests {
             &TensorDamage { bits: BTreeMap::from([(0, 2.0)]), zeroed: None }
         );
         assert_eq!(damage.of("other"), None);
+        // What zeroing does is capped too.
+        let capped = Damage::from_ranking(folder.path(), "expected", 0.1).unwrap();
+        assert_eq!(capped.of("w").unwrap().zeroed, Some(0.1));
         let taylor = Damage::from_ranking(folder.path(), "taylor", 9.0).unwrap();
         assert_eq!(taylor.of("w").unwrap().bits, BTreeMap::from([(0, 7.0)]));
     }

@@ -74,3 +74,33 @@ impl Exposed<'_> {
         choices
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bitquake_fault::protect::{Kind, Protection};
+    use bitquake_sample::Rate;
+
+    use super::*;
+
+    #[test]
+    fn a_choice_that_costs_more_saves_more() {
+        let rate = Rate::new(1e-3).unwrap();
+        let over = |data_bits| Protection { data_bits: Some(data_bits), ..Protection::new(Kind::Secded) };
+        let offers: Vec<Offer> = [Protection::new(Kind::Tmr), over(64), over(8)]
+            .iter()
+            .map(|protection| Offer::new(1, protection, rate).unwrap())
+            .collect();
+        // The lower bits do less and less, the lowest good.
+        let bits: BTreeMap<u32, f64> = (0..8).map(|bit| (bit, f64::from(bit) - 1.0)).collect();
+        let damage = TensorDamage { bits, zeroed: None };
+        let exposed = Exposed { elements: 100, width: 8, damage: &damage, rate: 1e-3 };
+        let choices = exposed.undominated(&offers);
+        assert!(choices.len() > 3, "{choices:?}");
+        assert!(choices.windows(2).all(|pair| pair[0].cost < pair[1].cost && pair[0].saves < pair[1].saves));
+        assert!(choices.iter().all(|choice| choice.low > 0), "{choices:?}");
+        let most = exposed.choices(&offers).into_iter().map(|choice| choice.saves).fold(0.0, f64::max);
+        assert_eq!(choices.last().unwrap().saves, most);
+    }
+}
