@@ -114,7 +114,7 @@ fn campaigns_have_the_same_faults_on_both_models() {
         ];
         let bits = ["--set", "fault.bits=\"30\"", "--set", "fault.counts=[3]"];
         place.run(&[&["run", &campaign, "-o", out][..], &set, &bits].concat()).ok();
-        ResultDir::at(&place.path(out)).trials().expect("records")
+        ResultDir::at(place.path(out)).trials().expect("records")
     };
     let (plain, guarded) = (trials("plain", &text(&model())), trials("guarded", "guarded.onnx"));
     assert_eq!(plain.len(), 12);
@@ -163,7 +163,7 @@ fn faults_in_activations_hit_what_the_guards_see() {
         ];
         let ops = ["--set", "fault.ops=[\"Relu\"]"];
         place.run(&[&["run", &campaign, "-o", out][..], &set, &ops].concat()).ok();
-        let trials = ResultDir::at(&place.path(out)).trials().expect("records");
+        let trials = ResultDir::at(place.path(out)).trials().expect("records");
         trials.iter().map(|trial| trial.correct).sum()
     };
     let (plain, guarded) = (correct("plain", &text(&model())), correct("guarded", "guarded.onnx"));
@@ -234,6 +234,24 @@ fn a_residual_network_is_guarded() {
         let told = place.run(&[&["guard", "unused.onnx.toml", "-o", "out.onnx"][..], &set].concat()).ok();
         assert!(told.contains("GlobalAveragePool") && told.lines().count() > 19, "{told}");
     }
+}
+
+/// The last batch of a model that fixes its size is filled; neither ranges nor counts show it.
+#[test]
+fn a_fixed_batch_counts_the_elements_of_an_image() {
+    let place = Place::new();
+    let file = place.write("fixed.onnx", "Relu", 17);
+    let row = [BuildDim::Fixed(3), BuildDim::Fixed(4)];
+    let mut model = ModelBuilder::new("fixed");
+    let graph = model.graph();
+    graph.input("x", ElemType::F32, &row).node("Tanh", &["x"], &["y"], &[]).output("y", ElemType::F32, &row);
+    fs::write(place.path("fixed.onnx"), model.finish()).unwrap();
+    let told = place.run(&["guard", &file, "-o", "out.onnx", "--json"]).ok();
+    let found: Value = serde_json::from_str(&told).unwrap();
+    let value = &found["values"][0];
+    assert_eq!((&found["images"], &value["elements"]), (&2.into(), &4.into()));
+    let [least, greatest] = ["least", "greatest"].map(|key| value[key].as_f64().unwrap());
+    assert!((least + 4.0_f64.tanh()).abs() < 1e-6 && (greatest - 3.0_f64.tanh()).abs() < 1e-6);
 }
 
 #[test]
