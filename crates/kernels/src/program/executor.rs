@@ -1,8 +1,12 @@
 //! A program, run on batches.
 
+mod variants;
+
 use std::convert::Infallible;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub use variants::Edit;
 
 use super::Program;
 use super::compile::{Purpose, Wanted, compile};

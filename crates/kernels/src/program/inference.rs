@@ -7,6 +7,7 @@ mod linear;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::operation::{Shape, Value};
+use super::patched::Patched;
 use super::run::inference::{Memory, Pass};
 use super::tables::Numbers;
 use super::{Program, plan};
@@ -190,7 +191,7 @@ impl Inference {
         let tables = self.code.plan.tables.iter().zip(&mut self.numbers).zip(&mut self.is_stale);
         for ((table, numbers), is_stale) in tables {
             if std::mem::take(is_stale) {
-                numbers.prepare(table, &self.parameters);
+                numbers.prepare(table, Patched::plain(&self.parameters));
             }
         }
     }
