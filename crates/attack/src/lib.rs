@@ -26,6 +26,7 @@ mod exhaustive;
 mod feasible;
 mod identity;
 mod images;
+mod levels;
 mod limits;
 mod objective;
 mod profile;

@@ -13,6 +13,7 @@ use super::tables::Numbers;
 use super::{Program, plan};
 use crate::{AlignedBuffer, Isa};
 use code::{Code, User};
+pub(super) use cut::joined;
 pub(super) use linear::{TOGETHER, Together};
 
 /// A program with parameters of its own, run forward on images; single elements of parameters can be changed at little cost.
