@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::convert::Infallible;
+
 use bitquake_kernels::program::{
-    Arithmetic, Bound, Edit, Executor, Program, ProgramError, Shape, Statistics, Value, Vector,
+    Arithmetic, Bound, Edit, Executor, Program, ProgramError, Request, Shape, Statistics, Value, Vector,
 };
 use bitquake_kernels::{Isa, Window};
 use bitquake_testing::SplitMix64;
@@ -182,7 +184,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-/// The outputs of each set of edits, by a pass of its own.
+/// The outputs of each set of edits, by a pass of its own; one with a backward pass, of which forward passes differ in what they do at once.
 fn apart(
     executor: &Executor,
     parameters: &[Vec<f32>],
@@ -190,10 +192,15 @@ fn apart(
     batch: usize,
     edits: &[Vec<Edit>],
 ) -> Vec<Vec<u32>> {
+    let request = Request { statistics: Statistics::Running, parameters: &[], values: &[] };
     let one = |edits: &Vec<Edit>| {
         let mut parameters = parameters.to_vec();
         edits.iter().for_each(|edit| parameters[edit.parameter][edit.element] = edit.value);
-        bits(&executor.forward(&parameters, images, batch, Statistics::Running))
+        let nothing = |_: &[f32], _: &mut [f32]| Ok::<(), Infallible>(());
+        let found = executor.gradients(&parameters, images, batch, &request, nothing).unwrap();
+        let forward = executor.forward(&parameters, images, batch, Statistics::Running);
+        assert_eq!(bits(&found.outputs), bits(&forward));
+        bits(&forward)
     };
     edits.iter().map(one).collect()
 }
