@@ -1,7 +1,5 @@
 //! Variants: to the bit what passes of their own give, whatever they share.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::convert::Infallible;
 
 use bitquake_kernels::program::{
