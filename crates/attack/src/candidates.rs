@@ -3,6 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
+use crate::levels::Levels;
 use crate::limits::Room;
 use crate::search::{NonFinite, SearchConfig};
 use crate::words::{AttackedTensor, BitSite};
@@ -47,9 +48,12 @@ pub(crate) fn shortlist(
     // Which flips share a page is told only when all are sorted.
     let held = if room.limits_pages() { usize::MAX } else { most };
     let mut best: BinaryHeap<Reverse<Candidate>> = BinaryHeap::with_capacity(most.min(1 << 16) + 1);
+    let words = Words { place, tensor, levels: Levels::new(tensor), nonfinite: search.nonfinite, room };
     let mut of_word = Vec::new();
     let mut visit = |element: u64| {
-        word_candidates(place, tensor, element, gradient[element as usize], search, room, &mut of_word);
+        // What gains less than the worst of a full list is not looked at.
+        let least = best.peek().filter(|_| best.len() >= held).map_or(0.0, |worst| worst.0.gain);
+        words.candidates(element, gradient[element as usize], least, &mut of_word);
         for &candidate in &of_word {
             if best.len() < held {
                 best.push(Reverse(candidate));
@@ -74,34 +78,38 @@ pub(crate) fn shortlist(
     all
 }
 
-/// The flips of one word that raise the loss, as many as the limit on a word leaves.
-fn word_candidates(
+/// The words of a tensor, to find flips in.
+struct Words<'a> {
     place: usize,
-    tensor: &AttackedTensor,
-    element: u64,
-    slope: f32,
-    search: &SearchConfig,
-    room: &Room,
-    found: &mut Vec<Candidate>,
-) {
-    found.clear();
-    if slope == 0.0 || slope.is_nan() {
-        return;
-    }
-    let word = tensor.word(element);
-    let before = tensor.level(element, word);
-    let mut bits = tensor.mask();
-    while bits != 0 {
-        let bit = bits.trailing_zeros();
-        bits &= bits - 1;
-        let after = tensor.level(element, word ^ 1 << bit);
-        let gain = gain(slope, before, after, search.nonfinite);
-        let site = BitSite { tensor: place, element, bit };
-        if gain > 0.0 && room.allows(tensor, site) {
-            found.push(Candidate { site, gain });
+    tensor: &'a AttackedTensor,
+    levels: Levels<'a>,
+    nonfinite: NonFinite,
+    room: &'a Room,
+}
+
+impl Words<'_> {
+    /// The flips of one word that raise the loss, by `least` at least, as many as the limit on a word leaves.
+    fn candidates(&self, element: u64, slope: f32, least: f64, found: &mut Vec<Candidate>) {
+        found.clear();
+        if slope == 0.0 || slope.is_nan() {
+            return;
         }
+        let Self { place, tensor, room, .. } = *self;
+        let (unit, word) = (tensor.unit(element), tensor.word(element));
+        let before = self.levels.level(unit, word);
+        let mut bits = tensor.mask();
+        while bits != 0 {
+            let bit = bits.trailing_zeros();
+            bits &= bits - 1;
+            let after = self.levels.level(unit, word ^ 1 << bit);
+            let gain = gain(slope, before, after, self.nonfinite);
+            let site = BitSite { tensor: place, element, bit };
+            if gain > 0.0 && gain >= least && room.allows(tensor, site) {
+                found.push(Candidate { site, gain });
+            }
+        }
+        room.keep_within_word(tensor.changed(element), found);
     }
-    room.keep_within_word(tensor.changed(element), found);
 }
 
 /// The rise of the loss to first order. A level that is no finite number promises everything where it is allowed, else nothing.

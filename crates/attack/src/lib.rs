@@ -6,6 +6,7 @@
 //! - [`AttackedWords`] are the stored words: codes of any quantizer, or float32. A flip changes a word, and what it stands for is decoded
 //!   once: no attack assumes an encoding.
 //! - [`Victim`] is what an attack asks of a network: its loss and gradient, and the loss with a few weights changed.
+//!   [`Subject`] is a network of `bitquake-grad` with the images to attack it on.
 //! - [`step`] is one step of the progressive bit search, [`exhaustive_step`] the best flip of all, [`random_site`] a random one.
 //!
 //! [`rank`] tells which stored bits matter most, without trying them all.
@@ -25,6 +26,7 @@ mod exhaustive;
 mod feasible;
 mod identity;
 mod images;
+mod levels;
 mod limits;
 mod objective;
 mod profile;
@@ -57,6 +59,7 @@ pub use record::{
     TrialLines, TrialRecord,
 };
 pub use search::{Chosen, Effort, Flat, Growth, NonFinite, SearchConfig, Step, step};
+pub use subject::{AttackBatch, Subject, SubjectVictim};
 pub use summary::{FlipsToTarget, GoalRecord, Summary, TrialSummary};
 pub use victim::{Change, Slopes, Victim};
 pub use words::{AttackedTensor, AttackedWords, BitSite};

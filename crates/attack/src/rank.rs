@@ -15,7 +15,6 @@ mod files;
 mod fisher;
 mod hutchinson;
 mod landscape;
-mod levels;
 mod measured;
 mod parameters;
 mod pass;

@@ -1,7 +1,7 @@
 //! The network under attack.
 
 use bitquake_data::Dataset;
-use bitquake_grad::{GradError, Mode, Network, Objective as GradObjective, Pass};
+use bitquake_grad::{Edit, GradError, Mode, Network, Objective as GradObjective, Pass};
 use bitquake_record::predictions;
 
 use crate::error::AttackError;
@@ -9,7 +9,8 @@ use crate::victim::{Change, Slopes, Victim};
 use crate::words::AttackedWords;
 
 /// A network, and which of its parameters are attacked.
-pub(crate) struct Subject {
+#[derive(Debug)]
+pub struct Subject {
     network: Network,
     /// The parameter that each attacked tensor is.
     places: Vec<usize>,
@@ -19,14 +20,21 @@ pub(crate) struct Subject {
 /// The images that the attacker computes on, and what of them he raises: `sign` times the mean cross-entropy of the classes
 /// `aims`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct AttackBatch {
-    pub(crate) images: Vec<f32>,
-    pub(crate) aims: Vec<u32>,
-    pub(crate) sign: f32,
+pub struct AttackBatch {
+    /// The images, row-major, one after another.
+    pub images: Vec<f32>,
+    /// A class for each image.
+    pub aims: Vec<u32>,
+    /// 1 for classes that the attacker leads away from, -1 for those that he leads to.
+    pub sign: f32,
 }
 
 /// A subject with a batch to attack it on.
-pub(crate) struct SubjectVictim<'a> {
+///
+/// On the CPU, probes are run together where the network has a program of kernels: what comes before the first layer that a probe changes is
+/// computed once for all of them. The losses are the same bits as those of passes one by one.
+#[derive(Debug)]
+pub struct SubjectVictim<'a> {
     subject: &'a mut Subject,
     batch: &'a AttackBatch,
 }
@@ -37,7 +45,7 @@ impl Subject {
     /// # Errors
     /// [`AttackError::NotAttackable`] for a tensor that the network does not compute with, [`AttackError::Setting`] for a network
     /// that has not two outputs or more.
-    pub(crate) fn new(network: Network, words: &AttackedWords) -> Result<Self, AttackError> {
+    pub fn new(network: Network, words: &AttackedWords) -> Result<Self, AttackError> {
         let place = |tensor: &crate::words::AttackedTensor| {
             let found = network.parameters().iter().position(|parameter| parameter.name == tensor.name());
             found.ok_or_else(|| AttackError::NotAttackable {
@@ -67,7 +75,10 @@ impl Subject {
     }
 
     /// Gives the network what the words stand for.
-    pub(crate) fn load(&mut self, words: &AttackedWords) -> Result<(), AttackError> {
+    ///
+    /// # Errors
+    /// None for the words that the subject was made with.
+    pub fn load(&mut self, words: &AttackedWords) -> Result<(), AttackError> {
         for (&place, tensor) in self.places.iter().zip(words.tensors()) {
             let levels: Vec<f32> =
                 (0..tensor.elements()).map(|element| tensor.level(element, tensor.word(element))).collect();
@@ -96,20 +107,13 @@ impl Subject {
         Ok(self.network.first_nonfinite(&batch.images, batch.aims.len(), Mode::Evaluate)?)
     }
 
-    pub(crate) fn victim<'a>(&'a mut self, batch: &'a AttackBatch) -> SubjectVictim<'a> {
+    /// The network with images to attack it on.
+    pub fn victim<'a>(&'a mut self, batch: &'a AttackBatch) -> SubjectVictim<'a> {
         SubjectVictim { subject: self, batch }
     }
 
     fn pass(&self, batch: &AttackBatch, parameters: &[usize]) -> Result<Slopes, GradError> {
-        let pass = Pass {
-            images: &batch.images,
-            batch: batch.aims.len(),
-            objective: GradObjective::CrossEntropy { labels: &batch.aims, smoothing: 0.0 },
-            mode: Mode::Evaluate,
-            parameters,
-            values: &[],
-        };
-        let found = self.network.gradients(&pass)?;
+        let found = self.network.gradients(&batch.pass(parameters))?;
         let mut gradients = found.parameters;
         gradients.iter_mut().flatten().for_each(|slope| *slope *= batch.sign);
         Ok(Slopes { loss: found.loss * f64::from(batch.sign), gradients })
@@ -143,6 +147,20 @@ impl Subject {
     }
 }
 
+impl AttackBatch {
+    /// A pass over the images, for the gradients of some parameters.
+    fn pass<'a>(&'a self, parameters: &'a [usize]) -> Pass<'a> {
+        Pass {
+            images: &self.images,
+            batch: self.aims.len(),
+            objective: GradObjective::CrossEntropy { labels: &self.aims, smoothing: 0.0 },
+            mode: Mode::Evaluate,
+            parameters,
+            values: &[],
+        }
+    }
+}
+
 impl SubjectVictim<'_> {
     /// The loss and its gradient under changes on top of the present weights.
     pub(crate) fn slopes_under(&mut self, changes: &[Change]) -> Result<Slopes, AttackError> {
@@ -159,14 +177,15 @@ impl Victim for SubjectVictim<'_> {
     }
 
     fn losses(&mut self, probes: &[Vec<Change>]) -> Result<Vec<f64>, AttackError> {
-        let mut losses = Vec::with_capacity(probes.len());
-        for probe in probes {
-            let before = self.subject.set(probe)?;
-            let loss = self.subject.pass(self.batch, &[]).map(|slopes| slopes.loss);
-            self.subject.restore(before)?;
-            losses.push(loss?);
-        }
-        Ok(losses)
+        let Subject { network, places, .. } = &mut *self.subject;
+        let edit = |change: &Change| Edit {
+            parameter: places[change.tensor],
+            element: change.element as usize,
+            value: change.level,
+        };
+        let edits: Vec<Vec<Edit>> = probes.iter().map(|probe| probe.iter().map(edit).collect()).collect();
+        let losses = network.losses(&self.batch.pass(&[]), &edits)?;
+        Ok(losses.into_iter().map(|loss| loss * f64::from(self.batch.sign)).collect())
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<(), AttackError> {

@@ -121,7 +121,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn it_is_the_search_by_the_letter(seed in any::<u64>(), bits in 2_u32..=8, waves in 0.0..60.0) {
+    fn it_is_the_search_by_the_letter(
+        seed in any::<u64>(), bits in 2_u32..=8, waves in 0.0..60.0, most in 1_u64..40,
+    ) {
         let mut random = SplitMix64::new(seed);
         let half = (1 << (bits - 1)) - 1;
         let storage = format!("family = 'symmetric'\nbits = {bits}\nrange = {{ fixed = {half}.0 }}");
@@ -134,10 +136,10 @@ proptest! {
         let mut theirs = ours.clone();
         let mut victim = Formula::bent(levels(&ours), waves, !seed);
         let mut reference = Formula::bent(levels(&ours), waves, !seed);
-        let config = SearchConfig { growth: Growth::One, ..SearchConfig::default() };
+        let config = SearchConfig { growth: Growth::One, most, ..SearchConfig::default() };
         for _ in 0..12 {
             let found = flips(&mut ours, &mut victim, &config, 1).pop();
-            prop_assert_eq!(&found, &by_the_letter(&mut theirs, &mut reference, bits, config.most as usize));
+            prop_assert_eq!(&found, &by_the_letter(&mut theirs, &mut reference, bits, most as usize));
             if found.is_none() {
                 break;
             }

@@ -65,6 +65,16 @@ pub enum GradError {
         /// The elements given.
         found: usize,
     },
+    /// An edit is of an element that a parameter does not have.
+    #[error("element {element} of parameter `{parameter}` is wanted; it has {elements}")]
+    NoElement {
+        /// The parameter.
+        parameter: String,
+        /// The element.
+        element: usize,
+        /// How many elements it has.
+        elements: usize,
+    },
     /// There is no float value of this name.
     #[error("no node computes a float value `{value}`")]
     NoValue {

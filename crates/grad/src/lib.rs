@@ -32,6 +32,7 @@ mod runner;
 mod seam;
 
 pub use bitquake_graph::plan::{Parameter, ParameterRole, PlanError};
+pub use bitquake_kernels::program::Edit;
 pub use device::{Device, DeviceParseError};
 pub use error::GradError;
 pub use network::{Executor, Network};

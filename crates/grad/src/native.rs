@@ -13,10 +13,10 @@ use burn_flex::{Flex, FlexDevice};
 
 use objective::Ends;
 
-use crate::GradError;
 use crate::model::Model;
 use crate::pass::{BatchStatistics, Gradients, HessianProduct, Mode, Pass};
 use crate::runner::{Engine, Images, Runner};
+use crate::{Edit, GradError};
 
 /// A program and how it belongs to the plan.
 pub(crate) struct Native {
@@ -94,6 +94,26 @@ impl Engine for Native {
             parameters: found.parameters,
             values: found.values,
         })
+    }
+
+    fn losses(
+        &self,
+        model: &Model,
+        images: &Images<'_>,
+        pass: &Pass<'_>,
+        edits: &[Vec<Edit>],
+    ) -> Result<Option<Vec<f64>>, GradError> {
+        /// What sets may take together beside one pass: 256 MiB.
+        const BYTES: usize = 256 << 20;
+        if statistics(pass.mode) == Statistics::Batch {
+            return Ok(None); // statistics of a batch need all its images before the next operation
+        }
+        let loss = |logits: Vec<f32>| {
+            let mut slopes = vec![0.0; logits.len()];
+            self.ends.differentiate(&pass.objective, &logits, pass.batch, &mut slopes)
+        };
+        let outputs = self.executor.variants(&model.values, images.values, pass.batch, edits, BYTES);
+        outputs.into_iter().map(loss).collect::<Result<_, _>>().map(Some)
     }
 
     fn hessian_product(

@@ -10,7 +10,7 @@ use crate::native::Native;
 use crate::operators;
 use crate::pass::{Gradients, HessianProduct, Mode, Pass, ValueInfo};
 use crate::runner::{Engine, Images, Runner};
-use crate::{Device, GradError, Parameter};
+use crate::{Device, Edit, GradError, Parameter};
 
 /// An ONNX graph with its parameters on a device, differentiable.
 ///
@@ -206,6 +206,39 @@ impl Network {
         guarded(|| self.engine.gradients(&self.model, &images, pass))
     }
 
+    /// The objective of a pass under each of several sets of edits, each on top of the present parameters, which stay as they are: to the bit
+    /// what [`gradients`](Self::gradients) gives of the edited network. The parameters and the values of the pass are passed over.
+    ///
+    /// In [`Mode::Evaluate`], a [native](Executor::Native) network computes what comes before the first operation with an edited parameter once
+    /// for all sets, so a set costs what comes after it; else each set costs a pass of its own.
+    ///
+    /// # Errors
+    /// As [`gradients`](Self::gradients); [`GradError::NoElement`].
+    pub fn losses(&mut self, pass: &Pass<'_>, edits: &[Vec<Edit>]) -> Result<Vec<f64>, GradError> {
+        let images = self.images(pass.images, pass.batch)?;
+        edits.iter().flatten().try_for_each(|edit| self.check_edit(edit))?;
+        match guarded(|| self.engine.losses(&self.model, &images, pass, edits))? {
+            Some(losses) => Ok(losses),
+            None => edits.iter().map(|edits| self.loss_under(pass, edits)).collect(),
+        }
+    }
+
+    /// The objective of a pass under edits, by a pass of its own.
+    fn loss_under(&mut self, pass: &Pass<'_>, edits: &[Edit]) -> Result<f64, GradError> {
+        let mut before: Vec<(usize, Vec<f32>)> = Vec::new();
+        for edit in edits {
+            let mut values = self.parameter(edit.parameter).to_vec();
+            if before.iter().all(|(parameter, _)| *parameter != edit.parameter) {
+                before.push((edit.parameter, values.clone()));
+            }
+            values[edit.element] = edit.value;
+            self.set_parameter(edit.parameter, &values)?;
+        }
+        let found = self.gradients(&Pass { parameters: &[], values: &[], ..*pass });
+        before.iter().try_for_each(|(parameter, values)| self.set_parameter(*parameter, values))?;
+        found.map(|found| found.loss)
+    }
+
     /// The product of the Hessian of the objective, with respect to the parameters of the pass taken together, with a direction.
     /// `direction` has one list for each parameter of the pass, as long as the parameter; the values of the pass are passed over.
     ///
@@ -262,6 +295,16 @@ impl Network {
     fn check_parameter(&self, index: usize) -> Result<(), GradError> {
         let count = self.model.plan.parameters.len();
         if index < count { Ok(()) } else { Err(GradError::NoParameter { index, count }) }
+    }
+
+    fn check_edit(&self, edit: &Edit) -> Result<(), GradError> {
+        self.check_parameter(edit.parameter)?;
+        let parameter = &self.model.plan.parameters[edit.parameter];
+        let (element, elements) = (edit.element, parameter.elements());
+        if element < elements {
+            return Ok(());
+        }
+        Err(GradError::NoElement { parameter: parameter.name.clone(), element, elements })
     }
 
     fn check_pass(&self, pass: &Pass<'_>) -> Result<(), GradError> {

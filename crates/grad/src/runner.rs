@@ -11,7 +11,7 @@ use crate::loss;
 use crate::model::Model;
 use crate::pass::{BatchStatistics, Gradients, HessianMethod, HessianProduct, Mode, Pass};
 use crate::seam::{Kernels, tap};
-use crate::{GradError, call};
+use crate::{Edit, GradError, call};
 
 /// What a network asks of the backend that holds its parameters.
 pub(crate) trait Engine: Send + Sync {
@@ -19,6 +19,16 @@ pub(crate) trait Engine: Send + Sync {
     fn set(&mut self, index: usize, values: &[f32], shape: &[usize]);
     fn forward(&self, model: &Model, images: &Images<'_>, mode: Mode) -> Result<Vec<f32>, GradError>;
     fn gradients(&self, model: &Model, images: &Images<'_>, pass: &Pass<'_>) -> Result<Gradients, GradError>;
+    /// The objective under each of several sets of edits; `None` where the engine computes nothing once for several sets.
+    fn losses(
+        &self,
+        _model: &Model,
+        _images: &Images<'_>,
+        _pass: &Pass<'_>,
+        _edits: &[Vec<Edit>],
+    ) -> Result<Option<Vec<f64>>, GradError> {
+        Ok(None)
+    }
     fn hessian_product(
         &self,
         model: &Model,

@@ -26,6 +26,8 @@ mod map;
 mod memory;
 mod moments;
 mod operation;
+mod order;
+mod patched;
 mod placement;
 mod plan;
 mod pool;
@@ -33,7 +35,7 @@ mod run;
 mod tables;
 mod vectorise;
 
-pub use executor::{Executor, Gradients, Request, Statistics};
+pub use executor::{Edit, Executor, Gradients, Request, Statistics};
 pub use inference::Inference;
 pub use operation::{Arithmetic, Bound, Shape, Value, Vector};
 

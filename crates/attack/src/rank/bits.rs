@@ -1,6 +1,6 @@
 //! Scores of bits: the larger, the more the bit matters.
 
-use crate::rank::levels::Levels;
+use crate::levels::Levels;
 use crate::rank::vector::Vector;
 use crate::words::{AttackedTensor, AttackedWords};
 

@@ -1,11 +1,16 @@
 //! A program, run on batches.
 
+mod variants;
+
 use std::convert::Infallible;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use variants::Edit;
+
 use super::Program;
 use super::compile::{Purpose, Wanted, compile};
+use super::inference::joined;
 use super::operation::{Shape, Value};
 use super::plan::Plan;
 use super::run::{Call, Measured, Slopes, Workspace, floats_of_batch, run};
@@ -276,6 +281,8 @@ impl Executor {
             Some(place) => plans.remove(place),
             None => {
                 let plan = compile(&self.program, self.output, &purpose);
+                let is_inference = purpose.gradients.is_none() && !purpose.checks && !purpose.of_batch;
+                let plan = if is_inference { joined(plan, &self.program) } else { plan };
                 Arc::new(Compiled { purpose, plan, workspaces: Mutex::new(Vec::new()) })
             }
         };

@@ -72,6 +72,22 @@ pub(super) enum Limit {
     Within([Bound; 2]),
 }
 
+impl Norm {
+    /// The parameters that its numbers are made of.
+    pub(super) fn parameters(&self) -> Vec<usize> {
+        let (vectors, running) = match *self {
+            Norm::Batch { scale, shift, running, .. } => (vec![scale, shift], running.to_vec()),
+            Norm::Group { scale, shift, times, plus, .. } => {
+                (vec![scale, shift].into_iter().chain(times).chain(plus).collect(), Vec::new())
+            }
+            Norm::Channelwise { by, .. } => (vec![by], Vec::new()),
+        };
+        let of_vectors =
+            vectors.iter().flat_map(|vector| std::iter::once(vector.parameter).chain(vector.plus));
+        of_vectors.chain(running).collect()
+    }
+}
+
 impl Node {
     /// The values that it takes.
     pub(super) fn inputs(&self) -> impl Iterator<Item = usize> {

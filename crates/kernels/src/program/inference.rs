@@ -7,11 +7,13 @@ mod linear;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::operation::{Shape, Value};
+use super::patched::Patched;
 use super::run::inference::{Memory, Pass};
 use super::tables::Numbers;
 use super::{Program, plan};
 use crate::{AlignedBuffer, Isa};
 use code::{Code, User};
+pub(super) use cut::joined;
 pub(super) use linear::{TOGETHER, Together};
 
 /// A program with parameters of its own, run forward on images; single elements of parameters can be changed at little cost.
@@ -190,7 +192,7 @@ impl Inference {
         let tables = self.code.plan.tables.iter().zip(&mut self.numbers).zip(&mut self.is_stale);
         for ((table, numbers), is_stale) in tables {
             if std::mem::take(is_stale) {
-                numbers.prepare(table, &self.parameters);
+                numbers.prepare(table, Patched::plain(&self.parameters));
             }
         }
     }

@@ -47,6 +47,11 @@ impl<'a> Rows<'a> {
         Rows { len, ..*self }
     }
 
+    /// The same rows, which are not written any more through this value.
+    pub(super) fn frozen(&self) -> Rows<'a> {
+        Rows { is_writable: false, ..*self }
+    }
+
     pub(super) fn is_writable(&self) -> bool {
         self.is_writable
     }

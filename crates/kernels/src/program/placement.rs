@@ -102,8 +102,6 @@ fn regions(items: &[(usize, Home)], lives: &[Option<Life>], places: &mut [Option
 
 /// Puts the items that a stage alone uses one beside the other; each keeps its place from its first use to its last. Gives the floats.
 fn scratch(stage: &Stage, items: &[(usize, Home)], places: &mut [Option<Place>]) -> usize {
-    /// Lists that lie a multiple of 4 KiB apart get into each other's way in the cache.
-    const APART: usize = 17 * LANES;
     let mut last = vec![0; items.len()];
     for (number, instruction) in stage.instructions.iter().enumerate() {
         instruction.items(|item, _| last[item] = number);
@@ -131,6 +129,28 @@ fn scratch(stage: &Stage, items: &[(usize, Home)], places: &mut [Option<Place>])
         });
     }
     end
+}
+
+/// Lists that lie a multiple of 4 KiB apart get into each other's way in the cache.
+const APART: usize = 17 * LANES;
+
+/// The same placement, but what a stage alone uses keeps its memory to the end of the stage. Gives also the floats that a thread needs.
+pub(super) fn unshared(placed: &[Placed], stages: &[Stage]) -> (Vec<Placed>, usize) {
+    let mut items = placed.to_vec();
+    let mut most = 0;
+    for stage in stages {
+        let mut end = 0;
+        for instruction in &stage.instructions {
+            instruction.items(|item, is_written| {
+                if let (true, Place::Scratch(start)) = (is_written, &mut items[item].place) {
+                    *start = end;
+                    end += items[item].floats.next_multiple_of(LANES) + APART;
+                }
+            });
+        }
+        most = most.max(end);
+    }
+    (items, most)
 }
 
 #[cfg(test)]
@@ -167,5 +187,10 @@ mod tests {
         );
         assert_eq!(placement.regions, [64, 64]);
         assert!(placement.scratch >= 128);
+        let (apart, floats) = unshared(&placement.items, &stages);
+        let Place::Scratch(first) = apart[1].place else { panic!("{:?}", apart[1]) };
+        let Place::Scratch(third) = apart[3].place else { panic!("{:?}", apart[3]) };
+        assert!(third >= first + 64 && third + 64 <= floats, "{first} {third} of {floats}");
+        assert_eq!((apart[0].place, apart[4].place), (place(0), place(4)));
     }
 }

@@ -33,6 +33,15 @@ pub(super) struct Plan {
     pub(super) wanted: Vec<bool>,
 }
 
+/// Where the items of a plan are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout<'p> {
+    /// Of each item the floats of an image, and where they are.
+    pub(super) items: &'p [Placed],
+    /// The floats that a thread needs for the items of a stage.
+    pub(super) scratch: usize,
+}
+
 /// A list of floats for each image.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placed {
@@ -87,6 +96,11 @@ pub(super) struct PlannedLayer {
 }
 
 impl Plan {
+    /// Where the items are.
+    pub(super) fn layout(&self) -> Layout<'_> {
+        Layout { items: &self.items, scratch: self.scratch }
+    }
+
     /// The parts that a batch falls into: a function of shapes alone. Each part has its own sums of weight gradients.
     pub(super) fn parts(&self, batch: usize) -> usize {
         /// Enough for many threads.

@@ -3,6 +3,7 @@
 mod frame;
 pub(super) mod inference;
 mod mapped;
+pub(super) mod variants;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,6 +14,7 @@ use super::fuse::Norm;
 use super::instruction::{Instruction, Item, Slope, Task};
 use super::linear::{Matrix, product};
 use super::memory::Rows;
+use super::patched::Patched;
 use super::plan::{Place, Plan, Stage};
 use super::tables::{Numbers, sums};
 use crate::{AlignedBuffer, Isa, LANES};
@@ -29,14 +31,18 @@ pub(super) struct Workspace {
     /// Of each convolution the sums of weight gradients, one after the other.
     sums: Vec<AlignedBuffer>,
     scratches: Mutex<Vec<AlignedBuffer>>,
+    /// What threads keep of an image for the variants of a pass.
+    traces: Mutex<Vec<AlignedBuffer>>,
 }
 
 impl Workspace {
     /// The bytes that it holds.
     pub(super) fn bytes(&self) -> usize {
-        let scratches = self.scratches.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_threads =
+            [&self.scratches, &self.traces].map(|list| list.lock().unwrap_or_else(PoisonError::into_inner));
         let packed = self.packed.iter().flatten();
-        let buffers = self.regions.iter().chain(packed).chain(&self.sums).chain(scratches.iter());
+        let buffers = self.regions.iter().chain(packed).chain(&self.sums);
+        let buffers = buffers.chain(of_threads.iter().flat_map(|list| list.iter()));
         buffers.map(|buffer| size_of_val(&buffer[..])).sum()
     }
 
@@ -105,6 +111,9 @@ fn skew(region: usize) -> usize {
     region % 8 * 9 * LANES
 }
 
+/// The floats that are gone through in about the time in which another thread wakes up. Under Miri, all is shared out.
+const LITTLE: usize = if cfg!(miri) { 0 } else { 1 << 17 };
+
 /// What the caller gives and gets.
 pub(super) struct Call<'c> {
     pub(super) isa: Isa,
@@ -136,7 +145,10 @@ pub(super) fn run<E>(
     let Call { isa, parameters, images, batch, outputs, seed, taps, flags } = call;
     workspace.prepare(plan, batch);
     let Workspace { regions, numbers, packed, sums, scratches, .. } = workspace;
-    plan.tables.iter().zip(&mut *numbers).for_each(|(table, numbers)| numbers.prepare(table, parameters));
+    plan.tables
+        .iter()
+        .zip(&mut *numbers)
+        .for_each(|(table, numbers)| numbers.prepare(table, Patched::plain(parameters)));
     pack(plan, parameters, packed);
     let parts = plan.parts(batch);
     let weight_sums = plan.layers.iter().zip(sums).map(|(layer, sums)| {
@@ -146,8 +158,17 @@ pub(super) fn run<E>(
     let regions = regions.iter_mut().enumerate().map(|(region, floats)| &mut floats[skew(region)..]);
     let rows = rows_of_items(plan, batch, regions.collect(), images, taps);
     let weight_sums: Vec<Rows<'_>> = weight_sums.collect();
-    let shared =
-        Shared { plan, isa, parameters, batch, parts, packed, weight_sums: &weight_sums, scratches, flags };
+    let shared = Shared {
+        plan,
+        isa,
+        parameters: Patched::plain(parameters),
+        batch,
+        parts,
+        packed: Patched::plain(packed),
+        weight_sums: &weight_sums,
+        scratches,
+        flags,
+    };
     let output = plan.output.elements();
     let forward = rows_at(plan, &rows, Place::Output, Rows::new(outputs, batch, output, output));
     let mut forward = Runner { shared, rows: forward, measured: Vec::new() };
@@ -231,11 +252,11 @@ fn rows_at<'r>(
 struct Shared<'r> {
     plan: &'r Plan,
     isa: Isa,
-    parameters: &'r [Vec<f32>],
+    parameters: Patched<'r, Vec<f32>>,
     batch: usize,
     /// The parts that the batch falls into.
     parts: usize,
-    packed: &'r [[AlignedBuffer; 2]],
+    packed: Patched<'r, [AlignedBuffer; 2]>,
     /// Of each convolution a row for each part of the batch.
     weight_sums: &'r [Rows<'r>],
     scratches: &'r Mutex<Vec<AlignedBuffer>>,
@@ -260,8 +281,6 @@ impl<'r> Runner<'r> {
 
     /// Does a stage's instructions for all images.
     fn images(&self, stage: &Stage, numbers: &[Numbers]) {
-        /// The floats that are gone through in about the time in which another thread wakes up. Under Miri, all is shared out.
-        const LITTLE: usize = if cfg!(miri) { 0 } else { 1 << 17 };
         if stage.instructions.is_empty() {
             return;
         }
@@ -288,9 +307,9 @@ impl<'r> Runner<'r> {
         {
             // SAFETY: parts do not overlap, so no other task has this image; the scratch is this task's own.
             #[expect(unsafe_code, reason = "tasks work on the same buffers, each on its own images")]
-            let mut frame = unsafe { Frame::new(self.shared.plan, &self.rows, &mut scratch, image) };
+            let mut frame = unsafe { Frame::new(self.shared.plan.layout(), &self.rows, &mut scratch, image) };
             for instruction in &stage.instructions {
-                self.instruction(instruction, &mut frame, numbers, part);
+                self.instruction(instruction, &mut frame, Patched::plain(numbers), part);
             }
         }
         self.shared.scratches.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
@@ -320,7 +339,7 @@ impl<'r> Runner<'r> {
         &self,
         instruction: &Instruction,
         frame: &mut Frame<'_>,
-        numbers: &[Numbers],
+        numbers: Patched<'_, Numbers>,
         part: usize,
     ) {
         frame::execute(self, instruction, frame, numbers, part);
@@ -358,18 +377,7 @@ impl<'r> Runner<'r> {
             Task::Slopes { table, totals } => {
                 numbers[table].measure_slopes(&self.shared.plan.tables[table], &self.read(totals));
             }
-            Task::Linear { layer, x, y } => {
-                let linear = &self.shared.plan.linears[layer];
-                let [inputs, outputs] = linear.ends;
-                let bias = linear.bias.map(|bias| &self.shared.parameters[bias][..]);
-                let size = [self.shared.batch, outputs, inputs];
-                let weights = self.weights(layer, false);
-                // SAFETY: between stages; `y` is another item than `x`, of a life that overlaps, so elsewhere.
-                #[expect(unsafe_code, reason = "tiles are written by tasks")]
-                unsafe {
-                    product(self.matrix(x), weights, bias, size, self.rows(y));
-                }
-            }
+            Task::Linear { layer, x, y } => self.linear(layer, x, y),
             Task::LinearData { layer, dy, dx } => {
                 let [inputs, outputs] = self.shared.plan.linears[layer].ends;
                 let size = [self.shared.batch, inputs, outputs];
@@ -383,6 +391,20 @@ impl<'r> Runner<'r> {
         }
     }
 
+    /// A fully connected layer, between stages.
+    fn linear(&self, layer: usize, x: Item, y: Item) {
+        let linear = &self.shared.plan.linears[layer];
+        let [inputs, outputs] = linear.ends;
+        let bias = linear.bias.map(|bias| &self.shared.parameters[bias][..]);
+        let size = [self.shared.batch, outputs, inputs];
+        let weights = self.weights(layer, false);
+        // SAFETY: between stages; `y` is another item than `x`, of a life that overlaps, so elsewhere.
+        #[expect(unsafe_code, reason = "tiles are written by tasks")]
+        unsafe {
+            product(self.matrix(x), weights, bias, size, self.rows(y));
+        }
+    }
+
     /// The weights of a fully connected layer with a row for each input, or for each output.
     fn weights(&self, layer: usize, by_output: bool) -> Matrix<'r> {
         let linear = &self.shared.plan.linears[layer];
@@ -393,7 +415,7 @@ impl<'r> Runner<'r> {
             (false, false) => (outputs, 1),
             (false, true) => (1, outputs),
         };
-        Matrix { floats: &self.shared.parameters[linear.weight], row, column }
+        Matrix { floats: self.shared.parameters.get(linear.weight), row, column }
     }
 
     /// The gradients of wanted parameters, of which the plan has told where they come from.

@@ -4,6 +4,7 @@ use super::fuse::Norm;
 use super::map::Affine;
 use super::moments::{inverse_deviation, merged};
 use super::operation::{Arithmetic, Vector};
+use super::patched::Patched;
 use super::plan::Table;
 use crate::AlignedBuffer;
 
@@ -49,7 +50,7 @@ impl Numbers {
     }
 
     /// Fills in what the parameters tell.
-    pub(super) fn prepare(&mut self, table: &Table, parameters: &[Vec<f32>]) {
+    pub(super) fn prepare(&mut self, table: &Table, parameters: Patched<'_, Vec<f32>>) {
         self.list_mut(List::Inverse).fill(1.0);
         self.list_mut(List::Scale).fill(1.0);
         let read =
@@ -165,7 +166,7 @@ impl Numbers {
         &self,
         table: &Table,
         totals: &[&[f32]],
-        parameters: &[Vec<f32>],
+        parameters: Patched<'_, Vec<f32>>,
         mut give: impl FnMut(usize, Vec<f32>),
     ) {
         let sums = sums(totals);
@@ -220,7 +221,7 @@ impl Numbers {
 }
 
 /// The number of a channel.
-fn element(vector: Vector, channel: usize, channels: usize, parameters: &[Vec<f32>]) -> f32 {
+fn element(vector: Vector, channel: usize, channels: usize, parameters: Patched<'_, Vec<f32>>) -> f32 {
     let list = &parameters[vector.parameter];
     let value = list[channel / (channels / list.len())];
     vector.plus.map_or(value, |plus| value + parameters[plus][0])

@@ -6,7 +6,7 @@ use super::cut::cut;
 use super::linear::Together;
 use crate::program::Program;
 use crate::program::compile::{Purpose, compile};
-use crate::program::fuse::{Limit, Norm};
+use crate::program::fuse::Limit;
 use crate::program::instruction::Instruction;
 use crate::program::operation::{Bound, Shape, Value};
 use crate::program::plan::Plan;
@@ -118,7 +118,7 @@ fn users(program: &Program, plan: &Plan) -> (Vec<Vec<User>>, Vec<bool>) {
         linear.bias.into_iter().for_each(|bias| is_read[bias] = true);
     }
     for (number, table) in plan.tables.iter().enumerate() {
-        for parameter in parameters_of(&table.norm) {
+        for parameter in table.norm.parameters() {
             users[parameter].push(User::Table(number));
             is_read[parameter] = true;
         }
@@ -135,18 +135,6 @@ fn users(program: &Program, plan: &Plan) -> (Vec<Vec<User>>, Vec<bool>) {
         }
     }
     (users, is_read)
-}
-
-fn parameters_of(norm: &Norm) -> Vec<usize> {
-    let (vectors, running) = match *norm {
-        Norm::Batch { scale, shift, running, .. } => (vec![scale, shift], running.to_vec()),
-        Norm::Group { scale, shift, times, plus, .. } => {
-            (vec![scale, shift].into_iter().chain(times).chain(plus).collect(), Vec::new())
-        }
-        Norm::Channelwise { by, .. } => (vec![by], Vec::new()),
-    };
-    let of_vectors = vectors.iter().flat_map(|vector| std::iter::once(vector.parameter).chain(vector.plus));
-    of_vectors.chain(running).collect()
 }
 
 /// As many images as have room beside each other, so that the weights of a stage are fetched for all of them at once.

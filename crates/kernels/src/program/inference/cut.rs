@@ -8,11 +8,16 @@ use crate::program::plan::{Place, Plan, Stage};
 /// The same plan in more stages: a stage ends where its weights would push each other out of the cache from one image to the next. Maps that
 /// one convolution of the same stage reads, between pads, are computed there.
 pub(super) fn cut(mut plan: Plan, program: &Program) -> Plan {
-    let reads = reads(&plan);
     let stages = std::mem::take(&mut plan.stages);
     plan.stages = stages.into_iter().flat_map(|stage| parts(stage, &plan)).collect();
-    plan.stages.iter_mut().for_each(|stage| take_in(stage, &reads, program));
     plan.forward = plan.stages.len();
+    joined(plan, program)
+}
+
+/// The same forward plan with maps computed by the convolutions that alone read them.
+pub(in crate::program) fn joined(mut plan: Plan, program: &Program) -> Plan {
+    let reads = reads(&plan);
+    plan.stages.iter_mut().for_each(|stage| take_in(stage, &reads, program));
     let home = |place: Place| match place {
         Place::Images => Home::Images,
         Place::Output => Home::Output,

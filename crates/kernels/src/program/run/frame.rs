@@ -10,17 +10,28 @@ use crate::program::map::{Affine, Back, Lay, Limits, Map, Mask, Normal, Sums};
 use crate::program::memory::Rows;
 use crate::program::moments::{Moments, of_groups, slopes_of_groups};
 use crate::program::operation::Bound;
-use crate::program::plan::{Place, Plan};
+use crate::program::patched::Patched;
+use crate::program::plan::{Layout, Place};
 use crate::program::pool::{Maxima, Slopes};
 use crate::program::tables::Numbers;
 
 /// The items of one image.
 pub(super) struct Frame<'f> {
-    plan: &'f Plan,
+    layout: Layout<'f>,
     rows: &'f [Option<Rows<'f>>],
     /// What items of the thread, and convolutions, work in.
     scratch: &'f mut [f32],
     image: usize,
+    before: Option<Before<'f>>,
+}
+
+/// Items of the thread that are there already, in memory that is only read.
+#[derive(Clone, Copy)]
+pub(super) struct Before<'f> {
+    pub(super) layout: Layout<'f>,
+    pub(super) floats: &'f [f32],
+    /// Of each item whether it is there.
+    pub(super) is_there: &'f [bool],
 }
 
 /// Lists of floats that are read, and lists that are written.
@@ -32,12 +43,17 @@ impl<'f> Frame<'f> {
     /// While the value lives, nothing else reads or writes what `rows` have for this image, but for rows that nothing writes.
     #[expect(unsafe_code, reason = "tasks work on the same buffers, each on its own images")]
     pub(super) unsafe fn new(
-        plan: &'f Plan,
+        layout: Layout<'f>,
         rows: &'f [Option<Rows<'f>>],
         scratch: &'f mut [f32],
         image: usize,
     ) -> Frame<'f> {
-        Frame { plan, rows, scratch, image }
+        Frame { layout, rows, scratch, image, before: None }
+    }
+
+    /// The frame of an image of which some items are there already.
+    pub(super) fn after(self, before: Before<'f>) -> Frame<'f> {
+        Frame { before: Some(before), ..self }
     }
 
     /// Items to read and items to write at the same time. An item that is not there is an empty list.
@@ -50,11 +66,19 @@ impl<'f> Frame<'f> {
         reads: [Option<Item>; R],
         writes: [Option<Item>; W],
     ) -> (Operands<'_, R, W>, &mut [f32]) {
-        let (items, convolutions) = self.scratch.split_at_mut(self.plan.scratch);
+        let (items, convolutions) = self.scratch.split_at_mut(self.layout.scratch);
         let scratch = (items.as_mut_ptr(), items.len());
         let find = |item: Option<Item>, is_written: bool| {
             let Some(item) = item else { return (std::ptr::NonNull::<f32>::dangling().as_ptr(), 0) };
-            let placed = &self.plan.items[item];
+            if let Some(before) = self.before.filter(|before| before.is_there[item]) {
+                let placed = &before.layout.items[item];
+                if let Place::Scratch(start) = placed.place {
+                    assert!(!is_written, "what is there already is not written");
+                    let floats = &before.floats[start..start + placed.floats];
+                    return (floats.as_ptr().cast_mut(), floats.len());
+                }
+            }
+            let placed = &self.layout.items[item];
             if let Place::Scratch(start) = placed.place {
                 assert!(start + placed.floats <= scratch.1, "the scratch holds all items of a stage");
                 return (scratch.0.wrapping_add(start), placed.floats);
@@ -73,7 +97,7 @@ impl<'f> Frame<'f> {
             );
         }
         // SAFETY: each list lies within the scratch, which this value has borrowed, or within a row of this image, which nothing else
-        // uses (the condition of `new`); lists that are written lie apart from all others, as was just checked; all lists live no
+        // uses (the condition of `new`), or within the floats of `before`, which are borrowed too and only read; lists that are written lie apart from all others, as was just checked; all lists live no
         // longer than the mutable borrow of this value, so there are no others. A list of no floats may be anywhere.
         #[expect(unsafe_code, reason = "several lists of one buffer, some written")]
         let operands = unsafe {
@@ -97,7 +121,7 @@ pub(super) fn execute(
     runner: &Runner<'_>,
     instruction: &Instruction,
     frame: &mut Frame<'_>,
-    numbers: &[Numbers],
+    numbers: Patched<'_, Numbers>,
     part: usize,
 ) {
     let Shared { plan, isa, parameters, packed, .. } = runner.shared;
@@ -238,7 +262,7 @@ fn plain_floats(blocked: usize, channels: usize) -> usize {
     blocked / layout::blocked_len(channels, 1) * channels
 }
 
-fn limits(limit: Limit, parameters: &[Vec<f32>]) -> Limits {
+fn limits(limit: Limit, parameters: Patched<'_, Vec<f32>>) -> Limits {
     let number = |bound: Bound| match bound {
         Bound::Parameter(parameter) => parameters[parameter][0],
         Bound::Number(number) => number,

@@ -7,6 +7,7 @@ use super::{Runner, Shared, rows_at, rows_of_items, skew, stride};
 use crate::program::inference::{TOGETHER, Together};
 use crate::program::instruction::{Item, Task};
 use crate::program::memory::Rows;
+use crate::program::patched::Patched;
 use crate::program::plan::{Place, Plan};
 use crate::program::tables::Numbers;
 use crate::{AlignedBuffer, Isa};
@@ -60,10 +61,10 @@ impl Pass<'_> {
         let shared = Shared {
             plan,
             isa: self.isa,
-            parameters: self.parameters,
+            parameters: Patched::plain(self.parameters),
             batch,
             parts: 1,
-            packed: self.packed,
+            packed: Patched::plain(self.packed),
             weight_sums: &[],
             scratches: &nobody,
             flags: &[],
@@ -74,9 +75,9 @@ impl Pass<'_> {
                 // SAFETY: regions, scratch and outputs are borrowed by this call, which does one image after the other; the caller's images
                 // are only read.
                 #[expect(unsafe_code, reason = "rows are made for tasks that share buffers")]
-                let mut frame = unsafe { Frame::new(plan, &runner.rows, scratch, image) };
+                let mut frame = unsafe { Frame::new(plan.layout(), &runner.rows, scratch, image) };
                 for instruction in &stage.instructions {
-                    frame::execute(&runner, instruction, &mut frame, self.numbers, 0);
+                    frame::execute(&runner, instruction, &mut frame, Patched::plain(self.numbers), 0);
                 }
             }
             for task in &stage.tasks {
