@@ -104,7 +104,7 @@ def html_table(networks, energy):
     lines = "\n".join(
         f'<tr><th scope="row">{escape(row[0])}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) + "</tr>" for row in body
     )
-    return f'<div class="wide"><table class="numbers tensors"><thead><tr>{cells}</tr></thead><tbody>\n{lines}\n</tbody></table></div>'
+    return f'<div class="wide"><table class="numbers"><thead><tr>{cells}</tr></thead><tbody>\n{lines}\n</tbody></table></div>'
 
 
 def protections(network):
