@@ -56,7 +56,7 @@ def top_share(network):
     """Where the bits that matter most lie: the share that the worst tensor has of them."""
     layers = network.ranking["rankings"][0]["layers"]
     worst = max(layers, key=lambda layer: layer["top_share"])
-    return f"{percent(worst['top_share'])} % in {worst['tensor']}"
+    return f"{percent(worst['top_share'])} % in {worst['tensor'].removesuffix('.weight')}"
 
 
 def lowest(network, more, energy):
@@ -104,7 +104,7 @@ def html_table(networks, energy):
     lines = "\n".join(
         f'<tr><th scope="row">{escape(row[0])}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:]) + "</tr>" for row in body
     )
-    return f'<div class="wide"><table class="numbers"><thead><tr>{cells}</tr></thead><tbody>\n{lines}\n</tbody></table></div>'
+    return f'<div class="wide"><table class="numbers study"><thead><tr>{cells}</tr></thead><tbody>\n{lines}\n</tbody></table></div>'
 
 
 def protections(network):
@@ -131,7 +131,8 @@ def html(networks, energy, energy_page):
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>One network in a memory that errs</title>{style}</head><body>
+<title>One network in a memory that errs</title>{style}
+<style>table.study th[scope=row] {{ text-align: left; white-space: normal }}</style></head><body>
 <header><p class="over">bitquake study</p><h1>One network in a memory that errs</h1>
 <p class="verdict">LeNet-5 classifies the pictures of Fashion-MNIST. Its weights are stored as codes of 8 bits, in a memory whose supply voltage is lowered to save energy; the lower,
 the more stored bits are wrong. The same network was trained in {len(networks)} ways. For each: which bits matter, how few chosen flips ruin it, what it saves to protect
