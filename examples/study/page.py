@@ -141,9 +141,9 @@ some bits, and what energy that is worth.</p></header>
 <section><h2>What came out</h2>
 <p class="note">Errors are shares of pictures classified wrongly, in percent: means over {trials} fault patterns, with their intervals at 95 %. At p = {rate:g} one bit in {1 / rate:.0f} is wrong, check bits
 and copies among them. All networks and all memories see the same patterns in their codes. Energies are those of reading the stored bits, in percent of an unprotected memory at
-full voltage, at the lowest measured setting whose error stays within the loss for certain.</p>
+full voltage, at the lowest measured setting whose whole interval stays within the loss.</p>
 {html_table(networks, energy)}
-<p class="note">Read it from the top. <b>Flips</b> that someone chooses ruin a network in tens, not in thousands, unless its weights were clipped in training. <b>Bits</b> that matter lie together, so a
+<p class="note">Read it from the top. <b>Flips</b>: how few suffice if someone chooses them. <b>Bits</b> that matter lie together, so a
 plan that protects few of them is compared with protecting all: SECDED over 64 bits finds two wrong bits or more in every sixth of its words at p = 0.01, and corrects none of them, while a plan
 spends its bits on strong codes where they count. <b>Training</b> is the other way: it costs no bit, and a little of the error without faults. <b>Energy</b> weighs both: extra bits are read too, so a
 protection must earn what it costs.</p>

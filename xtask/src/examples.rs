@@ -51,12 +51,13 @@ const RANKING: Kind = (
     ],
 );
 
-/// A layer on top of [`PROTECTED`]; it needs a ranking, which the guide makes.
+/// A layer on top of [`PROTECTED`], by the ranking [`RANKED`].
 const PROTECTION: Kind =
     ("protect", "run.trials=2", &["plans/plan-10.toml", "protect.json", "protect.csv", "protect.html"]);
 
-/// The campaign whose memory is protected, beside the layer.
+/// The campaign whose memory is protected, and the rankings that tell of its bits, beside the layer.
 const PROTECTED: &str = "int8.toml";
+const RANKED: &str = "rank.toml";
 
 /// Writes a model, where others write a folder.
 const GUARD: Kind = ("guard", "guard.images=64", &[]);
@@ -150,9 +151,15 @@ fn run_example(executable: &Path, example: &Path, results: &Path) -> Outcome {
     let mut command = Command::new(executable);
     command.arg(verb);
     if verb == PROTECTION.0 {
+        let ranked = results.with_extension("ranked");
+        run_example(executable, &example.with_file_name(RANKED), &ranked)?;
         command.arg(example.with_file_name(PROTECTED));
+        command.arg("--set").arg(format!("protect.ranking={}", ranked.display()));
     }
     process::run(command.arg(example).arg("-o").arg(results).args(["--set", setting]))?;
+    if verb == GUARD.0 && !results.is_file() {
+        return Err(format!("{} left no model", example.display()));
+    }
     match expected.iter().find(|name| !results.join(name).is_file()) {
         Some(name) => Err(format!("{} left no {name}", example.display())),
         None => Ok(()),

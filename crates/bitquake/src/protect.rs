@@ -12,14 +12,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bitquake_attack::rank::RANK_SUMMARY_FILE;
-use bitquake_campaign::{Campaign, Config, read_config_beside};
+use bitquake_campaign::{Campaign, Config, EngineConfig, read_config_beside};
 use bitquake_config::{ConfigError, Identity, Target, default_dir, explain, identity_difference};
+use bitquake_data::{DataConfig, load_images};
 use bitquake_fault::protect::{Kind, Protection};
 use bitquake_record::{RecordError, ResultDir, write_atomically};
 use bitquake_report::trade_html;
 use bitquake_sample::Rate;
 use serde::Deserialize;
-use toml::Table;
+use toml::{Table, Value};
 
 use crate::error::Error;
 use crate::guard::{GuardConfig, guard_model};
@@ -30,8 +31,19 @@ pub const PROTECT_JSON: &str = "protect.json";
 pub const PROTECT_CSV: &str = "protect.csv";
 /// The page.
 pub const PROTECT_HTML: &str = "protect.html";
+/// Keys of `[protect]` that are paths.
+const PATHS: [&str; 5] = ["ranking", "results", "guard.data.images", "guard.data.more", "guard.data.labels"];
+/// In what the faults of upsets must be those that plans are for.
+const SAME_FAULTS: [&str; 6] =
+    ["fault model", "fault target", "fault select", "fault bits", "fault protect", "fault also"];
+
+/// What an identity is over, by key.
+type Parts = BTreeMap<String, String>;
+
 /// The folder of the layers that apply plans, and of the guarded model.
 const PLANS: &str = "plans";
+/// The folder of the campaigns' results.
+const RESULTS: &str = "results";
 
 /// A campaign's file with a table `[protect]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +54,8 @@ pub struct ProtectFile {
     pub protect: PlanConfig,
     /// Guards on activations, beside which everything planned is judged once more.
     pub guard: Option<GuardConfig>,
+    /// The images that guards are calibrated on; those of the campaign if there are no others.
+    pub guard_data: Option<DataConfig>,
     /// Where everything goes.
     pub dir: PathBuf,
 }
@@ -53,17 +67,35 @@ pub struct ProtectFile {
 /// [`Error::Campaign`] for files that make no campaign; [`Error::Protection`] for a `[protect]` that makes no sense, and faults that plans are not for:
 /// others than independent flips in weights at bit error rates.
 pub fn read_protect(files: &[PathBuf], settings: &[String]) -> Result<ProtectFile, Error> {
-    let (campaign, mut table): (Config, Table) =
-        read_config_beside(files, settings, "protect", &["ranking", "results"])?;
+    let (campaign, mut table): (Config, Table) = read_config_beside(files, settings, "protect", &PATHS)?;
     let wrong = |reason: String| ConfigError::in_files(files, reason);
-    let guard = table.remove("guard").map(|guard| guard.try_into::<GuardConfig>()).transpose();
-    let guard = guard.map_err(|error| wrong(format!("[protect.guard] {}", explain(&error))))?;
-    guard.as_ref().map_or(Ok(()), GuardConfig::check).map_err(wrong)?;
+    let in_guard = |error: &toml::de::Error| wrong(format!("[protect.guard] {}", explain(error)));
+    let guard = table.remove("guard").map(Value::try_into::<Table>).transpose();
+    let mut guard = guard.map_err(|error| in_guard(&error))?;
+    let data = guard.as_mut().and_then(|guard| guard.remove("data"));
+    let guard_data = data.map(Value::try_into::<DataConfig>).transpose().map_err(|error| in_guard(&error))?;
+    let guard = guard.map(Table::try_into::<GuardConfig>).transpose().map_err(|error| in_guard(&error))?;
+    check_guard(guard.as_ref(), guard_data.as_ref(), campaign.run.engine).map_err(wrong)?;
     let protect: PlanConfig = table.try_into().map_err(|error| wrong(explain(&error)))?;
     protect.check()?;
     check_faults(&campaign).map_err(wrong)?;
     let dir = default_dir(files, "protected", &campaign.name);
-    Ok(ProtectFile { campaign, protect, guard, dir })
+    Ok(ProtectFile { campaign, protect, guard, guard_data, dir })
+}
+
+fn check_guard(
+    guard: Option<&GuardConfig>,
+    data: Option<&DataConfig>,
+    engine: EngineConfig,
+) -> Result<(), String> {
+    let Some(guard) = guard else { return Ok(()) };
+    guard.check()?;
+    if engine == EngineConfig::Native {
+        return Err("[run] engine = \"native\" has no guards; leave it out, or [protect.guard]".into());
+    }
+    data.map_or(Ok(()), |data| {
+        data.validate_images().map_err(|error| format!("[protect.guard.data] {error}"))
+    })
 }
 
 fn check_faults(campaign: &Config) -> Result<(), String> {
@@ -103,7 +135,7 @@ pub fn plan(file: ProtectFile) -> Result<Plans, Error> {
     };
     let offers = offers(&file.protect, rate)?;
     let (campaign, _) = Campaign::prepare(file.campaign.clone())?;
-    check_source(&file.protect, campaign.identity())?;
+    let warnings = check_source(&file, campaign.identity())?;
     let memory = exposed(&campaign);
     let bits = all_bits(&campaign);
     let mut contenders = vec![Contender::unprotected(&file.campaign.storage)];
@@ -122,19 +154,43 @@ pub fn plan(file: ProtectFile) -> Result<Plans, Error> {
         let guarded: Vec<Contender> = contenders.iter().filter(is_planned).map(Contender::guarded).collect();
         contenders.extend(guarded);
     }
-    let plans = Plans { rate: rate.fraction(), bits, damage: damage.source, contenders, file };
-    ResultDir::at(&plans.file.dir.join(PLANS)).create()?;
-    if let Some(guard) = &plans.file.guard {
-        guard_model(
-            &plans.file.campaign.model.path,
-            campaign.data(),
-            guard,
-            plans.file.campaign.seed,
-            &plans.guarded_model(),
-        )?;
+    let plans = Plans { rate: rate.fraction(), bits, damage: damage.source, contenders, warnings, file };
+    for contender in plans.contenders.iter().filter(|contender| !contender.guarded) {
+        check_contender(&plans, contender)?;
     }
+    ResultDir::at(plans.file.dir.join(PLANS)).create()?;
+    guard_activations(&plans, &campaign)?;
     plans.write_layers()?;
     Ok(plans)
+}
+
+/// That a memory costs what its plan counts, and that its folder holds no results of another.
+fn check_contender(plans: &Plans, contender: &Contender) -> Result<(), Error> {
+    let (campaign, _) = Campaign::prepare(plans.campaign(contender))?;
+    let found = campaign.memory().check_bits();
+    if found != contender.check_bits {
+        let (name, planned) = (contender.name.clone(), contender.check_bits);
+        return Err(ProtectionError::OtherCost { name, planned, found }.into());
+    }
+    let dir = plans.results(contender);
+    match dir.golden()? {
+        Some(golden) if golden.identity != *campaign.identity().parts() => {
+            let difference = identity_difference(campaign.identity().parts(), &golden.identity);
+            let (dir, name) = (dir.path().to_owned(), contender.name.clone());
+            Err(ProtectionError::OtherResults { dir, name, difference }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes the model with guards, if there are to be any.
+fn guard_activations(plans: &Plans, campaign: &Campaign) -> Result<(), Error> {
+    let ProtectFile { guard: Some(guard), guard_data, campaign: config, .. } = &plans.file else {
+        return Ok(());
+    };
+    let data = guard_data.as_ref().map(|data| load_images(data, Path::new(""))).transpose()?;
+    let data = data.as_ref().unwrap_or(campaign.data());
+    guard_model(&config.model.path, data, guard, config.seed, &plans.guarded_model()).map(drop)
 }
 
 /// The rate that plans are made for.
@@ -164,42 +220,67 @@ fn plan_rate(file: &ProtectFile) -> Result<Rate, Error> {
     Rate::new(rate).map_err(|error| wrong(error.to_string()).into())
 }
 
-/// That damage is known of this model in this memory.
-fn check_source(config: &PlanConfig, mine: &Identity) -> Result<(), Error> {
+/// That damage is known of this model in this memory, and, where upsets tell it, of these bits. Gives what to know of it.
+fn check_source(file: &ProtectFile, mine: &Identity) -> Result<Vec<String>, Error> {
+    let (path, theirs) = source_identity(&file.protect)?;
+    let is_measured = file.protect.results.is_some();
+    let kept = |parts: &Parts| -> Parts {
+        let decides = |key: &str| {
+            let of_memory = key == "model" || key.starts_with("model ") || key.starts_with("storage ");
+            of_memory || (is_measured && SAME_FAULTS.contains(&key))
+        };
+        let decisive = parts.iter().filter(|(key, _)| decides(key));
+        decisive.map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    let (of_mine, of_theirs) = (kept(mine.parts()), kept(&theirs));
+    if of_mine != of_theirs {
+        let difference = identity_difference(&of_mine, &of_theirs);
+        let reason = format!("tells of another memory or other faults: {difference}");
+        return Err(ProtectionError::Damage { path, reason }.into());
+    }
+    let mut warnings = Vec::new();
+    if images_overlap(mine.parts(), &theirs) {
+        let warning =
+            "plans follow images that memories are judged on too, and may save a little less on others";
+        warnings.push(warning.into());
+    }
+    if file.guard.is_some() && file.guard_data.is_none() {
+        let warning = "guards are calibrated on the images that memories are judged on; [protect.guard.data] names others";
+        warnings.push(warning.into());
+    }
+    Ok(warnings)
+}
+
+/// Everything that decided what the source of damage tells, and the file that says so.
+fn source_identity(config: &PlanConfig) -> Result<(PathBuf, Parts), Error> {
     #[derive(Deserialize)]
     struct Ranked {
-        identity: BTreeMap<String, String>,
+        identity: Parts,
     }
-    let (path, theirs) = match (&config.ranking, &config.results) {
-        (Some(folder), _) => {
-            let path = folder.join(RANK_SUMMARY_FILE);
-            let text = std::fs::read_to_string(&path)
-                .map_err(|source| Error::Read { path: path.clone(), source })?;
-            let wrong = |error: serde_json::Error| ProtectionError::Damage {
-                path: path.clone(),
-                reason: format!("is no summary of rankings: {error}"),
-            };
-            let ranked: Ranked = serde_json::from_str(&text).map_err(wrong)?;
-            (path, ranked.identity)
-        }
-        (None, Some(folder)) => (folder.clone(), ResultDir::at(folder).require_golden()?.identity),
-        (None, None) => return Ok(()),
+    let Some(folder) = &config.ranking else {
+        let folder = config.results.clone().unwrap_or_default();
+        return Ok((folder.clone(), ResultDir::at(folder).require_golden()?.identity));
     };
-    let of_memory = |parts: &BTreeMap<String, String>| -> BTreeMap<String, String> {
-        let is_of_memory =
-            |key: &str| key == "model" || key.starts_with("model ") || key.starts_with("storage ");
-        parts
-            .iter()
-            .filter(|(key, _)| is_of_memory(key))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
+    let path = folder.join(RANK_SUMMARY_FILE);
+    let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+    let wrong = |error: serde_json::Error| ProtectionError::Damage {
+        path: path.clone(),
+        reason: format!("is no summary of rankings: {error}"),
     };
-    let (mine, theirs) = (of_memory(mine.parts()), of_memory(&theirs));
-    if mine == theirs {
-        return Ok(());
-    }
-    let reason = format!("is of another memory: {}", identity_difference(&mine, &theirs));
-    Err(ProtectionError::Damage { path, reason }.into())
+    let ranked: Ranked = serde_json::from_str(&text).map_err(wrong)?;
+    Ok((path, ranked.identity))
+}
+
+/// Whether two identities name the same file of images, and images of it in common.
+fn images_overlap(a: &Parts, b: &Parts) -> bool {
+    let file = |parts: &Parts| parts.get("data 0").or(parts.get("data file 0")).cloned();
+    let number = |parts: &Parts, key: &str| parts.get(key).and_then(|value| value.parse::<u64>().ok());
+    let range = |parts: &Parts| {
+        let first = number(parts, "data skip").unwrap_or(0);
+        (first, number(parts, "data limit").map_or(u64::MAX, |limit| first.saturating_add(limit)))
+    };
+    let ((first, end), (other, other_end)) = (range(a), range(b));
+    file(a).is_some() && file(a) == file(b) && first < other_end && other < end
 }
 
 fn offers(config: &PlanConfig, rate: Rate) -> Result<Vec<Offer>, Error> {

@@ -53,6 +53,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         return output.json(&judgement);
     }
     output.data(&told(&judgement))?;
+    judgement.warnings.iter().for_each(|warning| output.note(format!("note: {warning}")));
     output.note(format!("report: {}", plans.file.dir.join(PROTECT_HTML).display()));
     Ok(())
 }
@@ -95,7 +96,7 @@ fn planned(plans: &Plans) -> String {
             ContenderKind::Unprotected => ("0".to_owned(), String::new()),
             ContenderKind::Uniform => ("all".to_owned(), String::new()),
             ContenderKind::Planned { plan, .. } => {
-                (plan.rules.len().to_string(), percent(plan.saved_share()))
+                (plan.rules.len().to_string(), plan.saved_share().map_or_else(|| "-".into(), percent))
             }
         };
         vec![
@@ -120,27 +121,23 @@ fn told(judgement: &Judgement) -> String {
             let interval = difference.interval.map(|interval| [interval.lo, interval.hi]);
             format!("{:+.2}{}", 100.0 * difference.value, ends(interval))
         });
-        let rank = match (judged.standing.is_on_front, judged.standing.is_beaten) {
-            (true, _) => "front",
-            (false, true) => "beaten",
-            (false, false) => "behind?",
-        };
         vec![
             judged.contender.name.clone(),
             percent(judged.overhead),
             format!("{:.2}{}", 100.0 * judged.error, ends(judged.interval.map(|ends| [ends.lo, ends.hi]))),
             difference,
             percent(judged.residue.coverage),
-            rank.to_owned(),
+            judged.standing.to_string(),
         ]
     };
     let head = ["memory", "extra bits", "error in %", "to unprotected, points", "wrong bits gone", "rank"];
     let rows = table(&head, &[1, 2, 3, 4], judgement.memories.iter().map(row));
+    let bare = &judgement.memories[0];
     format!(
         "{}: bit error rate {:e}, {} fault patterns, error without faults {}\n{rows}",
         judgement.name,
         judgement.rate,
-        judgement.trials,
-        percent(judgement.clean)
+        bare.trials,
+        percent(bare.clean)
     )
 }

@@ -101,6 +101,14 @@ fn plans_are_judged_beside_references_and_apply_to_campaigns() {
     place.run(&[&layers[..], &FEW[..6]].concat()).ok();
     assert_eq!(place.records("applied"), place.records("out/results/plan-10"));
 
+    // Other plans do not go into the folder, and nothing in it is changed.
+    let said = place
+        .protect(&["--set", "protect.budgets=[0.1]", "--set", "protect.offers=[{ kind = \"tmr\" }]"])
+        .failed(2);
+    assert!(said.contains("plan-10: holds results of another `plan, 10 %`"), "{said}");
+    let layer = fs::read_to_string(place.0.path().join("out/plans/plan-10.toml")).expect("a plan");
+    assert!(layer.contains("dec-ted"), "{layer}");
+
     // Of another model, it is refused.
     let model = model();
     let flip = ["inject", model.to_str().expect("text"), "-o", "other.onnx", "--count", "1"];
@@ -133,6 +141,14 @@ fn everything_planned_is_judged_once_more_with_guards() {
     assert_ne!(memory(&judged, "guards")["error"], memory(&judged, "unprotected")["error"]);
     let layer = fs::read_to_string(place.0.path().join("out/plans/plan-10-guards.toml")).expect("a plan");
     assert!(layer.contains("path = \"guarded.onnx\""), "{layer}");
+    // A digest in the campaign is that of the model without guards.
+    let bare = fs::read_to_string(place.0.path().join("out/plans/plan-10.toml")).expect("a plan");
+    let digest = |layer: &str| -> String {
+        layer.lines().find_map(|line| line.strip_prefix("sha256 = ")).expect("a digest").replace('"', "")
+    };
+    assert_ne!(digest(&bare), digest(&layer));
+    let named = format!("model.sha256={}", digest(&bare));
+    assert_eq!(place.judged(&[&few[..], &["--set", &named]].concat()), judged);
     let said = place.protect(&["--set", "protect.guard={ margin = -1.0 }"]).failed(2);
     assert!(said.contains("margin -1"), "{said}");
     let said = place.protect(&["--set", "protect.guard={ actoin = \"zero\" }"]).failed(2);
@@ -158,6 +174,46 @@ fn what_flips_were_seen_to_do() {
     assert!(told.contains("single upsets of campaign") && told.contains("plan, 10 %"), "{told}");
     assert!(!told.contains("uniform") && !place.0.path().join("out/results").exists(), "{told}");
     let layer = fs::read_to_string(place.0.path().join("out/plans/plan-10.toml")).expect("a plan");
+    // One trial has no interval: it beats nothing.
+    let once: Value = serde_json::from_str(
+        &place
+            .run(
+                &[
+                    &[
+                        "protect",
+                        int8.to_str().expect("text"),
+                        "layer.toml",
+                        "-o",
+                        "once",
+                        "--json",
+                        "--set",
+                        "run.trials=1",
+                    ],
+                    &["--set", "fault.rates=[1e-2]", "--set", "data.limit=20"][..],
+                ]
+                .concat(),
+            )
+            .ok(),
+    )
+    .expect("JSON");
+    assert!(
+        once["memories"].as_array().expect("memories").iter().all(|memory| memory["is_beaten"] == false),
+        "{once}"
+    );
+    // Upsets of some bits, or stuck bits, tell nothing of the others.
+    let some = [
+        "--set",
+        "fault.counts=[1]",
+        "--set",
+        "run.trials=20",
+        "--set",
+        "data.limit=20",
+        "--set",
+        "fault.bits=msb",
+    ];
+    place.run(&[&["run", int8.to_str().expect("text"), "-o", "some"], &some[..]].concat()).ok();
+    let said = planned(&["--set", "protect.rate=1e-2", "--set", "protect.results=some"]).failed(3);
+    assert!(said.contains("other faults") && said.contains("fault bits"), "{said}");
     // What zeroing does, upsets do not tell.
     assert!(layer.contains("[[storage.protect]]") && !layer.contains("parity"), "{layer}");
 }
@@ -166,11 +222,12 @@ fn what_flips_were_seen_to_do() {
 fn what_is_refused() {
     let place = Place::new().ranked(&["--set", "storage.bits=4"]);
     let said = place.protect(&[]).failed(3);
-    assert!(said.contains("is of another memory") && said.contains("storage bits"), "{said}");
+    assert!(said.contains("tells of another memory") && said.contains("storage bits"), "{said}");
     for (settings, code, want) in [
         (&["protect.rankin=ranked"][..], 2, "unknown key `rankin`; did you mean `ranking`?"),
         (&["protect.ranking=nowhere"], 3, "nowhere/strata.csv: cannot read"),
-        (&["protect.by=taylo"], 3, "no ranking `taylo`; it has expected, first-order, gradient, taylor"),
+        (&["protect.by=taylor"], 2, "a ranking of changes of the loss is needed, expected or first-order"),
+        (&["protect.guard={}", "run.engine=native"], 2, "engine = \"native\" has no guards"),
         (&["protect.budgets=[-0.1]"], 2, "budgets has -0.1"),
         (&["protect.rate=1e-3"], 2, "rate 0.001 is none of [fault] rates [0.01]"),
         (&["fault.rates=[0.5]"], 2, "rate 0.5"),

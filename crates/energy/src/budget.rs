@@ -60,7 +60,11 @@ impl Trade {
 
     /// The last point on the way down from reliable accesses that stays within.
     fn within(&self, contender: usize, most: f64) -> Option<Placed> {
-        self.of(contender).rev().take_while(|point| point.ends()[1] <= most).last().copied()
+        self.of(contender)
+            .rev()
+            .take_while(|point| point.is_known() && point.ends()[1] <= most)
+            .last()
+            .copied()
     }
 
     fn crossing(&self, contender: usize, most: f64) -> Option<Crossing> {

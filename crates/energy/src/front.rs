@@ -34,6 +34,11 @@ impl Placed {
         self.measured.map_or_else(|| "reliable".into(), |measured| measured.setting())
     }
 
+    /// Whether more is known of the error than what one trial gave.
+    pub(crate) fn is_known(&self) -> bool {
+        self.measured.is_none_or(|measured| measured.interval.is_some())
+    }
+
     /// The ends of the interval of the error, or the error twice.
     #[must_use]
     pub fn ends(&self) -> [f64; 2] {
@@ -142,7 +147,11 @@ fn no_points(curve: &Curve, contender: &Contender) -> EnergyError {
 }
 
 fn mark(points: &mut [Placed]) {
-    let priced = |point: &Placed| Priced { cost: point.inference, loss: point.error, ends: point.ends() };
+    let priced = |point: &Placed| Priced {
+        cost: point.inference,
+        loss: point.error,
+        ends: if point.is_known() { point.ends() } else { Priced::UNKNOWN },
+    };
     let standings = pareto(&points.iter().map(priced).collect::<Vec<_>>());
     for (point, standing) in points.iter_mut().zip(standings) {
         point.is_on_front = standing.is_on_front;
@@ -211,6 +220,19 @@ pub(crate) mod tests {
             .map(|point| (point.is_on_front, point.is_beaten))
             .collect();
         assert_eq!(at_rate, [(true, false), (false, false), (false, true)]);
+    }
+
+    /// One trial has no interval, so it beats nothing, is beaten by nothing, and proves no budget.
+    #[test]
+    fn one_trial_is_not_certain() {
+        let a = contender("a", 1000.0, 0.1, &[(1e-3, 0.12, 0.01)]);
+        let mut once = contender("b", 900.0, 0.1, &[(1e-3, 0.1, 0.0)]);
+        once.points[0].interval = None;
+        let trade = Trade::new(&curve(), vec![a, once]).unwrap();
+        assert!(trade.points.iter().all(|point| !point.is_beaten || point.measured.is_none()), "{trade:?}");
+        let lowest = trade.lowest(0.05, crate::config::LossFrom::Own);
+        assert!(lowest[0].measured.is_some_and(|point| point.measured.is_some()));
+        assert!(lowest[1].measured.is_none_or(|point| point.measured.is_none()), "{lowest:?}");
     }
 
     #[test]

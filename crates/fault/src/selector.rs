@@ -89,6 +89,28 @@ impl Selector {
         Ok(selector)
     }
 
+    /// The pattern that selects one name and no other, whatever characters are in it.
+    ///
+    /// ```
+    /// use bitquake_fault::{Name, Selector};
+    /// assert_eq!(Selector::literal("conv1.weight"), "conv1.weight");
+    /// let names = ["w[0]", "w0"].map(|text| Name { text, by_name_only: false });
+    /// assert_eq!(Selector::new(&[Selector::literal("w[0]")])?.matches(&names)?, [true, false]);
+    /// # Ok::<(), bitquake_fault::SelectorError>(())
+    /// ```
+    #[must_use]
+    pub fn literal(name: &str) -> String {
+        const SPECIAL: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
+        let leaves_out = name.starts_with('!');
+        if !leaves_out && !name.contains(SPECIAL) {
+            return name.to_owned();
+        }
+        let escape =
+            |c: char| if SPECIAL.contains(&c) || c == ',' { format!("\\{c}") } else { c.to_string() };
+        // In braces, a list of one, so that a `!` in front leaves nothing out.
+        format!("{{{}}}", name.chars().map(escape).collect::<String>())
+    }
+
     /// For each name, whether it is selected.
     ///
     /// # Errors
@@ -157,6 +179,19 @@ mod tests {
         let names = NAMES.map(|text| Name { text, by_name_only: text == "fc.weight" });
         let chosen = Selector::new(patterns)?.matches(&names)?;
         Ok(NAMES.into_iter().zip(chosen).filter_map(|(name, chosen)| chosen.then_some(name)).collect())
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_literal_selects_its_name_alone(names in proptest::collection::hash_set("[a*?!\\[\\]{},\\\\.@-]{1,5}", 1..9)) {
+            let names: Vec<String> = names.into_iter().collect();
+            let all: Vec<Name<'_>> = names.iter().map(|text| Name { text, by_name_only: false }).collect();
+            for name in &names {
+                let chosen = Selector::new(&[Selector::literal(name)]).unwrap().matches(&all).unwrap();
+                let wanted: Vec<bool> = names.iter().map(|other| other == name).collect();
+                proptest::prop_assert_eq!(chosen, wanted, "{}", name);
+            }
+        }
     }
 
     #[test]

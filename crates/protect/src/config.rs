@@ -14,7 +14,7 @@ pub struct PlanConfig {
     /// The folder of a ranking: what its bits' flips are expected to do tells what to protect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranking: Option<PathBuf>,
-    /// Which of the rankings in that folder; `expected` by default.
+    /// Which of the rankings in that folder: `expected`, the default, or `first-order`.
     pub by: String,
     /// The results of a campaign of single upsets, in place of a ranking: what flips were seen to do.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,9 +27,10 @@ pub struct PlanConfig {
     /// The protections that a tensor may get, without `bits`, which plans choose. A parity without `data_bits` has one bit for each
     /// element.
     pub offers: Vec<Protection>,
-    /// The most damage that one flip counts for. Of rankings it is a change of the loss in nats: by default 2.3, about that of guessing among ten classes.
+    /// Of rankings, the most that the mean damage of a bit position of a tensor counts for, and what a flip to no finite number does, in nats: by
+    /// default 2.3, about the loss of guessing among ten classes.
     pub cap: f64,
-    /// Whether the memory without protection, SECDED over all of it and TMR of all of it are judged too; true by default.
+    /// Whether SECDED over all that bit errors hit and TMR of all of it are judged too, beside the memory without protections; true by default.
     pub references: bool,
 }
 
@@ -56,6 +57,12 @@ impl PlanConfig {
         let secded = [64, 32, 16, 8].map(|bits| over(Kind::Secded, bits));
         let dec_ted = [64, 16].map(|bits| over(Kind::DecTed, bits));
         [Protection::new(Kind::Tmr)].into_iter().chain(secded).chain(dec_ted).chain([parity]).collect()
+    }
+
+    /// A budget in percent, to three decimals: what its plan is called by.
+    #[must_use]
+    pub fn percent(budget: f64) -> f64 {
+        (100_000.0 * budget).round() / 1000.0
     }
 
     /// That the numbers are in range and that exactly one source tells the damage.
@@ -87,10 +94,12 @@ impl PlanConfig {
                 "budgets has {budget}; a budget is a share of the memory's bits, above 0 and at most 10"
             ));
         }
-        if let Some(twice) =
-            (1..self.budgets.len()).find(|&at| self.budgets[..at].contains(&self.budgets[at]))
-        {
-            return wrong(format!("budgets names {} twice", self.budgets[twice]));
+        let names: Vec<f64> = self.budgets.iter().map(|&budget| Self::percent(budget)).collect();
+        if let Some(twice) = (1..names.len()).find(|&at| names[..at].contains(&names[at])) {
+            return wrong(format!("budgets has {} % twice, to three decimals", names[twice]));
+        }
+        if let Some(none) = names.iter().position(|&name| name == 0.0) {
+            return wrong(format!("budgets has {}, which is no thousandth of a percent", self.budgets[none]));
         }
         if self.offers.is_empty() {
             return wrong("offers is empty; name protections, such as [{ kind = \"tmr\" }]".into());
@@ -125,7 +134,9 @@ mod tests {
             ("ranking = \"a\"\nbudgets = []", "budgets is empty"),
             ("ranking = \"a\"\nbudgets = [0.0]", "budgets has 0"),
             ("ranking = \"a\"\nbudgets = [nan]", "budgets has NaN"),
-            ("ranking = \"a\"\nbudgets = [0.1, 0.1]", "0.1 twice"),
+            ("ranking = \"a\"\nbudgets = [0.1, 0.1]", "10 % twice"),
+            ("ranking = \"a\"\nbudgets = [0.1, 0.1000001]", "10 % twice"),
+            ("ranking = \"a\"\nbudgets = [1e-7]", "no thousandth of a percent"),
             ("ranking = \"a\"\noffers = []", "offers is empty"),
             ("ranking = \"a\"\ncap = 0.0", "cap 0"),
         ] {

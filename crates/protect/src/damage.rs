@@ -15,6 +15,10 @@ const LAYERS_FILE: &str = "layers.csv";
 const VULNERABILITY_FILE: &str = "vulnerability.json";
 /// Tables of tensors and bit positions are small; what is larger is another file by mistake.
 const MOST_BYTES: u64 = 1 << 28;
+/// The rankings whose scores are changes of the loss.
+const CHANGES: [&str; 2] = ["expected", "first-order"];
+/// How many trials the rate of a bit position counts for beside those of one tensor.
+const PRIOR_TRIALS: f64 = 5.0;
 /// Bits of the widest words.
 const MOST_WIDTH: u32 = 64;
 
@@ -42,9 +46,19 @@ pub struct TensorDamage {
 impl Damage {
     /// What the folder of a ranking says: the mean score of each stratum, at most `cap`; flips to levels that are no finite numbers count `cap`.
     ///
+    /// `expected` and `first-order` alone are changes of the loss; scores of weights cannot be added up.
+    ///
     /// # Errors
-    /// [`ProtectionError::Damage`] for a file that cannot be read, is no such file, or does not have the ranking.
+    /// [`ProtectionError::Config`] for another ranking; [`ProtectionError::Damage`] for a file that cannot be read, is no such file, or does
+    /// not have the ranking.
     pub fn from_ranking(folder: &Path, ranking: &str, cap: f64) -> Result<Self, ProtectionError> {
+        if !CHANGES.contains(&ranking) {
+            let reason = format!(
+                "by = \"{ranking}\": a ranking of changes of the loss is needed, {}",
+                CHANGES.join(" or ")
+            );
+            return Err(ProtectionError::Config { reason });
+        }
         let mut tensors: BTreeMap<String, TensorDamage> = BTreeMap::new();
         let strata = folder.join(STRATA_FILE);
         let columns = ["ranking", "tensor", "bit", "bits", "nonfinite", "mean"];
@@ -56,31 +70,35 @@ impl Damage {
             let bit: u32 = bit.parse().map_err(|_| wrong())?;
             let (bits, nonfinite): (f64, f64) =
                 bits.parse().ok().zip(nonfinite.parse().ok()).ok_or_else(wrong)?;
-            // Without finite scores there is no mean.
-            let mean: f64 = if mean.is_empty() { 0.0 } else { mean.parse().map_err(|_| wrong())? };
             let share = nonfinite / bits;
-            if !(mean.is_finite() && (0.0..=1.0).contains(&share)) {
+            // Without finite scores there is no mean.
+            let mean: f64 =
+                if mean.is_empty() && share == 1.0 { 0.0 } else { mean.parse().map_err(|_| wrong())? };
+            if !(mean.is_finite() && (0.0..=1.0).contains(&share) && bit < MOST_WIDTH) {
                 return Err(wrong());
             }
             let damage = share * cap + (1.0 - share) * mean.min(cap);
-            tensors.entry(tensor).or_default().bits.insert(bit, damage);
+            if tensors.entry(tensor).or_default().bits.insert(bit, damage).is_some() {
+                return Err(row_error(&strata, row.line, "the stratum was told before"));
+            }
         }
         let layers = folder.join(LAYERS_FILE);
         for row in rows(&layers, ["ranking", "tensor", "zeroed"], ranking)? {
             let [_, tensor, zeroed] = row.cells;
             let Some(known) = tensors.get_mut(&tensor).filter(|_| !zeroed.is_empty()) else { continue };
-            let zeroed: f64 =
-                zeroed.parse().map_err(|_| row_error(&layers, row.line, "zeroed is no number"))?;
+            let number = zeroed.parse().ok().filter(|zeroed: &f64| zeroed.is_finite());
+            let zeroed = number.ok_or_else(|| row_error(&layers, row.line, "zeroed is no finite number"))?;
             known.zeroed = Some(zeroed.min(cap));
         }
         Ok(Self { source: format!("ranking `{ranking}` of {}", folder.display()), tensors, others: None })
     }
 
-    /// What a campaign of single upsets saw: the failure rate of each bit position of each tensor. Where no trial hit one, the rate of that bit position
-    /// over all tensors stands in; where none hit that either, the rate of the whole memory.
+    /// What a campaign of single upsets saw: the failure rate of each bit position of each tensor, from however few trials. So that one trial does not count
+    /// as a rate of 0 or 1, each is drawn towards the rate of its bit position over all tensors, which counts like five trials; where no trial hit one, that
+    /// rate stands in, and where none hit that either, the rate of the whole memory.
     ///
     /// # Errors
-    /// [`ProtectionError::Damage`] for results without `vulnerability.json`, or with one of another version.
+    /// [`ProtectionError::Damage`] for results without `vulnerability.json`, with one of another version, or with rates that are no shares.
     pub fn from_results(folder: &Path) -> Result<Self, ProtectionError> {
         let path = folder.join(VULNERABILITY_FILE);
         let wrong = |reason: String| ProtectionError::Damage { path: path.clone(), reason };
@@ -92,6 +110,12 @@ impl Damage {
                 "has schema {}, this version reads {VULNERABILITY_SCHEMA}",
                 found.schema
             )));
+        }
+        let cells = found.tensor_bits.iter().chain(&found.bits).chain([&found.whole]);
+        if let Some(rate) =
+            cells.filter_map(|cell| cell.rate.sdc_rate).find(|rate| !(0.0..=1.0).contains(rate))
+        {
+            return Err(wrong(format!("sdc_rate {rate} is no share from 0 to 1")));
         }
         Self::from_vulnerability(&found).ok_or_else(|| wrong("no trial tells what a flip does".into()))
     }
@@ -106,14 +130,21 @@ impl Damage {
         let others =
             TensorDamage { bits: (0..MOST_WIDTH).map(|bit| (bit, of_bit(bit))).collect(), zeroed: None };
         let mut tensors: BTreeMap<String, TensorDamage> = BTreeMap::new();
+        let mut measured = 0;
         for cell in &found.tensor_bits {
             if let (Some(name), Some(bit), Some(rate)) = (&cell.tensor.tensor, cell.bit, cell.rate.sdc_rate) {
-                let tensor = tensors.entry(name.clone()).or_insert_with(|| others.clone());
-                tensor.bits.insert(bit, rate);
+                let trials = cell.rate.trials as f64;
+                let drawn = (trials * rate + PRIOR_TRIALS * of_bit(bit)) / (trials + PRIOR_TRIALS);
+                tensors.entry(name.clone()).or_insert_with(|| others.clone()).bits.insert(bit, drawn);
+                measured += 1;
             }
         }
+        let strata = if measured == 1 { "1 stratum".into() } else { format!("{measured} strata") };
         Some(Self {
-            source: format!("single upsets of campaign {}", found.campaign),
+            source: format!(
+                "single upsets of campaign {}, {} of which hit {strata}",
+                found.campaign, found.whole.rate.trials
+            ),
             tensors,
             others: Some(others),
         })
@@ -153,7 +184,11 @@ fn rows<const N: usize>(
         let row = cells(line);
         places.map(|place| row.get(place).cloned().unwrap_or_default())
     };
-    let all: Vec<Row<N>> = lines.map(|(line, text)| Row { line, cells: cells_of(text) }).collect();
+    let whole = |(line, text): (usize, &str)| match cells(text).len() {
+        count if count == header.len() => Ok(Row { line, cells: cells_of(text) }),
+        count => Err(row_error(path, line, &format!("it has {count} cells, the header {}", header.len()))),
+    };
+    let all: Vec<Row<N>> = lines.map(whole).collect::<Result<_, _>>()?;
     let mut names: Vec<&str> = all.iter().filter_map(|row| row.cells.first()).map(String::as_str).collect();
     names.dedup();
     if !names.contains(&ranking) {
@@ -182,8 +217,8 @@ mod tests {
     use super::*;
 
     const STRATA: &str = "ranking,tensor,bit,bits,nonfinite,mean,max,measured\n\
-        expected,w,0,10,0,0.5,1,\nexpected,w,1,10,4,9.0,1,\nexpected,\"a,b\",0,4,4,,,\ntaylor,w,0,10,0,7,7,\n";
-    const LAYERS: &str = "ranking,tensor,zeroed\nexpected,w,0.25\nexpected,\"a,b\",\ntaylor,w,\n";
+        expected,w,0,10,0,0.5,1,\nexpected,w,1,10,4,9.0,1,\nexpected,\"a,b\",0,4,4,,,\nfirst-order,w,0,10,0,7,7,\n";
+    const LAYERS: &str = "ranking,tensor,zeroed\nexpected,w,0.25\nexpected,\"a,b\",\nfirst-order,w,\n";
 
     fn folder(strata: &str, layers: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -208,8 +243,8 @@ mod tests {
         // What zeroing does is capped too.
         let capped = Damage::from_ranking(folder.path(), "expected", 0.1).unwrap();
         assert_eq!(capped.of("w").unwrap().zeroed, Some(0.1));
-        let taylor = Damage::from_ranking(folder.path(), "taylor", 9.0).unwrap();
-        assert_eq!(taylor.of("w").unwrap().bits, BTreeMap::from([(0, 7.0)]));
+        let other = Damage::from_ranking(folder.path(), "first-order", 9.0).unwrap();
+        assert_eq!(other.of("w").unwrap().bits, BTreeMap::from([(0, 7.0)]));
     }
 
     #[test]
@@ -221,7 +256,19 @@ mod tests {
             ("ranking,tensor,bit,bits,nonfinite,mean\nexpected,w,0,0,0,0\n", LAYERS, "line 2: its bit"),
             ("ranking,tensor,bit,bits,nonfinite,mean\nexpected,w,0,1,2,0\n", LAYERS, "line 2: its bit"),
             ("ranking,tensor,bit,bits,nonfinite,mean\nexpected,w,0,1,0,inf\n", LAYERS, "line 2: its bit"),
-            (STRATA, "ranking,tensor,zeroed\nexpected,w,x\n", "line 2: zeroed is no number"),
+            (STRATA, "ranking,tensor,zeroed\nexpected,w,inf\n", "line 2: zeroed is no finite number"),
+            (
+                "ranking,tensor,bit,bits,nonfinite,mean\nexpected,w,0,1,0\n",
+                LAYERS,
+                "line 2: it has 5 cells, the header 6",
+            ),
+            ("ranking,tensor,bit,bits,nonfinite,mean\nexpected,w,0,1,0,\n", LAYERS, "line 2: its bit"),
+            (
+                "ranking,tensor,bit,bits,nonfinite,mean\nexpected,w,0,1,0,2\nexpected,w,0,1,0,2\n",
+                LAYERS,
+                "line 3: the stratum was told before",
+            ),
+            (STRATA, "ranking,tensor,zeroed\nexpected,w,x\n", "line 2: zeroed is no finite number"),
             (
                 "ranking,tensor,bit,bits,nonfinite,mean\nsum,w,0,1,0,0\n",
                 LAYERS,
@@ -232,6 +279,11 @@ mod tests {
             let error = Damage::from_ranking(folder.path(), "expected", 2.0).unwrap_err().to_string();
             assert!(error.contains(want), "{want}: {error}");
         }
+        let of_weights = Damage::from_ranking(Path::new("/nowhere"), "taylor", 2.0).unwrap_err().to_string();
+        assert!(
+            of_weights.contains("by = \"taylor\"") && of_weights.contains("expected or first-order"),
+            "{of_weights}"
+        );
         let nowhere = Damage::from_ranking(Path::new("/nowhere"), "expected", 2.0).unwrap_err().to_string();
         assert!(nowhere.contains("/nowhere/strata.csv: cannot read"), "{nowhere}");
     }
@@ -253,10 +305,13 @@ mod tests {
         };
         let damage = Damage::from_vulnerability(&found).unwrap();
         let of = |tensor: &str, bit: u32| damage.of(tensor).unwrap().bits[&bit];
+        // Of bit 6 no other tensor tells: one trial at 0.75 and five at the whole's 0.25.
+        let drawn = (0.75 + 5.0 * 0.25) / 6.0;
         assert_eq!(
             [of("w", 6), of("w", 7), of("w", 0), of("v", 7), of("v", 0)],
-            [0.75, 0.5, 0.25, 0.5, 0.25]
+            [drawn, 0.5, 0.25, 0.5, 0.25]
         );
+        assert!(damage.source.ends_with("1 of which hit 1 stratum"), "{}", damage.source);
         assert_eq!(Damage::from_vulnerability(&empty()), None);
     }
 

@@ -40,6 +40,16 @@ pub enum ProtectionError {
         /// What the memory has.
         found: u64,
     },
+    /// A folder holds the results of another memory.
+    #[error("{}: holds results of another `{name}`: {difference}; choose another output folder", dir.display())]
+    OtherResults {
+        /// The folder.
+        dir: PathBuf,
+        /// The memory.
+        name: String,
+        /// In what they differ.
+        difference: String,
+    },
     /// Nothing is known of a tensor's bits.
     #[error("{source_of_damage} tells nothing of bit {bit} of tensor `{tensor}`: {hint}")]
     Unknown {

@@ -1,6 +1,7 @@
 //! What is to be protected, and what that is expected to save.
 
 use bitquake_bits::Format;
+use bitquake_fault::Selector;
 use bitquake_fault::protect::Protection;
 use bitquake_storage::ProtectRule;
 use serde::Serialize;
@@ -52,10 +53,10 @@ pub struct PlannedRule {
 }
 
 impl Plan {
-    /// The expected share of the damage that is gone.
+    /// The expected share of the damage that is gone; none where no damage is expected, as in sums that cancel.
     #[must_use]
-    pub fn saved_share(&self) -> f64 {
-        if self.damage > 0.0 { 1.0 - self.left / self.damage } else { 0.0 }
+    pub fn saved_share(&self) -> Option<f64> {
+        (self.damage > 0.0).then(|| 1.0 - self.left / self.damage)
     }
 
     /// The rules of a memory, tensors of the same protection together.
@@ -64,9 +65,9 @@ impl Plan {
         let mut rules: Vec<ProtectRule> = Vec::new();
         for planned in &self.rules {
             match rules.iter_mut().find(|rule| rule.protection == planned.protection) {
-                Some(rule) => rule.select.push(planned.tensor.clone()),
+                Some(rule) => rule.select.push(Selector::literal(&planned.tensor)),
                 None => rules.push(ProtectRule {
-                    select: vec![planned.tensor.clone()],
+                    select: vec![Selector::literal(&planned.tensor)],
                     protection: planned.protection.clone(),
                 }),
             }

@@ -9,8 +9,13 @@ pub struct Priced {
     pub cost: f64,
     /// The (mean) loss.
     pub loss: f64,
-    /// The ends of the loss's interval; the loss twice if it is certain.
+    /// The ends of the loss's interval; the loss twice if it is certain, and [`Priced::UNKNOWN`] if nothing is known of how far off it is.
     pub ends: [f64; 2],
+}
+
+impl Priced {
+    /// The ends of a loss that a single trial gave: it beats nothing, and nothing beats it.
+    pub const UNKNOWN: [f64; 2] = [f64::NEG_INFINITY, f64::INFINITY];
 }
 
 /// How something stands among others.
@@ -20,6 +25,17 @@ pub struct Standing {
     pub is_on_front: bool,
     /// Whether another costs no more and has its whole interval below this one's: it is worse for certain, as far as two intervals can say.
     pub is_beaten: bool,
+}
+
+/// In a word: `front`, `beaten`, or `behind?` for what is neither.
+impl std::fmt::Display for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match (self.is_on_front, self.is_beaten) {
+            (true, _) => "front",
+            (false, true) => "beaten",
+            (false, false) => "behind?",
+        })
+    }
 }
 
 /// How each of several things stands among all of them.
@@ -33,6 +49,10 @@ pub struct Standing {
 ///     (false, false), // behind, but not for certain
 ///     (false, true),
 /// ]);
+/// // One trial is no interval.
+/// let once = Priced { cost: 0.5, loss: 0.0, ends: Priced::UNKNOWN };
+/// assert!(!pareto(&[once, thing(1.0, 0.9)])[1].is_beaten);
+/// assert_eq!(standing[2].to_string(), "beaten");
 /// ```
 #[must_use]
 pub fn pareto(things: &[Priced]) -> Vec<Standing> {

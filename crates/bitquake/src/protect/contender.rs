@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
+use bitquake_campaign::{Config, ModelConfig};
+use bitquake_fault::Selector;
 use bitquake_fault::protect::Protection;
-use bitquake_protect::{MemoryTensor, Plan, ProtectionError};
-use bitquake_record::write_atomically;
+use bitquake_protect::{MemoryTensor, Plan, PlanConfig, ProtectionError};
+use bitquake_record::{ResultDir, write_atomically};
 use bitquake_storage::{ProtectRule, StorageSpec};
 use bitquake_tensors::TensorFile;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{PLANS, ProtectFile};
+use super::{PLANS, ProtectFile, RESULTS};
 use crate::error::Error;
 
 /// One memory.
@@ -75,7 +77,7 @@ impl Contender {
             .map(|tensor| Ok(protection.layout(tensor.format, tensor.elements)?.check_bits()))
             .sum::<Result<u64, _>>()
             .map_err(|source| ProtectionError::Offer { place: 0, source })?;
-        let select = memory.iter().map(|tensor| tensor.name.clone()).collect();
+        let select = memory.iter().map(|tensor| Selector::literal(&tensor.name)).collect();
         let rule = ProtectRule { select, protection: protection.clone() };
         Ok(Self {
             name: format!("uniform {}", protection.kind),
@@ -88,7 +90,7 @@ impl Contender {
     }
 
     pub(super) fn planned(budget: f64, plan: Plan, storage: &StorageSpec) -> Self {
-        let percent = (100_000.0 * budget).round() / 1000.0;
+        let percent = PlanConfig::percent(budget);
         Self {
             name: format!("plan, {percent} %"),
             slug: format!("plan-{percent}"),
@@ -121,6 +123,8 @@ pub struct Plans {
     pub damage: String,
     /// The memories, the unprotected one first.
     pub contenders: Vec<Contender>,
+    /// What to know before they are compared.
+    pub warnings: Vec<String>,
 }
 
 /// A layer on top of a campaign's file.
@@ -144,6 +148,24 @@ impl Plans {
     /// Where the model with guards is.
     pub(super) fn guarded_model(&self) -> PathBuf {
         self.file.dir.join(PLANS).join(GUARDED)
+    }
+
+    /// The campaign that judges a memory.
+    pub(super) fn campaign(&self, contender: &Contender) -> Config {
+        let mut config = self.file.campaign.clone();
+        config.name = format!("{} - {}", config.name, contender.name.replace([',', '%'], ""));
+        config.storage = contender.storage.clone();
+        config.output.dir = Some(self.results(contender).path().to_owned());
+        if contender.guarded {
+            // The digest was that of the model without guards, and was checked.
+            config.model = ModelConfig { path: self.guarded_model(), sha256: None };
+        }
+        config
+    }
+
+    /// Where the results of a memory's campaign are.
+    pub(super) fn results(&self, contender: &Contender) -> ResultDir {
+        ResultDir::at(self.file.dir.join(RESULTS).join(&contender.slug))
     }
 
     /// The model that a memory is of.
@@ -171,7 +193,11 @@ impl Plans {
         let text = toml::to_string(&layer).map_err(wrong)?;
         let head = format!(
             "# {}: {} more bits, at a bit error rate of {:e}; by {}.\n# Apply it: bitquake run CAMPAIGN.toml {}.toml\n\n",
-            contender.name, contender.check_bits, self.rate, self.damage, contender.slug
+            contender.name,
+            contender.check_bits,
+            self.rate,
+            self.damage.replace(char::is_control, " "),
+            contender.slug
         );
         let path = self.file.dir.join(PLANS).join(format!("{}.toml", contender.slug));
         Ok(write_atomically(&path, (head + &text).as_bytes())?)

@@ -3,7 +3,6 @@
 use std::sync::atomic::AtomicBool;
 
 use bitquake_campaign::{Campaign, End, Event, RunOptions, Shard};
-use bitquake_protect::ProtectionError;
 use bitquake_record::{Amount, MetricSummary, PointSummary, RecordError, ResultDir};
 use bitquake_stats::{Estimate, Interval, Priced, SignFlip, Standing, pareto};
 use serde::Serialize;
@@ -12,9 +11,6 @@ use super::contender::{Contender, Plans};
 use crate::compare::compare;
 use crate::error::Error;
 use crate::results::rebuild;
-
-/// The folder of the campaigns' results.
-const RESULTS: &str = "results";
 
 /// What judging tells while it works.
 pub enum JudgeEvent<'a> {
@@ -44,10 +40,8 @@ pub struct Judgement {
     pub damage: String,
     /// The metric of errors: `err`, or `exceeded` for models that are no classifiers.
     pub metric: &'static str,
-    /// The error without faults.
-    pub clean: f64,
-    /// Trials of each memory.
-    pub trials: u64,
+    /// What to know before memories are compared.
+    pub warnings: Vec<String>,
     /// The memories, the unprotected one first.
     pub memories: Vec<Judged>,
 }
@@ -60,6 +54,10 @@ pub struct Judged {
     pub contender: Contender,
     /// Its extra bits over the bits of the unprotected memory.
     pub overhead: f64,
+    /// The error without faults: another than the unprotected memory's only where guards are in the way.
+    pub clean: f64,
+    /// Trials.
+    pub trials: u64,
     /// The mean error of the faulty network.
     pub error: f64,
     /// Its interval over fault patterns.
@@ -96,49 +94,26 @@ pub fn judge(
     stop: &AtomicBool,
     mut observer: impl FnMut(JudgeEvent<'_>),
 ) -> Result<Judgement, Error> {
-    let dirs: Vec<ResultDir> = plans
-        .contenders
-        .iter()
-        .map(|contender| ResultDir::at(plans.file.dir.join(RESULTS).join(&contender.slug)))
-        .collect();
+    let dirs: Vec<ResultDir> = plans.contenders.iter().map(|contender| plans.results(contender)).collect();
+    let mut warnings = plans.warnings.clone();
     for (place, (contender, dir)) in plans.contenders.iter().zip(&dirs).enumerate() {
         observer(JudgeEvent::Begin { place, contender });
-        run(plans, contender, dir, stop, &mut |event| observer(JudgeEvent::Campaign(event)))?;
-    }
-    compared(plans, &dirs)
-}
-
-/// One campaign.
-fn run(
-    plans: &Plans,
-    contender: &Contender,
-    dir: &ResultDir,
-    stop: &AtomicBool,
-    observer: &mut dyn FnMut(Event<'_>),
-) -> Result<(), Error> {
-    let mut config = plans.file.campaign.clone();
-    config.name = format!("{} - {}", config.name, contender.name.replace([',', '%'], ""));
-    config.storage = contender.storage.clone();
-    config.model.path = plans.model(contender);
-    config.output.dir = Some(dir.path().to_owned());
-    let (campaign, model) = Campaign::prepare(config)?;
-    let found = campaign.memory().check_bits();
-    if found != contender.check_bits {
-        return Err(ProtectionError::OtherCost {
-            name: contender.name.clone(),
-            planned: contender.check_bits,
-            found,
+        let (campaign, model) = Campaign::prepare(plans.campaign(contender))?;
+        let options = RunOptions { shard: Shard::default(), stop };
+        match campaign.run(model, dir, options, |event| observer(JudgeEvent::Campaign(event)))? {
+            End::Finished => {}
+            End::OutOfTime { .. } => {
+                warnings
+                    .push(format!("{}: [run] stop ended it by time, not by what is known", contender.name));
+            }
+            End::Stopped { missing } => return Err(Error::Unfinished { missing }),
         }
-        .into());
     }
-    match campaign.run(model, dir, RunOptions { shard: Shard::default(), stop }, observer)? {
-        End::Finished | End::OutOfTime { .. } => Ok(()),
-        End::Stopped { missing } => Err(Error::Unfinished { missing }),
-    }
+    compared(plans, &dirs, warnings)
 }
 
 /// What the records of all campaigns come to.
-fn compared(plans: &Plans, dirs: &[ResultDir]) -> Result<Judgement, Error> {
+fn compared(plans: &Plans, dirs: &[ResultDir], mut warnings: Vec<String>) -> Result<Judgement, Error> {
     let metric = if plans.file.campaign.outcome.is_some() { "exceeded" } else { "err" };
     let overviews = dirs.iter().map(|dir| Ok(rebuild(dir)?.overview)).collect::<Result<Vec<_>, Error>>()?;
     let points = overviews
@@ -151,7 +126,9 @@ fn compared(plans: &Plans, dirs: &[ResultDir]) -> Result<Judgement, Error> {
         .collect::<Result<Vec<_>, Error>>()?;
     let raw = mean(points[0], "faults", &dirs[0])?.0;
     let mut memories = Vec::new();
-    for ((contender, dir), point) in plans.contenders.iter().zip(dirs).zip(&points) {
+    for (((contender, dir), point), overview) in
+        plans.contenders.iter().zip(dirs).zip(&points).zip(&overviews)
+    {
         let (error, interval) = mean(point, metric, dir)?;
         let paired = match memories.is_empty() {
             true => None,
@@ -163,6 +140,8 @@ fn compared(plans: &Plans, dirs: &[ResultDir]) -> Result<Judgement, Error> {
         memories.push(Judged {
             overhead: plans.overhead(contender),
             contender: contender.clone(),
+            clean: 1.0 - overview.golden.score(),
+            trials: point.trials,
             error,
             interval,
             standing: Standing::default(),
@@ -174,11 +153,19 @@ fn compared(plans: &Plans, dirs: &[ResultDir]) -> Result<Judgement, Error> {
     let priced = |judged: &Judged| Priced {
         cost: judged.overhead,
         loss: judged.error,
-        ends: judged.interval.map_or([judged.error; 2], |interval| [interval.lo, interval.hi]),
+        ends: judged.interval.map_or(Priced::UNKNOWN, |interval| [interval.lo, interval.hi]),
     };
     let standings = pareto(&memories.iter().map(priced).collect::<Vec<_>>());
     memories.iter_mut().zip(standings).for_each(|(judged, standing)| judged.standing = standing);
-    let golden = &overviews[0].golden;
+    if memories.iter().any(|judged| judged.trials != memories[0].trials) {
+        warnings.push("memories have other numbers of trials, by the stopping rule: differences are of the trials that both have".into());
+    }
+    if memories.iter().any(|judged| judged.clean != memories[0].clean) {
+        warnings.push(
+            "guards change the error without faults: give them a margin, or other images to calibrate on"
+                .into(),
+        );
+    }
     Ok(Judgement {
         schema: 1,
         name: plans.file.campaign.name.clone(),
@@ -186,8 +173,7 @@ fn compared(plans: &Plans, dirs: &[ResultDir]) -> Result<Judgement, Error> {
         bits: plans.bits,
         damage: plans.damage.clone(),
         metric,
-        clean: 1.0 - golden.score(),
-        trials: points[0].trials,
+        warnings,
         memories,
     })
 }

@@ -3,7 +3,6 @@
 use bitquake_protect::PlannedRule;
 use bitquake_record::csv::quoted;
 use bitquake_report::{TradeCurve, TradeInput, TradePoint, TradeTable};
-use bitquake_stats::Standing;
 
 use super::contender::ContenderKind;
 use super::judge::{Judged, Judgement};
@@ -18,7 +17,7 @@ fn percent(share: f64) -> String {
 /// A row a memory.
 pub(super) fn csv(judgement: &Judgement) -> String {
     let mut text = String::from(
-        "memory,kind,guarded,budget,check_bits,overhead,err,err_ci_lo,err_ci_hi,difference,difference_ci_lo,difference_ci_hi,p_value,residual,coverage,\
+        "memory,kind,guarded,budget,check_bits,overhead,trials,clean,err,err_ci_lo,err_ci_hi,difference,difference_ci_lo,difference_ci_hi,p_value,residual,coverage,\
          coverage_ci_lo,coverage_ci_hi,damage_saved,on_front,beaten\n",
     );
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
@@ -27,7 +26,7 @@ pub(super) fn csv(judgement: &Judgement) -> String {
         let (kind, budget, saved) = match &contender.kind {
             ContenderKind::Unprotected => ("unprotected", None, None),
             ContenderKind::Uniform => ("uniform", None, None),
-            ContenderKind::Planned { budget, plan } => ("planned", Some(*budget), Some(plan.saved_share())),
+            ContenderKind::Planned { budget, plan } => ("planned", Some(*budget), plan.saved_share()),
         };
         let difference = judged.difference.and_then(|difference| difference.interval);
         let cells = [
@@ -37,6 +36,8 @@ pub(super) fn csv(judgement: &Judgement) -> String {
             number(budget),
             contender.check_bits.to_string(),
             judged.overhead.to_string(),
+            judged.trials.to_string(),
+            judged.clean.to_string(),
             judged.error.to_string(),
             number(judged.interval.map(|ends| ends.lo)),
             number(judged.interval.map(|ends| ends.hi)),
@@ -86,16 +87,7 @@ pub(super) fn page(judgement: &Judgement) -> TradeInput<'_> {
         title: &judgement.name,
         verdict: VERDICT,
         price: "extra bits",
-        notes: vec![
-            format!(
-                "Bit error rate {:e}, {} fault patterns; {} bits of memory without protections; error without faults {}.",
-                judgement.rate,
-                judgement.trials,
-                judgement.bits,
-                percent(judgement.clean)
-            ),
-            format!("Plans follow {}.", judgement.damage),
-        ],
+        notes: notes(judgement),
         axis: "extra bits, in percent of the memory (root scale)".into(),
         has_root_axis: true,
         curves: curves.chain(planned).collect(),
@@ -113,13 +105,23 @@ fn drawn(judged: &Judged) -> TradePoint {
     }
 }
 
-/// How a memory stands, in words.
-fn rank(standing: Standing) -> &'static str {
-    match (standing.is_on_front, standing.is_beaten) {
-        (true, _) => "on the front",
-        (false, true) => "beaten",
-        (false, false) => "behind?",
-    }
+fn notes(judgement: &Judgement) -> Vec<String> {
+    let bare = &judgement.memories[0];
+    let mut notes = vec![
+        format!(
+            "Bit error rate {:e}, {} fault patterns; {} bits of memory without protections; error without faults {}.",
+            judgement.rate,
+            bare.trials,
+            judgement.bits,
+            percent(bare.clean)
+        ),
+        format!(
+            "Plans follow {}. The front is one of means; each p is of one test, as if it were the only one.",
+            judgement.damage
+        ),
+    ];
+    notes.extend(judgement.warnings.iter().map(|warning| format!("Note: {warning}.")));
+    notes
 }
 
 fn memories_table(judgement: &Judgement) -> TradeTable {
@@ -140,7 +142,7 @@ fn memories_table(judgement: &Judgement) -> TradeTable {
             judged.test.map_or_else(String::new, |test| format!("{:.1e}", test.p_value)),
             format!("{:.1}", judged.residue.bits),
             percent(judged.residue.coverage),
-            rank(judged.standing).to_owned(),
+            judged.standing.to_string(),
         ]
     };
     TradeTable {
@@ -173,7 +175,7 @@ fn plan_table(judged: &Judged) -> Option<TradeTable> {
         caption: format!(
             "{} of the memory's bits more. Of the damage that is expected without protection, {} is expected to be gone.",
             percent(judged.overhead),
-            percent(plan.saved_share())
+            plan.saved_share().map_or_else(|| "nothing".into(), percent)
         ),
         head: ["tensor", "protection", "bits", "check bits", "damage saved"].map(str::to_owned).to_vec(),
         rows: plan.rules.iter().map(row).collect(),
