@@ -73,7 +73,7 @@ def rows(networks, energy):
     """The table: a head, then a row for each question, a column for each network."""
     rate = networks[0].judged["rate"]
     yield ["", *(network.name for network in networks)]
-    yield ["error without faults, %", *(percent(network.judged["clean"]) for network in networks)]
+    yield ["error without faults, %", *(percent(network.memory("unprotected")["clean"]) for network in networks)]
     yield ["chosen flips that bring it to chance", *map(flips, networks)]
     yield ["the 1,000 bits that matter most", *map(top_share, networks)]
     for slug, what in MEMORIES.items():
@@ -123,7 +123,7 @@ def html(networks, energy, energy_page):
     """The page, self-contained."""
     style = re.search(r"<style>.*?</style>", energy_page, re.S).group(0)
     rate = networks[0].judged["rate"]
-    trials = networks[0].judged["trials"]
+    trials = networks[0].memory("unprotected")["trials"]
     figures = "\n".join(
         f"<section><h2>{escape(network.name)}: what protecting bits saves</h2><figure>{network.figure()}</figure>"
         f'<p class="note">{escape(protections(network))}</p></section>'
