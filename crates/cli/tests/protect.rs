@@ -4,6 +4,8 @@
 mod common;
 
 use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use bitquake::record::{ResultDir, TrialRecord};
 use common::{Done, bitquake, example, model};
@@ -40,10 +42,16 @@ impl Place {
         self
     }
 
-    fn protect(&self, more: &[&str]) -> Done {
+    fn command(&self, out: &str, more: &[&str]) -> Command {
         let (campaign, layer) = (example("int8.toml"), example("protect.toml"));
-        let files = [campaign.to_str().expect("text"), layer.to_str().expect("text")];
-        self.run(&[&["protect"], &files[..], &["-o", "out"], &FEW, more].concat())
+        let mut command = bitquake();
+        command.current_dir(self.0.path()).arg("protect").args([campaign, layer]);
+        command.args(["-o", out]).args(FEW).args(more);
+        command
+    }
+
+    fn protect(&self, more: &[&str]) -> Done {
+        Done::of(self.command("out", more).output().expect("the command starts"))
     }
 
     fn judged(&self, more: &[&str]) -> Value {
@@ -153,6 +161,40 @@ fn everything_planned_is_judged_once_more_with_guards() {
     assert!(said.contains("margin -1"), "{said}");
     let said = place.protect(&["--set", "protect.guard={ actoin = \"zero\" }"]).failed(2);
     assert!(said.contains("[protect.guard]") && said.contains("did you mean `action`?"), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn stopped_in_the_middle_it_goes_on_and_says_the_same() {
+    let place = Place::new().ranked(&[]);
+    let many = [
+        "--set",
+        "protect.budgets=[0.1]",
+        "--set",
+        "protect.references=false",
+        "--set",
+        "run.trials=300",
+        "--json",
+    ];
+    let straight = place.protect(&many).ok();
+    let mut broken = place.command("broken", &many);
+    let child = broken.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
+    let records = place.0.path().join("broken/results/unprotected/trials-0.jsonl");
+    let recorded = || fs::read_to_string(&records).map_or(0, |text| text.lines().count());
+    // At most a minute.
+    for _ in 0..6000 {
+        if recorded() >= 3 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    let said = Done::of(child.wait_with_output().expect("ended")).failed(4);
+    assert!(said.contains("run the same command again to resume") && !said.contains("disk"), "{said}");
+    assert!(!place.0.path().join("broken/protect.json").exists());
+    let resumed = Done::of(place.command("broken", &many).output().expect("the command starts")).ok();
+    assert_eq!(resumed, straight);
 }
 
 #[test]
