@@ -173,7 +173,7 @@ fn stopped_in_the_middle_it_goes_on_and_says_the_same() {
         "--set",
         "protect.references=false",
         "--set",
-        "run.trials=300",
+        "run.trials=120",
         "--json",
     ];
     let straight = place.protect(&many).ok();
