@@ -62,19 +62,24 @@ def percent(share):
 
 
 def order(found):
-    """1: from some rate on, Normal > RQuant > Clipping > RandBET; clean errors the other way by at most about a point."""
+    """1: at a large rate, Normal > RQuant > Clipping > RandBET; clean errors the other way by at most about a point."""
     methods = ["Normal", "RQuant", "Clipping 0.1", "RandBET"]
     for network, bits in found.shapes():
         at = list(zip(*(found.points(network, bits, method) for method in methods)))
         ordered = [all(a.mean > b.mean for a, b in zip(points, points[1:])) for points in at]
-        # The rates above the last one at which the order does not hold.
-        first = max((k + 1 for k, holds in enumerate(ordered) if not holds), default=0)
-        since = f"from p = {at[first][0].rate:g} on" if first < len(at) else "at no rate"
+        # The largest rate at which the second is not lost yet: where all are near chance there is nothing to order.
+        place = max((k for k, points in enumerate(at) if points[1].mean < 0.6), default=0)
         cleans = [clean(found.curves[network, bits, method]) for method in methods]
         near = cleans[3] - min(cleans) <= 0.015
-        numbers = " > ".join(percent(point.mean) for point in at[-1])
-        told = f"{since}; p = {at[-1][0].rate:g}: {numbers} %; clean {', '.join(map(percent, cleans))} %"
-        yield f"{network} {bits} bits {told}", first < len(at) and near
+        numbers = " > ".join(percent(point.mean) for point in at[place])
+        told = f"{network} {bits} bits, p = {at[place][0].rate:g}: {numbers} %; clean {', '.join(map(percent, cleans))} %; {since(at, ordered)}"
+        yield told, ordered[place] and near
+
+
+def since(at, ordered):
+    """From which rate on an order holds, to the largest."""
+    first = max((k + 1 for k, holds in enumerate(ordered) if not holds), default=0)
+    return f"in order from p = {at[first][0].rate:g} on" if first < len(at) else "not in order at the largest rate"
 
 
 def clipping(found):
