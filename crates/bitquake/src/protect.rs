@@ -69,17 +69,23 @@ pub fn plan(file: ProtectFile) -> Result<Plans, Error> {
         contenders.extend(guarded);
     }
     let plans = Plans { rate: rate.fraction(), bits, damage: damage.source, contenders, warnings, file };
-    for contender in plans.contenders.iter().filter(|contender| !contender.guarded) {
-        check_contender(&plans, contender)?;
-    }
+    let (guarded, bare): (Vec<&Contender>, _) = plans.contenders.iter().partition(|one| one.guarded);
+    let checked = |some: Vec<&Contender>| -> Result<Vec<String>, Error> {
+        some.into_iter().map(|contender| check_contender(&plans, contender)).collect()
+    };
+    // Nothing is written before all is well, but for the guarded model, which the rest needs.
+    let mut digests = checked(bare)?;
     ResultDir::at(plans.file.dir.join(PLANS)).create()?;
     guard_activations(&plans, &campaign)?;
-    plans.write_layers()?;
+    digests.extend(checked(guarded)?);
+    // The first memory is the unprotected one, which is the campaign as it is.
+    let layers = plans.contenders.iter().zip(digests).skip(1);
+    layers.into_iter().try_for_each(|(contender, digest)| plans.write_layer(contender, digest))?;
     Ok(plans)
 }
 
-/// That a memory costs what its plan counts, and that its folder holds no results of another.
-fn check_contender(plans: &Plans, contender: &Contender) -> Result<(), Error> {
+/// That a memory costs what its plan counts, and that its folder holds no results of another. Gives the digest of its model.
+fn check_contender(plans: &Plans, contender: &Contender) -> Result<String, Error> {
     let (campaign, _) = Campaign::prepare(plans.campaign(contender))?;
     let found = campaign.memory().check_bits();
     if found != contender.check_bits {
@@ -93,7 +99,8 @@ fn check_contender(plans: &Plans, contender: &Contender) -> Result<(), Error> {
             let (dir, name) = (dir.path().to_owned(), contender.name.clone());
             Err(ProtectionError::OtherResults { dir, name, difference }.into())
         }
-        _ => Ok(()),
+        // As identities have it: of the main file.
+        _ => Ok(campaign.identity().parts().get("model").cloned().unwrap_or_default()),
     }
 }
 

@@ -4,9 +4,11 @@
 mod common;
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use bitquake::campaign::{Campaign, read_config};
 use bitquake::record::{ResultDir, TrialRecord};
 use common::{Done, bitquake, example, model};
 use serde_json::Value;
@@ -126,6 +128,42 @@ fn plans_are_judged_beside_references_and_apply_to_campaigns() {
     assert!(said.contains("[model] sha256 asks for") && said.contains("made for another model"), "{said}");
 }
 
+/// Whatever the check bits suffer, the data of a protected memory suffer what those of the unprotected one do.
+#[test]
+fn the_data_of_all_memories_see_the_same_flips() {
+    let place = Place::new().ranked(&[]);
+    place.protect(&["--plan"]).ok();
+    let plan = |slug: &str| place.0.path().join(format!("out/plans/{slug}.toml"));
+    let stored = |layers: &[PathBuf], trial: u64| {
+        let few: Vec<String> =
+            FEW[..6].iter().filter(|word| **word != "--set").map(|word| (*word).to_owned()).collect();
+        let config = read_config(layers, &few).expect("a campaign");
+        let (campaign, model) = Campaign::prepare(config).expect("a campaign");
+        let drawn = campaign.trial(0, trial, model.image()).expect("a trial").stored;
+        let data = drawn.tensors().iter().filter(|flips| !flips.tensor.contains('@'));
+        (data.cloned().collect::<Vec<_>>(), drawn.flips())
+    };
+    for trial in 0..3 {
+        let (bare, flips) = stored(&[example("int8.toml")], trial);
+        assert!(flips > 1000 && bare.iter().map(|flips| flips.addresses.len() as u64).sum::<u64>() == flips);
+        for slug in ["plan-10", "uniform-secded", "uniform-tmr"] {
+            let (data, all) = stored(&[example("int8.toml"), plan(slug)], trial);
+            assert!(data == bare && all > flips, "{slug}, trial {trial}");
+        }
+    }
+}
+
+#[test]
+fn a_budget_for_nothing_is_a_plan_of_nothing() {
+    let place = Place::new().ranked(&[]);
+    let tiny = ["--set", "protect.budgets=[1e-5]", "--set", "protect.offers=[{ kind = \"tmr\" }]", "--plan"];
+    let told = place.protect(&tiny).ok();
+    assert!(told.contains("plan, 0.001 %") && told.contains("0.00 %"), "{told}");
+    let (int8, layer) = (example("int8.toml"), "out/plans/plan-0.001.toml");
+    let applied = ["run", int8.to_str().expect("text"), layer, "-o", "applied"];
+    place.run(&[&applied[..], &FEW[..6]].concat()).ok();
+}
+
 /// Guards add no bits, so the guarded network sees the very patterns of the unprotected memory.
 #[test]
 fn everything_planned_is_judged_once_more_with_guards() {
@@ -157,6 +195,24 @@ fn everything_planned_is_judged_once_more_with_guards() {
     assert_ne!(digest(&bare), digest(&layer));
     let named = format!("model.sha256={}", digest(&bare));
     assert_eq!(place.judged(&[&few[..], &["--set", &named]].concat()), judged);
+    // Other images to calibrate on: other bounds, and no note that they are those that are judged.
+    let note =
+        |judged: &Value| judged["warnings"].to_string().contains("guards are calibrated on the images");
+    assert!(note(&judged), "{judged}");
+    let own = fs::read(place.0.path().join("out/plans/guarded.onnx")).expect("a model");
+    let images = example("t10k-2000-images-idx3-ubyte.gz");
+    let data = format!(
+        "protect.guard.data={{ format = \"idx\", images = \"{}\", skip = 1000, limit = 50, preprocess = {{ scale = 255.0, mean = [0.2860], std = [0.3530] }} }}",
+        images.display()
+    );
+    let mut others = place.command("others", &[&few[..], &["--set", &data, "--json"]].concat());
+    let others = Done::of(others.output().expect("the command starts")).ok();
+    assert!(!note(&serde_json::from_str(&others).expect("JSON")), "{others}");
+    assert_ne!(fs::read(place.0.path().join("others/plans/guarded.onnx")).expect("a model"), own);
+    let nowhere = "protect.guard.data={ format = \"idx\", images = \"nowhere.gz\" }";
+    let mut missing = place.command("missing", &[&few[..], &["--set", nowhere]].concat());
+    let said = Done::of(missing.output().expect("the command starts")).failed(3);
+    assert!(said.contains("nowhere.gz"), "{said}");
     let said = place.protect(&["--set", "protect.guard={ margin = -1.0 }"]).failed(2);
     assert!(said.contains("margin -1"), "{said}");
     let said = place.protect(&["--set", "protect.guard={ actoin = \"zero\" }"]).failed(2);

@@ -8,9 +8,7 @@ use bitquake_fault::protect::Protection;
 use bitquake_protect::{MemoryTensor, Plan, PlanConfig, ProtectionError};
 use bitquake_record::{ResultDir, write_atomically};
 use bitquake_storage::{ProtectRule, StorageSpec};
-use bitquake_tensors::TensorFile;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::{PLANS, ProtectFile, RESULTS};
 use crate::error::Error;
@@ -168,25 +166,8 @@ impl Plans {
         ResultDir::at(self.file.dir.join(RESULTS).join(&contender.slug))
     }
 
-    /// The model that a memory is of.
-    pub(super) fn model(&self, contender: &Contender) -> PathBuf {
-        if contender.guarded { self.guarded_model() } else { self.file.campaign.model.path.clone() }
-    }
-
-    /// Writes a layer for each memory but the unprotected one: what a campaign needs to have it, and the digest of the model that it is for.
-    pub(super) fn write_layers(&self) -> Result<(), Error> {
-        for contender in &self.contenders {
-            if contender.guarded || !contender.storage.protect.is_empty() {
-                self.write_layer(contender)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn write_layer(&self, contender: &Contender) -> Result<(), Error> {
-        let file = TensorFile::open(&self.model(contender))?;
-        let main = file.content_hash_parts().next().map_or(&[][..], |(_, bytes)| bytes);
-        let sha256 = bitquake_config::hex(&Sha256::digest(main));
+    /// Writes what a campaign needs to have a memory, and the digest of the model that it is for: a layer, also of a plan that protects nothing.
+    pub(super) fn write_layer(&self, contender: &Contender, sha256: String) -> Result<(), Error> {
         let model = LayerModel { path: contender.guarded.then_some(GUARDED), sha256 };
         let layer = Layer { model, storage: &contender.storage };
         let wrong = |error: toml::ser::Error| ProtectionError::Config { reason: error.to_string() };
