@@ -3,8 +3,9 @@
     python tools/make_grad_fixtures.py crates/grad/tests/fixtures
 
 Needs torch, onnx, onnxscript and numpy. Each fixture is NAME.onnx and NAME.npz; the arrays are `images`, `outputs`, `loss`, what the
-loss is of (`labels` and `smoothing`, or `targets`), `train` (1: batch statistics), for each parameter `grad/PARAMETER`, and for each
-running statistic that a training step changed `running/PARAMETER` (its new value).
+loss is of (`labels` and `smoothing`, or `targets`), `train` (1: batch statistics), for each parameter `grad/PARAMETER`, for each
+running statistic that a training step changed `running/PARAMETER` (its new value), and for each parameter of some networks
+`product/PARAMETER`: its part of the product of the Hessian of all parameters with the direction of `direction/PARAMETER`.
 """
 
 import pathlib
@@ -195,7 +196,19 @@ def settle(model):
                 value += 0.3 * torch.randn_like(value).abs() if "var" in name else 0.3 * torch.randn_like(value)
 
 
-def write(folder, name, model, train=False, smoothing=None, images=4):
+def products(loss, model):
+    """The product of the Hessian with a direction, by differentiating the gradient."""
+    generator = torch.Generator().manual_seed(1)
+    names, parameters = zip(*model.named_parameters())
+    directions = [torch.randn(value.shape, generator=generator) for value in parameters]
+    gradients = torch.autograd.grad(loss, parameters, create_graph=True, retain_graph=True)
+    along = sum((gradient * direction).sum() for gradient, direction in zip(gradients, directions))
+    found = torch.autograd.grad(along, parameters, retain_graph=True, materialize_grads=True)
+    arrays = {f"direction/{key}": value.numpy() for key, value in zip(names, directions)}
+    return arrays | {f"product/{key}": value.numpy() for key, value in zip(names, found)}
+
+
+def write(folder, name, model, train=False, smoothing=None, images=4, second=False):
     torch.manual_seed(sum(map(ord, name)))
     settle(model)
     x = torch.randn(images, 3, 8, 8)
@@ -212,6 +225,8 @@ def write(folder, name, model, train=False, smoothing=None, images=4):
         labels = torch.arange(images) * 2 % CLASSES
         arrays |= {"labels": labels.numpy(), "smoothing": np.float32(smoothing)}
         loss = F.cross_entropy(outputs, labels, label_smoothing=smoothing)
+    if second:
+        arrays |= products(loss, model)
     loss.backward()
     arrays |= {"outputs": outputs.detach().numpy(), "loss": np.float32(loss.item())}
     arrays |= {f"grad/{key}": value.grad.numpy() for key, value in model.named_parameters()}
@@ -226,13 +241,13 @@ def main(folder):
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     write(folder, "residual-train", Residual(), train=True, smoothing=0.1)
-    write(folder, "residual-evaluate", Residual(), smoothing=0.0)
+    write(folder, "residual-evaluate", Residual(), smoothing=0.0, second=True)
     write(folder, "mobile", Inverted(F.hardswish, F.hardsigmoid), train=True, smoothing=0.0)
     write(folder, "efficient", Inverted(F.silu, torch.sigmoid), train=True)
     write(folder, "dense", Dense(), train=True, smoothing=0.2)
     write(folder, "transformer", Transformer(), smoothing=0.1)
-    write(folder, "convolutions", Convolutions())
-    write(folder, "pools", Pools(), smoothing=0.0)
+    write(folder, "convolutions", Convolutions(), second=True)
+    write(folder, "pools", Pools(), smoothing=0.0, second=True)
     write(folder, "quantized", Quantized(), smoothing=0.0)
 
 

@@ -5,7 +5,7 @@
 //! callers speak slices and names.
 //!
 //! - [`bitquake_graph::plan`] makes a graph ready: names resolved, order checked, stored tensors read.
-//! - `native` runs the program of `bitquake-kernels` that [`bitquake_graph::program`] makes of it.
+//! - `native` runs the program of `bitquake-kernels` that [`bitquake_graph::program`] makes of it; Hessian products are tangents of its gradients.
 //! - `interpreter` runs it, generic over the backend; a backend that records ([`burn_autodiff::Autodiff`]) gives gradients, one
 //!   that records on another that records gives Hessian products.
 //! - `operators` is the table of what nodes may do ([`operators()`]).

@@ -1,20 +1,21 @@
 //! A network on the CPU in the project's own kernels.
 //!
 //! [`lower`](bitquake_graph::program::lower) makes a program of a plan whose operators all have kernels; any other plan stays with burn, whole.
-//! The program computes outputs, gradients and statistics. Burn computes, of a network that has a program, Hessian products, and the passes that ask for
-//! gradients that the program does not have: of bounds of `Clip`, and of values that are made of parameters alone.
+//! The program computes outputs, gradients, statistics and Hessian products. Burn computes, of a network that has a program, the passes that ask for
+//! gradients that the program does not have (of bounds of `Clip`, and of values that are made of parameters alone), and products whose batch
+//! normalizations use the statistics of the batch.
 
 mod memory;
 mod objective;
 
 use bitquake_graph::program::{BatchNorm, Lowered};
-use bitquake_kernels::program::{self, Executor, Request, Statistics, Vector};
+use bitquake_kernels::program::{self, Executor, Products, Request, Statistics, Vector};
 use burn_flex::{Flex, FlexDevice};
 
 use objective::Ends;
 
 use crate::model::Model;
-use crate::pass::{BatchStatistics, Gradients, HessianProduct, Mode, Pass};
+use crate::pass::{BatchStatistics, Gradients, HessianMethod, HessianProduct, Mode, Pass};
 use crate::runner::{Engine, Images, Runner};
 use crate::{Edit, GradError};
 
@@ -123,7 +124,23 @@ impl Engine for Native {
         pass: &Pass<'_>,
         direction: &[Vec<f32>],
     ) -> Result<HessianProduct, GradError> {
-        Native::burn(model).hessian_product(model, images, pass, direction)
+        let has_gradients = pass.parameters.iter().all(|&parameter| self.has_gradient[parameter]);
+        let statistics = statistics(pass.mode);
+        if !has_gradients || self.executor.check_products(statistics).is_err() {
+            return Native::burn(model).hessian_product(model, images, pass, direction);
+        }
+        let Native { executor, ends, .. } = self;
+        let request = Request { statistics, parameters: pass.parameters, values: &[] };
+        memory::check(executor.missing_bytes_of_products(&request, pass.batch), pass.batch)?;
+        let mut loss = 0.0;
+        let objective = |logits: [&[f32]; 2], slopes: [&mut [f32]; 2]| {
+            loss = ends.differentiate_twice(&pass.objective, logits, pass.batch, slopes)?;
+            Ok::<(), GradError>(())
+        };
+        let found =
+            executor.products(&model.values, direction, images.values, pass.batch, &request, objective)?;
+        let Products { gradients, products, .. } = found;
+        Ok(HessianProduct { loss, gradients, products, method: HessianMethod::ForwardOverReverse })
     }
 
     fn first_nonfinite(

@@ -106,4 +106,7 @@ pub enum HessianMethod {
     /// By differentiating the backward pass: exact but for rounding. Where an operator has a kink, such as `Relu` at 0, the
     /// second derivative counts as 0, as the gradients on both sides have it.
     DoubleBackward,
+    /// By following how the values and the gradients of one forward and one backward pass move along the direction (Pearlmutter, "Fast exact
+    /// multiplication by the Hessian" (1994)): the same number, with kinks as above.
+    ForwardOverReverse,
 }

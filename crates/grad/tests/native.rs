@@ -4,10 +4,11 @@
 
 mod support;
 
-use bitquake_grad::{Device, Executor, Gradients, Mode, Network, Objective, ParameterRole, Pass};
-use bitquake_graph::architecture::{Activation, Architecture};
-use bitquake_graph::build::{AttrValue, BuildDim, ElemType, GraphBuilder, ModelBuilder, TensorSpec};
+use bitquake_grad::{Device, Executor, Gradients, Mode, Network, Objective, Pass};
+use bitquake_graph::architecture::Architecture;
 use support::architectures::networks;
+use support::graphs::{GRAPHS, small};
+use support::pairs::{both, is_native, pixels, shrunk, weights};
 use support::{class, fashion, normal};
 
 /// The largest difference over the largest wanted, or over `least` if that is larger; infinite if one is finite and the other is not.
@@ -18,30 +19,6 @@ fn distance(found: &[f32], wanted: &[f32], least: f32) -> f32 {
     }
     let scale = wanted.iter().fold(least, |most, value| most.max(value.abs()));
     found.iter().zip(wanted).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs())) / scale
-}
-
-fn both(model: &[u8]) -> [Network; 2] {
-    let open = || Network::from_onnx(model, Device::Cpu).unwrap();
-    let native = open();
-    assert_eq!(*native.executor(), Executor::Native);
-    let burn = open().on_burn().unwrap();
-    assert!(matches!(burn.executor(), Executor::Burn { .. }));
-    [native, burn]
-}
-
-fn is_native(architecture: &Architecture) -> bool {
-    architecture.activation == Activation::Relu
-}
-
-/// Pixels of which some are outside [0, 1], where they are clamped.
-fn pixels(seed: u64, batch: usize, network: &Network) -> Vec<f32> {
-    let elements: usize = network.input_shape()[1..].iter().map(|size| size.unwrap()).product();
-    normal(seed, batch * elements).into_iter().map(|x| 0.5 + 0.3 * x).collect()
-}
-
-fn weights(network: &Network) -> Vec<usize> {
-    let is_weight = |&index: &usize| network.parameters()[index].role == ParameterRole::Weight;
-    (0..network.parameters().len()).filter(is_weight).collect()
 }
 
 /// What lies apart in the results of a pass: relative to the largest of each kind of number.
@@ -119,18 +96,7 @@ fn architectures_agree_with_burn() {
     let mut wrong = Vec::new();
     for architecture in networks().filter(is_native) {
         let name = format!("{} {:?}", architecture.architecture, architecture.norm);
-        let mut small = architecture.clone();
-        // Few values, so that few lie at a kink.
-        let has_three_stages = ["resnet20", "resnet32", "resnet44", "resnet56", "wrn28"];
-        if has_three_stages.iter().any(|known| name.contains(known)) {
-            small.input = Some([3, 8, 8]);
-        } else if name.contains("resnet") {
-            small.input = Some([3, 16, 16]);
-        }
-        if ["wrn", "resnet50", "resnet34"].iter().any(|known| name.contains(known)) {
-            small.channels = Some(2);
-        }
-        let model = small.build(1).unwrap();
+        let model = shrunk(&architecture).build(1).unwrap();
         for mode in [Mode::Evaluate, Mode::Train] {
             wrong.extend(compare(&name, &model, 3, mode));
         }
@@ -180,105 +146,6 @@ fn other_objectives_agree_with_burn() {
         assert_eq!(apart("fashion", &found, &wanted, 1e-5), Vec::<String>::new(), "{objective:?}");
     }
 }
-
-/// A graph from `x` `[batch, 4, 6, 5]` to `y`.
-fn small(build: impl FnOnce(&mut GraphBuilder)) -> Vec<u8> {
-    let mut model = ModelBuilder::new("small");
-    let batch = BuildDim::Named("batch");
-    let sizes = [batch, BuildDim::Fixed(4), BuildDim::Fixed(6), BuildDim::Fixed(5)];
-    model.graph().input("x", ElemType::F32, &sizes);
-    build(model.graph());
-    model.graph().output("y", ElemType::F32, &[batch]);
-    model.finish()
-}
-
-fn stored(graph: &mut GraphBuilder, name: &str, shape: &[u64], seed: u64) {
-    let values = normal(seed, shape.iter().product::<u64>() as usize);
-    graph.initializer(TensorSpec::f32(name, shape, &values));
-}
-
-fn ints(values: &[i64]) -> AttrValue {
-    AttrValue::Ints(values.to_vec())
-}
-
-type Build = fn(&mut GraphBuilder);
-
-/// Graphs that use what the architectures do not.
-const GRAPHS: &[(&str, Build)] = &[
-    ("identities between, and a value used twice", |g| {
-        stored(g, "w", &[4, 4, 3, 3], 1);
-        g.node("Conv", &["x", "w"], &["a"], &[("pads", ints(&[1; 4]))]);
-        g.node("Identity", &["a"], &["b"], &[]).node("Relu", &["b"], &["c"], &[]);
-        g.node("Dropout", &["a"], &["d"], &[]).node("Add", &["c", "d"], &["e"], &[]);
-        g.node("Add", &["e", "a"], &["f"], &[]).node("Add", &["f", "f"], &["h"], &[]);
-        g.node("Flatten", &["h"], &["y"], &[]);
-    }),
-    ("group norms with a scale for each channel and for each group", |g| {
-        for (name, shape) in [("w", &[6, 4, 2, 2][..]), ("s", &[6]), ("t", &[6]), ("u", &[3]), ("v", &[3])] {
-            stored(g, name, shape, shape.len() as u64 + shape[0]);
-        }
-        g.node("Conv", &["x", "w"], &["a"], &[]);
-        g.node("GroupNormalization", &["a", "s", "t"], &["b"], &[("num_groups", AttrValue::Int(2))]);
-        g.node("GroupNormalization", &["b", "u", "v"], &["c"], &[("num_groups", AttrValue::Int(3))]);
-        g.node("InstanceNormalization", &["c", "s", "t"], &["d"], &[]);
-        g.node("Relu", &["d"], &["e"], &[]).node("GlobalAveragePool", &["e"], &["y"], &[]);
-    }),
-    ("pools that overlap, with padding", |g| {
-        let kernel = ("kernel_shape", ints(&[3, 2]));
-        g.node(
-            "MaxPool",
-            &["x"],
-            &["a"],
-            &[kernel, ("strides", ints(&[2, 1])), ("pads", ints(&[1, 0, 1, 1]))],
-        );
-        let average = [
-            ("kernel_shape", ints(&[2, 2])),
-            ("pads", ints(&[1, 1, 0, 0])),
-            ("count_include_pad", AttrValue::Int(1)),
-            ("ceil_mode", AttrValue::Int(1)),
-            ("strides", ints(&[2, 2])),
-        ];
-        stored(g, "w", &[3, 4, 1, 1], 2);
-        g.node("AveragePool", &["a"], &["b"], &average).node("Conv", &["b", "w"], &["y"], &[]);
-    }),
-    ("numbers for channels before and after a layer", |g| {
-        for (name, shape) in
-            [("m", &[4, 1, 1][..]), ("k", &[1, 4, 1, 1]), ("w", &[12, 2, 3, 3]), ("b", &[12]), ("n", &[])]
-        {
-            stored(g, name, shape, 3 + shape.len() as u64);
-        }
-        g.node("Sub", &["x", "m"], &["a"], &[]).node("Div", &["a", "k"], &["c"], &[]);
-        g.node("Mul", &["n", "c"], &["d"], &[]).node("Add", &["d", "m"], &["e"], &[]);
-        let convolution =
-            [("group", AttrValue::Int(2)), ("strides", ints(&[2, 2])), ("pads", ints(&[1, 0, 1, 2]))];
-        g.node("Conv", &["e", "w", "b"], &["f"], &convolution);
-        g.node("Mul", &["f", "n"], &["y"], &[]);
-    }),
-    ("a norm of features, and matrices both ways", |g| {
-        for (name, shape) in
-            [("w", &[120, 20][..]), ("v", &[7, 20]), ("c", &[1, 7]), ("s", &[20]), ("t", &[20])]
-        {
-            stored(g, name, shape, shape[0] + 5);
-        }
-        g.initializer(TensorSpec::f32("q", &[20], &[2.0; 20]));
-        g.initializer(TensorSpec::i64("flat", &[2], &[-1, 120]));
-        g.node("Reshape", &["x", "flat"], &["a"], &[]).node("MatMul", &["a", "w"], &["b"], &[]);
-        g.node("BatchNormalization", &["b", "s", "t", "t", "q"], &["d"], &[]).node(
-            "Relu",
-            &["d"],
-            &["e"],
-            &[],
-        );
-        g.node("Gemm", &["e", "v", "c"], &["f"], &[("transB", AttrValue::Int(1))]);
-        g.node("Softmax", &["f"], &["y"], &[]);
-    }),
-    ("a clip in the middle", |g| {
-        stored(g, "w", &[5, 4, 3, 3], 9);
-        g.initializer(TensorSpec::f32("low", &[], &[-1.0])).initializer(TensorSpec::f32("high", &[], &[1.5]));
-        g.node("Conv", &["x", "w"], &["a"], &[]).node("Clip", &["a", "low", "high"], &["b"], &[]);
-        g.node("GlobalAveragePool", &["b"], &["y"], &[]);
-    }),
-];
 
 /// Gradients of every parameter and of every value.
 #[test]
@@ -349,7 +216,7 @@ fn nan_and_infinities_go_where_burn_has_them() {
     }
 }
 
-/// A Hessian product, and the gradient of a bound, are burn's; the parameters are those of the last `set_parameter`.
+/// The gradient of a bound is burn's; the parameters are those of the last `set_parameter`.
 #[test]
 fn what_stays_with_burn_uses_the_current_parameters() {
     let (_, build) = GRAPHS.last().unwrap();
@@ -365,9 +232,6 @@ fn what_stays_with_burn_uses_the_current_parameters() {
         Pass { images: &images, batch: 1, objective, mode: Mode::Evaluate, parameters: &all, values: &["b"] };
     let [found, wanted] = [0, 1].map(|place| networks[place].gradients(&pass).unwrap());
     assert_eq!(found, wanted);
-    let direction: Vec<Vec<f32>> = networks[0].parameters().iter().map(|p| normal(5, p.elements())).collect();
-    let [found, wanted] = [0, 1].map(|place| networks[place].hessian_product(&pass, &direction).unwrap());
-    assert_eq!((found.products, found.gradients), (wanted.products, wanted.gradients));
 }
 
 #[test]

@@ -7,7 +7,8 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use bitquake_bits::{Format, WordStore};
-use bitquake_grad::{Device, Gradients, Mode, Network, Objective, ParameterRole, Pass};
+use bitquake_grad::{Device, Executor, Gradients, Mode, Network, Objective, ParameterRole, Pass};
+use bitquake_graph::build::{AttrValue, BuildDim, ElemType, ModelBuilder, TensorSpec};
 use bitquake_tensors::TensorFile;
 use support::distance;
 
@@ -95,6 +96,63 @@ fn gradients_agree_with_pytorch() {
                 assert!(far < 1e-4, "{name}: {parameter} {far}: {gradient:?} is not {wanted:?}");
             }
             check_statistics(name, &arrays, &network, &found);
+        });
+    }
+}
+
+/// The residual network as the own kernels take it: without what the exporter computes from shapes.
+fn plain_residual(exported: &Network) -> Network {
+    let mut model = ModelBuilder::new("residual");
+    let sizes = [BuildDim::Named("batch"), BuildDim::Fixed(3), BuildDim::Fixed(8), BuildDim::Fixed(8)];
+    let graph = model.graph();
+    graph.input("images", ElemType::F32, &sizes);
+    for (index, parameter) in exported.parameters().iter().enumerate() {
+        let shape: Vec<u64> = parameter.shape.iter().map(|&size| size as u64).collect();
+        graph.initializer(TensorSpec::f32(&parameter.name, &shape, exported.parameter(index)));
+    }
+    let layers =
+        [("conv0", "bn0", 1, 1), ("conv1", "bn1", 2, 1), ("conv2", "bn2", 1, 1), ("down", "bn3", 2, 0)];
+    for ((layer, norm, stride, pad), from) in layers.into_iter().zip(["images", "a", "b", "a"]) {
+        let of = |name: &str| format!("{norm}.{name}");
+        let attributes =
+            [("strides", AttrValue::Ints(vec![stride; 2])), ("pads", AttrValue::Ints(vec![pad; 4]))];
+        graph.node("Conv", &[from, &format!("{layer}.weight")], &[layer], &attributes);
+        let [scale, shift, mean, variance] = ["weight", "bias", "running_mean", "running_var"].map(of);
+        graph.node("BatchNormalization", &[layer, &scale, &shift, &mean, &variance], &[norm], &[]);
+        match layer {
+            "conv0" => graph.node("Relu", &[norm], &["a"], &[]),
+            "conv1" => graph.node("Relu", &[norm], &["b"], &[]),
+            _ => graph,
+        };
+    }
+    graph.node("Add", &["bn2", "bn3"], &["c"], &[]).node("Relu", &["c"], &["d"], &[]);
+    graph.node("GlobalAveragePool", &["d"], &["e"], &[]).node("Flatten", &["e"], &["f"], &[]);
+    let transposed = [("transB", AttrValue::Int(1))];
+    graph.node("Gemm", &["f", "fc.weight", "fc.bias"], &["logits"], &transposed);
+    graph.output("logits", ElemType::F32, &[BuildDim::Named("batch"), BuildDim::Fixed(5)]);
+    Network::from_onnx(&model.finish(), Device::Cpu).unwrap()
+}
+
+/// Products of the Hessian of all parameters, in evaluation: burn's, and those of the own kernels.
+#[test]
+fn hessian_products_agree_with_pytorch() {
+    let burn = ["residual-evaluate", "convolutions", "pools"].map(|name| (name, network(name)));
+    let native = ("residual-evaluate", plain_residual(&burn[0].1));
+    assert_eq!(*native.1.executor(), Executor::Native);
+    for (name, network) in burn.into_iter().chain([native]) {
+        let arrays = Arrays::open(name);
+        with_pass(&arrays, &network, |pass| {
+            let array = |kind: &str, index: usize| {
+                arrays.get(&format!("{kind}/{}", network.parameters()[index].name)).unwrap()
+            };
+            let direction: Vec<Vec<f32>> =
+                pass.parameters.iter().map(|&index| array("direction", index)).collect();
+            let found = network.hessian_product(pass, &direction).unwrap();
+            for (&index, product) in pass.parameters.iter().zip(&found.products) {
+                let wanted = array("product", index);
+                let far = distance_from(product, &wanted, 1e-2);
+                assert!(far < 1e-4, "{name}: {index} {far}: {product:?} is not {wanted:?}");
+            }
         });
     }
 }

@@ -1,7 +1,9 @@
-//! What a training pass of a whole program costs: ResNet-20 at 32x32, and LeNet-5 at 28x28, 128 images, all cores.
+//! What a training pass of a whole program costs: ResNet-20 and SimpleNet with 64 base channels at 32x32, and LeNet-5 at 28x28, 128
+//! images, all cores.
 //!
 //! Unit: milliseconds, median and least of the rounds, and the processor time of all threads for a training pass, which says on a busy
-//! machine too what changed (Linux only). Goals, on an idle machine of 2 cores with AVX-512: 85 and 2.5.
+//! machine too what changed (Linux only). Goals, on an idle machine of 2 cores with AVX-512: 85, 1,340 (PyTorch's
+//! whole step in benches/RESULTS.md) and 2.5.
 //!
 //! A name as an argument measures the networks that contain it only.
 
@@ -22,7 +24,8 @@ const SECONDS: f64 = 1.5;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let only = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).unwrap_or_default();
-    let all = [("resnet20", resnet20()?, 85.0), ("lenet5", lenet5()?, 2.5)];
+    let all =
+        [("resnet20", resnet20()?, 85.0), ("simplenet", simplenet()?, 1340.0), ("lenet5", lenet5()?, 2.5)];
     all.into_iter()
         .filter(|(name, ..)| name.contains(&only))
         .for_each(|(name, network, goal)| measure(name, network, goal));
@@ -180,6 +183,29 @@ fn resnet20() -> Result<(Executor, Vec<usize>), ProgramError> {
     let maps = x;
     x = b.step(move |program, values| program.global_average(values[maps]));
     b.linear(x, [64, 10]);
+    b.finish(Shape::new(3, 32, 32))
+}
+
+/// Hasanpour et al., "Lets keep it simple, Using simple architectures to outperform deeper and more complex architectures" (2016), with
+/// the widths and pools of `graph::architecture`: thirteen convolutions with a bias, batch normalization and ReLU.
+fn simplenet() -> Result<(Executor, Vec<usize>), ProgramError> {
+    let mut b = Builder { steps: Vec::new(), lengths: Vec::new() };
+    let (mut x, mut channels) = (0, 3);
+    for (place, factor) in [1, 2, 2, 2, 2, 2, 4, 4, 4, 8, 32, 4, 4].into_iter().enumerate() {
+        let kernel = if matches!(place, 10 | 11) { 1 } else { 3 };
+        x = b.convolution(x, [channels, 64 * factor], kernel, 1, true);
+        channels = 64 * factor;
+        x = b.norm(x, channels);
+        x = b.relu(x);
+        if matches!(place, 3 | 6 | 8 | 9 | 11) {
+            let maps = x;
+            let window = Window { stride: [2; 2], ..Window::new([2; 2]) };
+            x = b.step(move |program, values| program.max_pool(values[maps], window));
+        }
+    }
+    let maps = x;
+    x = b.step(move |program, values| program.global_max(values[maps]));
+    b.linear(x, [channels, 10]);
     b.finish(Shape::new(3, 32, 32))
 }
 

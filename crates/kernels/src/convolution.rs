@@ -13,6 +13,7 @@ mod weight_gradient;
 
 use channels::{gather, scatter};
 use correlation::Correlation;
+use pass::Start;
 use tile::Source;
 use weight_gradient::WeightGradient;
 
@@ -250,24 +251,48 @@ impl Convolution {
         y: &mut [f32],
         scratch: &mut [f32],
     ) {
-        check_len("packed weights", packed.len(), self.forward_weights_len());
-        check_len("a result", y.len(), self.output_len());
-        self.check_scratch(scratch);
         if let Some(bias) = bias {
             check_len("a bias", bias.len(), self.channels[1]);
         }
+        self.forward_from(packed, bias.map_or(Start::Zero, Start::Channels), x, y, scratch);
+    }
+
+    /// `y += conv(x)`: the products are added one by one to what `y` held.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
+    pub fn forward_added(&self, packed: &[f32], x: &[f32], y: &mut [f32], scratch: &mut [f32]) {
+        check_len("an image", x.len(), self.input_len());
+        self.forward_from(packed, Start::Target, &self.image(x), y, scratch);
+    }
+
+    fn forward_from(
+        &self,
+        packed: &[f32],
+        start: Start<'_>,
+        x: &impl Pixels,
+        y: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        check_len("packed weights", packed.len(), self.forward_weights_len());
+        check_len("a result", y.len(), self.output_len());
+        self.check_scratch(scratch);
         if self.parts == 1 {
-            return self.forward.run(packed, bias, x, y, scratch);
+            return self.forward.run(packed, start, x, y, scratch);
         }
         let [read, written] = self.part_channels();
         let [pixels_x, pixels_y] = self.pixels();
         let (x, scratch) = self.written(x, self.channels[0], self.axes.map(|axis| axis.image), scratch);
         for (part, packed) in packed.chunks_exact(self.forward.packed_len()).enumerate() {
-            let bias = bias.map(|bias| &bias[part * written..][..written]);
+            let start = match start {
+                Start::Channels(bias) => Start::Channels(&bias[part * written..][..written]),
+                Start::Zero | Start::Target => start,
+            };
             let (staged_x, staged_y, scratch) = self.staged(scratch);
             let x = gather(x, part * read, read, pixels_x, staged_x);
-            scatter(y, part * written, written, pixels_y, staged_y, |y| {
-                self.forward.run(packed, bias, &blocked(x, pixels_x), y, scratch);
+            scatter(y, part * written, written, pixels_y, staged_y, start == Start::Target, |y| {
+                self.forward.run(packed, start, &blocked(x, pixels_x), y, scratch);
             });
         }
     }
@@ -278,6 +303,26 @@ impl Convolution {
     ///
     /// When a slice has not the length that the shape says, or when this is a first convolution; scratch may be longer.
     pub fn data_gradient(&self, packed: &[f32], dy: &[f32], dx: &mut [f32], scratch: &mut [f32]) {
+        self.data_gradient_from(packed, Start::Zero, dy, dx, scratch);
+    }
+
+    /// Adds the [gradient to the image](Self::data_gradient) to what `dx` held.
+    ///
+    /// # Panics
+    ///
+    /// As [`data_gradient`](Self::data_gradient).
+    pub fn data_gradient_added(&self, packed: &[f32], dy: &[f32], dx: &mut [f32], scratch: &mut [f32]) {
+        self.data_gradient_from(packed, Start::Target, dy, dx, scratch);
+    }
+
+    fn data_gradient_from(
+        &self,
+        packed: &[f32],
+        start: Start<'_>,
+        dy: &[f32],
+        dx: &mut [f32],
+        scratch: &mut [f32],
+    ) {
         let data = self.data();
         check_len("a result", dy.len(), self.output_len());
         check_len("packed weights", packed.len(), self.data_weights_len());
@@ -285,15 +330,15 @@ impl Convolution {
         self.check_scratch(scratch);
         let [pixels_x, pixels_y] = self.pixels();
         if self.parts == 1 {
-            return data.run(packed, None, &blocked(dy, pixels_y), dx, scratch);
+            return data.run(packed, start, &blocked(dy, pixels_y), dx, scratch);
         }
         let [read, written] = self.part_channels();
         for part in 0..self.parts {
             let packed = &packed[part * data.packed_len()..][..data.packed_len()];
             let (staged_x, staged_y, scratch) = self.staged(scratch);
             let dy = gather(dy, part * written, written, pixels_y, staged_y);
-            scatter(dx, part * read, read, pixels_x, staged_x, |dx| {
-                data.run(packed, None, &blocked(dy, pixels_y), dx, scratch);
+            scatter(dx, part * read, read, pixels_x, staged_x, start == Start::Target, |dx| {
+                data.run(packed, start, &blocked(dy, pixels_y), dx, scratch);
             });
         }
     }

@@ -4,7 +4,7 @@
 //! - [`AlignedBuffer`]: floats at an address that suits the widest vectors.
 //! - [`layout`]: the blocked layout of images, in which everything is computed.
 //! - [`Window`] and [`Convolution`]: convolutions of one image, forward and backward; [`Pixels`]: images that are computed when they are read.
-//! - [`program`]: whole networks, forward and backward.
+//! - [`program`]: whole networks, forward and backward, and products with the Hessian.
 //!
 //! An image of `C` channels is *blocked* as `[ceil(C / 16)][height][width][16]`: sixteen channels lie side by side, as they lie in a
 //! vector register. The lanes beyond `C` hold anything at all and never reach a result, NaN included.

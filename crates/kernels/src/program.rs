@@ -1,7 +1,7 @@
 //! Whole networks, forward and backward, on batches of images.
 //!
 //! A [`Program`] is a list of operations on values, each of one shape for every image; parameters are lists of floats that the caller
-//! keeps. An [`Executor`] runs it: outputs, gradients, statistics.
+//! keeps. An [`Executor`] runs it: outputs, gradients, statistics, products with the Hessian.
 //!
 //! How it runs:
 //!
@@ -14,6 +14,7 @@
 //! - Sums over images (statistics, gradients of parameters) are taken in parts that depend on shapes alone, and added in order: the same
 //!   bits on any number of threads.
 //! - What the gradients that are asked for do not need is not computed.
+//! - For products with the Hessian, each step is followed by the tangent of what it gave, along a direction of the parameters (`compile/tangents.rs`).
 //! - Memory is kept from call to call.
 
 mod compile;
@@ -33,9 +34,10 @@ mod plan;
 mod pool;
 mod run;
 mod tables;
+mod tangent;
 mod vectorise;
 
-pub use executor::{Edit, Executor, Gradients, Request, Statistics};
+pub use executor::{Edit, Executor, Gradients, NoProducts, Products, Request, Statistics};
 pub use inference::Inference;
 pub use operation::{Arithmetic, Bound, Shape, Value, Vector};
 

@@ -45,6 +45,26 @@ impl Kernels {
         unblock(&dx, self.shape.channels[0], self.shape.x_len())
     }
 
+    /// A result with a bias, and the result without one added to it.
+    fn forward_added(&self, x: &[f32], weights: &[f32], bias: &[f32]) -> Vec<f32> {
+        let mut packed = poisoned(self.convolution.forward_weights_len());
+        self.convolution.pack_forward(weights, &mut packed);
+        let (x, mut y) = (self.image(x), poisoned(self.convolution.output_len()));
+        self.convolution.forward(&packed, Some(bias), &x, &mut y, &mut self.scratch());
+        self.convolution.forward_added(&packed, &x, &mut y, &mut self.scratch());
+        unblock(&y, self.shape.channels[1], self.shape.y_len())
+    }
+
+    /// The gradient, added to itself.
+    fn data_gradient_added(&self, weights: &[f32], dy: &[f32]) -> Vec<f32> {
+        let mut packed = poisoned(self.convolution.data_weights_len());
+        self.convolution.pack_data(weights, &mut packed);
+        let (dy, mut dx) = (block(dy, self.shape.channels[1]), poisoned(self.convolution.input_len()));
+        self.convolution.data_gradient(&packed, &dy, &mut dx, &mut self.scratch());
+        self.convolution.data_gradient_added(&packed, &dy, &mut dx, &mut self.scratch());
+        unblock(&dx, self.shape.channels[0], self.shape.x_len())
+    }
+
     /// The sum over `images` times the same image.
     fn weight_gradient(&self, x: &[f32], dy: &[f32], images: usize) -> Vec<f32> {
         let mut sum = AlignedBuffer::zeroed(self.convolution.weight_gradient_len());
@@ -152,6 +172,16 @@ fn assert_near(found: &[f32], expected: &[Sum], what: &str) {
     }
 }
 
+/// The sums of two lists of sums.
+fn sums(left: &[Sum], right: &[Sum]) -> Vec<Sum> {
+    let sum = |(left, right): (&Sum, &Sum)| Sum {
+        value: left.value + right.value,
+        magnitude: left.magnitude + right.magnitude,
+        count: left.count + right.count,
+    };
+    left.iter().zip(right).map(sum).collect()
+}
+
 /// All functions of a shape on all instruction sets.
 fn check(shape: &Shape, seed: u64) {
     let mut random = SplitMix64::new(seed);
@@ -163,8 +193,8 @@ fn check(shape: &Shape, seed: u64) {
     let biased = reference::forward(shape, &x, &weights, Some(&bias));
     let dx = reference::data_gradient(shape, &weights, &dy);
     let dw = reference::weight_gradient(shape, &x, &dy);
-    let twice: Vec<Sum> =
-        dw.iter().map(|sum| Sum { value: 2.0 * sum.value, magnitude: 2.0 * sum.magnitude, ..*sum }).collect();
+    let added = sums(&biased, &y);
+    let [twice_dx, twice] = [&dx, &dw].map(|sum| sums(sum, sum));
     for isa in Isa::available() {
         let kernels = Kernels::new(*shape, isa);
         assert_eq!(kernels.convolution.output(), shape.output());
@@ -172,6 +202,9 @@ fn check(shape: &Shape, seed: u64) {
         assert_near(&kernels.forward(&x, &weights, None), &y, &what("forward"));
         assert_near(&kernels.forward(&x, &weights, Some(&bias)), &biased, &what("forward with a bias"));
         assert_near(&kernels.data_gradient(&weights, &dy), &dx, &what("the data gradient"));
+        assert_near(&kernels.forward_added(&x, &weights, &bias), &added, &what("forward, added,"));
+        let found = kernels.data_gradient_added(&weights, &dy);
+        assert_near(&found, &twice_dx, &what("the data gradient, added,"));
         assert_near(&kernels.weight_gradient(&x, &dy, 1), &dw, &what("the weight gradient"));
         assert_near(&kernels.weight_gradient(&x, &dy, 2), &twice, &what("the weight gradient of two images"));
         let of_memory = kernels.forward(&x, &weights, Some(&bias));
@@ -185,6 +218,7 @@ fn check(shape: &Shape, seed: u64) {
             let first = Kernels::new_first(*shape, isa);
             assert_near(&first.forward(&x, &weights, Some(&bias)), &biased, &what("forward, plain,"));
             assert_near(&first.weight_gradient(&x, &dy, 1), &dw, &what("the weight gradient, plain,"));
+            assert_near(&first.forward_added(&x, &weights, &bias), &added, &what("forward, plain, added,"));
             let of_memory = first.forward(&x, &weights, Some(&bias));
             assert_eq!(first.of_pixels(&x, &weights, &bias), of_memory);
         }

@@ -5,6 +5,8 @@
 
 pub mod architectures;
 pub mod cases;
+pub mod graphs;
+pub mod pairs;
 
 use std::path::Path;
 

@@ -23,17 +23,22 @@ pub(super) fn gather<'a>(
     staged
 }
 
-/// Has `count` channels from `first` on written: in place where they are whole blocks, else to `staged`, and copied from there.
+/// Has `count` channels from `first` on written: in place where they are whole blocks, else to `staged`, and copied from there. If `is_read`,
+/// what they held is in `staged` before.
 pub(super) fn scatter(
     image: &mut [f32],
     first: usize,
     count: usize,
     pixels: usize,
     staged: &mut [f32],
+    is_read: bool,
     write: impl FnOnce(&mut [f32]),
 ) {
     if count.is_multiple_of(LANES) {
         return write(&mut image[blocks_of(first, count, pixels)]);
+    }
+    if is_read {
+        gather(image, first, count, pixels, staged);
     }
     write(staged);
     for channel in 0..count {

@@ -6,7 +6,7 @@
 
 use super::axes::{Remainder, data_axis, forward_axis};
 use super::padded::Padded;
-use super::pass::{Operands, Outputs, Pass};
+use super::pass::{Operands, Outputs, Pass, Start};
 use super::runs::Tap;
 use super::summed;
 use super::tile::Source;
@@ -146,20 +146,20 @@ impl Correlation {
         }
     }
 
-    /// Computes the result of an image. `start`: what the sum of each channel of the result starts from, else zero.
+    /// Computes the result of an image, or adds it to what the target holds.
     ///
     /// The caller has checked the lengths.
     pub(super) fn run(
         &self,
         packed: &[f32],
-        start: Option<&[f32]>,
+        start: Start<'_>,
         image: &impl Pixels,
         target: &mut [f32],
         scratch: &mut [f32],
     ) {
         debug_assert_eq!(packed.len(), self.packed_len);
         debug_assert_eq!(target.len(), blocks(self.channels[1]) * self.pixels * LANES);
-        if !self.is_covering {
+        if !self.is_covering && start != Start::Target {
             target.fill(0.0);
         }
         if self.passes.is_empty() {

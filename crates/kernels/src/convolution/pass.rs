@@ -68,11 +68,20 @@ pub(super) struct Group {
     functions: Vec<TileFn>,
 }
 
+/// What the sums of a result start from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Start<'a> {
+    Zero,
+    /// A number for each channel.
+    Channels(&'a [f32]),
+    /// What the result held before.
+    Target,
+}
+
 /// What a pass works on.
 pub(super) struct Operands<'a> {
     pub(super) packed: &'a [f32],
-    /// What the sum of each channel of the result starts from; none: zero.
-    pub(super) start: Option<&'a [f32]>,
+    pub(super) start: Start<'a>,
     /// The padded image; of a lanewise source the block that the groups need.
     pub(super) source: &'a [f32],
     pub(super) target: &'a mut [f32],
@@ -203,7 +212,7 @@ impl Pass {
                 block_channels: self.block_channels(),
                 pitches,
                 weights: &of.packed[weights..],
-                starts: (channel == 0).then_some(&starts),
+                starts: starts.as_ref().filter(|_| channel == 0),
             };
             debug_assert!(part.is_within(band[0].end - 1, band[1].end - 1, group.vectors));
             for row in band[0].clone() {
@@ -265,14 +274,18 @@ impl Part<'_> {
 }
 
 impl Group {
-    /// What the sums start from.
-    fn starts(&self, start: Option<&[f32]>, channels: usize) -> [f32; MOST_BLOCKS * LANES] {
+    /// What the sums start from; none: from the target.
+    fn starts(&self, start: Start<'_>, channels: usize) -> Option<[f32; MOST_BLOCKS * LANES]> {
         let mut starts = [0.0; MOST_BLOCKS * LANES];
-        if let Some(start) = start {
-            let first = self.block * LANES;
-            let end = channels.min(first + self.blocks * LANES);
-            starts[..end - first].copy_from_slice(&start[first..end]);
+        match start {
+            Start::Target => return None,
+            Start::Zero => {}
+            Start::Channels(start) => {
+                let first = self.block * LANES;
+                let end = channels.min(first + self.blocks * LANES);
+                starts[..end - first].copy_from_slice(&start[first..end]);
+            }
         }
-        starts
+        Some(starts)
     }
 }

@@ -2,12 +2,14 @@
 
 mod backward;
 mod forward;
+mod tangents;
 
 use std::collections::BTreeMap;
 
 use super::Program;
 use super::fuse::{MapNode, Node, Norm, fused};
 use super::instruction::{Instruction, Item, Slope, Source, Task};
+use super::operation::Linear;
 use super::placement::{Home, place};
 use super::plan::{Plan, PlannedLayer, Stage, Table};
 use crate::{Convolution, LANES};
@@ -30,6 +32,8 @@ pub(super) struct Wanted {
     pub(super) parameters: Vec<bool>,
     /// The numbers of values.
     pub(super) values: Vec<usize>,
+    /// Whether the tangents of the parameters' gradients are wanted too. The parameters of a call are then followed by as many directions.
+    pub(super) products: bool,
 }
 
 /// Compiles a program for a purpose; `output` is the number of the value that calls give.
@@ -38,6 +42,9 @@ pub(super) fn compile(program: &Program, output: usize, purpose: &Purpose) -> Pl
     compiler.forward();
     if purpose.gradients.is_some() {
         compiler.backward();
+    }
+    if purpose.gradients.as_ref().is_some_and(|wanted| wanted.products) {
+        compiler.add_tangents();
     }
     compiler.finish()
 }
@@ -75,7 +82,10 @@ struct Compiler<'p> {
     stages: Vec<Stage>,
     forward_stages: usize,
     layers: Vec<PlannedLayer>,
+    linears: Vec<Linear>,
     slopes: Vec<Slope>,
+    /// Of each parameter whether its gradient is wanted; then, of a plan with tangents, of each direction.
+    wanted: Vec<bool>,
 }
 
 impl<'p> Compiler<'p> {
@@ -107,7 +117,12 @@ impl<'p> Compiler<'p> {
             stages: Vec::new(),
             forward_stages: 0,
             layers: Vec::new(),
+            linears: program.linears.clone(),
             slopes: Vec::new(),
+            wanted: match &purpose.gradients {
+                Some(wanted) => wanted.parameters.clone(),
+                None => vec![false; program.parameters.len()],
+            },
         };
         compiler.find_needs();
         compiler.find_plain();
@@ -118,7 +133,7 @@ impl<'p> Compiler<'p> {
 
     /// Which values' gradients are needed: those that are asked for, and those on the way to what is asked for.
     fn find_needs(&mut self) {
-        let Some(Wanted { parameters, values }) = &self.purpose.gradients else { return };
+        let Some(Wanted { parameters, values, .. }) = &self.purpose.gradients else { return };
         values.iter().for_each(|&value| self.needs_gradient[value] = true);
         for (value, node) in &self.nodes {
             let own = match node {
@@ -203,7 +218,8 @@ impl<'p> Compiler<'p> {
             let Node::Map(MapNode { norm: Some(norm), .. }) = *node else { continue };
             self.table_of[*value] = Some(self.tables.len());
             let of_batch = self.purpose.of_batch && matches!(norm, Norm::Batch { .. });
-            self.tables.push(Table { norm, shape: self.program.shapes[*value], of_batch });
+            let shape = self.program.shapes[*value];
+            self.tables.push(Table { norm, shape, of_batch, is_tangent: false });
         }
         self.statistics = vec![None; self.tables.len()];
     }
@@ -284,13 +300,8 @@ impl<'p> Compiler<'p> {
     fn finish(self) -> Plan {
         let placed = place(&self.items, &self.stages, &self.slopes);
         let shapes = &self.program.shapes;
-        let (taps, wanted) = match &self.purpose.gradients {
-            Some(wanted) => {
-                let taps = wanted.values.iter().map(|&value| shapes[value]).collect();
-                (taps, wanted.parameters.clone())
-            }
-            None => (Vec::new(), vec![false; self.program.parameters.len()]),
-        };
+        let taps = self.purpose.gradients.iter().flat_map(|wanted| &wanted.values);
+        let taps = taps.map(|&value| shapes[value]).collect();
         let scratches = self.layers.iter().map(|layer| layer.convolution.scratch_len());
         let mut plan = Plan {
             items: placed.items,
@@ -301,12 +312,12 @@ impl<'p> Compiler<'p> {
             forward: self.forward_stages,
             tables: self.tables,
             layers: self.layers,
-            linears: self.program.linears.clone(),
+            linears: self.linears,
             pools: self.program.pools.clone(),
             slopes: self.slopes,
             output: shapes[self.output],
             taps,
-            wanted,
+            wanted: self.wanted,
         };
         plan.estimate_costs();
         plan

@@ -1,11 +1,13 @@
 //! A program, run on batches.
 
+mod products;
 mod variants;
 
 use std::convert::Infallible;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use products::{NoProducts, Products};
 pub use variants::Edit;
 
 use super::Program;
@@ -88,6 +90,14 @@ pub struct Gradients {
     pub measured: Vec<(Value, [Vec<f32>; 2])>,
 }
 
+/// What a run gives.
+struct Found {
+    outputs: Vec<f32>,
+    taps: Vec<Vec<f32>>,
+    measured: Measured,
+    slopes: Slopes,
+}
+
 #[derive(Debug)]
 struct Compiled {
     purpose: Purpose,
@@ -136,7 +146,7 @@ impl Executor {
         let purpose = Purpose { of_batch: statistics == Statistics::Batch, gradients: None, checks: false };
         let found = self.run(purpose, parameters, images, batch, &[], |_, _| Ok::<(), Infallible>(()));
         match found {
-            Ok((outputs, ..)) => outputs,
+            Ok(Found { outputs, .. }) => outputs,
             Err(never) => match never {},
         }
     }
@@ -158,16 +168,25 @@ impl Executor {
         objective: impl FnOnce(&[f32], &mut [f32]) -> Result<(), E> + Send,
     ) -> Result<Gradients, E> {
         let purpose = self.purpose(request);
-        let (outputs, values, (measured, mut found)) =
+        let objective = |outputs: [&[f32]; 2], slopes: [&mut [f32]; 2]| {
+            let ([outputs, _], [slopes, _]) = (outputs, slopes);
+            objective(outputs, slopes)
+        };
+        let Found { outputs, taps: values, measured, mut slopes } =
             self.run(purpose, parameters, images, batch, &[], objective)?;
         let measured = measured.into_iter().map(|(value, measured)| (Value(value), measured)).collect();
+        let parameters = self.taken(request.parameters, &mut slopes);
+        Ok(Gradients { outputs, parameters, values, measured })
+    }
+
+    /// Of each parameter its gradient; zeros if the outputs do not depend on it.
+    fn taken(&self, parameters: &[usize], slopes: &mut [Option<Vec<f32>>]) -> Vec<Vec<f32>> {
         let take = |(place, &parameter): (usize, &usize)| {
-            let is_last = !request.parameters[place + 1..].contains(&parameter);
-            let gradient = if is_last { found[parameter].take() } else { found[parameter].clone() };
+            let is_last = !parameters[place + 1..].contains(&parameter);
+            let gradient = if is_last { slopes[parameter].take() } else { slopes[parameter].clone() };
             gradient.unwrap_or_else(|| vec![0.0; self.program.parameters[parameter]])
         };
-        let parameters = request.parameters.iter().enumerate().map(take).collect();
-        Ok(Gradients { outputs, parameters, values, measured })
+        parameters.iter().enumerate().map(take).collect()
     }
 
     /// The bytes that [`gradients`](Self::gradients) of such a batch would take from the system, beyond what calls before have left: 0 if
@@ -177,7 +196,11 @@ impl Executor {
     /// When a parameter or a value is not the program's.
     #[must_use]
     pub fn missing_bytes(&self, request: &Request<'_>, batch: usize) -> usize {
-        let compiled = self.compiled(self.purpose(request));
+        self.missing_bytes_of(self.purpose(request), batch)
+    }
+
+    fn missing_bytes_of(&self, purpose: Purpose, batch: usize) -> usize {
+        let compiled = self.compiled(purpose);
         let workspaces = compiled.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
         // The last is the one that the next call takes.
         let capacity = workspaces.last().map_or(0, Workspace::capacity);
@@ -191,7 +214,7 @@ impl Executor {
         let values = request.values.iter().map(|value| value.0).collect();
         Purpose {
             of_batch: request.statistics == Statistics::Batch,
-            gradients: Some(Wanted { parameters: wanted, values }),
+            gradients: Some(Wanted { parameters: wanted, values, products: false }),
             checks: false,
         }
     }
@@ -227,7 +250,6 @@ impl Executor {
         plans.iter().map(of_plan).sum()
     }
 
-    #[expect(clippy::type_complexity, reason = "outputs, gradients of values, and what a run gives")]
     fn run<E: Send>(
         &self,
         purpose: Purpose,
@@ -235,14 +257,19 @@ impl Executor {
         images: &[f32],
         batch: usize,
         flags: &[AtomicBool],
-        objective: impl FnOnce(&[f32], &mut [f32]) -> Result<(), E> + Send,
-    ) -> Result<(Vec<f32>, Vec<Vec<f32>>, (Measured, Slopes)), E> {
-        self.check(parameters, images, batch);
+        objective: impl FnOnce([&[f32]; 2], [&mut [f32]; 2]) -> Result<(), E> + Send,
+    ) -> Result<Found, E> {
+        let moves = purpose.gradients.as_ref().is_some_and(|wanted| wanted.products);
+        // Directions are checked where they are joined to the parameters.
+        let own = if moves { &parameters[..self.program.parameters.len()] } else { parameters };
+        self.check(own, images, batch);
         let compiled = self.compiled(purpose);
         let plan = &compiled.plan;
         let elements = batch * plan.output.elements();
-        let mut outputs = vec![0.0; elements];
-        let mut seed = vec![0.0; if plan.stages.len() > plan.forward { elements } else { 0 }];
+        let has_seed = compiled.purpose.gradients.is_some();
+        let list = |is_there: bool| vec![0.0; if is_there { elements } else { 0 }];
+        let (mut outputs, mut moved) = (list(true), list(moves));
+        let (mut seed, mut moved_seed) = (list(has_seed), list(moves));
         let mut taps: Vec<Vec<f32>> =
             plan.taps.iter().map(|shape| vec![0.0; batch * shape.elements()]).collect();
         let kept = compiled.workspaces.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -252,15 +279,15 @@ impl Executor {
             parameters,
             images,
             batch,
-            outputs: &mut outputs,
-            seed: &mut seed,
+            outputs: [&mut outputs, &mut moved],
+            seed: [&mut seed, &mut moved_seed],
             taps: &mut taps,
             flags,
         };
         // On a thread of rayon's, so that sharing out the work of each stage does not wake up one first.
         let found = rayon::scope(|_| run(plan, &mut workspace, call, objective));
         compiled.workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
-        found.map(|found| (outputs, taps, found))
+        found.map(|(measured, slopes)| Found { outputs, taps, measured, slopes })
     }
 
     fn check(&self, parameters: &[Vec<f32>], images: &[f32], batch: usize) {

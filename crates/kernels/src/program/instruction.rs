@@ -1,5 +1,9 @@
 //! What is done for one image, and what is done for a batch.
 
+mod tangent;
+
+pub(super) use tangent::TangentOf;
+
 use super::fuse::Limit;
 
 /// A place in memory: a list of floats for each image. Numbered by the compiler.
@@ -30,6 +34,13 @@ pub(super) enum Instruction {
         x: Item,
         y: Item,
     },
+    /// A convolution without its bias; with `is_added` on top of what `y` holds.
+    Correlation {
+        layer: usize,
+        x: Item,
+        y: Item,
+        is_added: bool,
+    },
     /// A convolution of `limit(norm(x) + other)`, which is computed where it is read. In forward passes alone.
     Mapped {
         layer: usize,
@@ -40,10 +51,12 @@ pub(super) enum Instruction {
         limit: Limit,
         y: Item,
     },
+    /// With `is_added` on top of what `dx` holds.
     DataGradient {
         layer: usize,
         dy: Item,
         dx: Item,
+        is_added: bool,
     },
     WeightGradient {
         layer: usize,
@@ -94,6 +107,12 @@ pub(super) enum Instruction {
         totals: Item,
         slopes: Item,
     },
+    /// The means of sums of an image over groups.
+    GroupMeans {
+        table: usize,
+        totals: Item,
+        means: Item,
+    },
     /// The gradient through a norm with measured statistics.
     Normal {
         pixels: usize,
@@ -119,6 +138,8 @@ pub(super) enum Instruction {
         /// Sums over pixels.
         totals: Option<Item>,
     },
+    /// A tangent of something else than a sum of products.
+    Tangent(TangentOf),
     /// Looks for values that are not finite.
     Check {
         is_plain: bool,
@@ -138,6 +159,9 @@ pub(super) struct Source {
 impl Instruction {
     /// Calls `visit` with each item, and whether it is written.
     pub(super) fn items(&self, mut visit: impl FnMut(Item, bool)) {
+        if let Instruction::Tangent(of) = self {
+            return of.items(visit);
+        }
         let mut read = |items: &[Option<Item>]| items.iter().flatten().for_each(|&item| visit(item, false));
         let statistics = |norm: &Source| norm.statistics;
         let written = match self {
@@ -145,10 +169,12 @@ impl Instruction {
             | Instruction::Unblock { blocked: from, plain: to, .. }
             | Instruction::Copy { from, to }
             | Instruction::Convolution { x: from, y: to, .. }
+            | Instruction::Correlation { x: from, y: to, .. }
             | Instruction::DataGradient { dy: from, dx: to, .. }
             | Instruction::Scale { dz: from, dx: to, .. }
             | Instruction::Moments { x: from, moments: to, .. }
             | Instruction::GroupStatistics { moments: from, statistics: to, .. }
+            | Instruction::GroupMeans { totals: from, means: to, .. }
             | Instruction::GroupSlopes { totals: from, slopes: to, .. } => {
                 read(&[Some(*from)]);
                 [Some(*to), None]
@@ -182,6 +208,7 @@ impl Instruction {
                 read(&[Some(*x)]);
                 [None, None]
             }
+            Instruction::Tangent(_) => [None, None], // told above
         };
         written.iter().flatten().for_each(|&item| visit(item, true));
     }
@@ -205,10 +232,19 @@ pub(super) enum Task {
         x: Item,
         y: Item,
     },
+    /// A fully connected layer without its bias; with `is_added` on top of what `y` holds.
+    LinearProduct {
+        layer: usize,
+        x: Item,
+        y: Item,
+        is_added: bool,
+    },
+    /// With `is_added` on top of what `dx` holds.
     LinearData {
         layer: usize,
         dy: Item,
         dx: Item,
+        is_added: bool,
     },
 }
 
@@ -217,9 +253,9 @@ impl Task {
     pub(super) fn items(&self) -> [Option<Item>; 2] {
         match *self {
             Task::Statistics { moments: item, .. } | Task::Slopes { totals: item, .. } => [Some(item), None],
-            Task::Linear { x: from, y: to, .. } | Task::LinearData { dy: from, dx: to, .. } => {
-                [Some(from), Some(to)]
-            }
+            Task::Linear { x: from, y: to, .. }
+            | Task::LinearProduct { x: from, y: to, .. }
+            | Task::LinearData { dy: from, dx: to, .. } => [Some(from), Some(to)],
         }
     }
 }
@@ -242,6 +278,15 @@ pub(super) enum Slope {
         table: usize,
         totals: Item,
     },
+    /// The tangents of what [`Norm`](Slope::Norm) gives.
+    NormTangent {
+        table: usize,
+        tangent: usize,
+        totals: Item,
+        moved: Item,
+        /// Sums of the gradient times the tangent of what is standardized.
+        crossed: Option<Item>,
+    },
     Linear {
         layer: usize,
         x: Item,
@@ -256,12 +301,13 @@ pub(super) enum Slope {
 
 impl Slope {
     /// Its items.
-    pub(super) fn items(&self) -> [Option<Item>; 2] {
+    pub(super) fn items(&self) -> [Option<Item>; 3] {
         match *self {
-            Slope::Convolution { .. } => [None, None],
-            Slope::Bias { totals, .. } | Slope::Norm { totals, .. } => [Some(totals), None],
-            Slope::Linear { x, dy, .. } => [Some(x), Some(dy)],
-            Slope::LinearBias { dy, .. } => [Some(dy), None],
+            Slope::Convolution { .. } => [None; 3],
+            Slope::Bias { totals, .. } | Slope::Norm { totals, .. } => [Some(totals), None, None],
+            Slope::NormTangent { totals, moved, crossed, .. } => [Some(totals), Some(moved), crossed],
+            Slope::Linear { x, dy, .. } => [Some(x), Some(dy), None],
+            Slope::LinearBias { dy, .. } => [Some(dy), None, None],
         }
     }
 }

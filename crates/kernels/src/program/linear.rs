@@ -28,7 +28,17 @@ const TILE: [usize; 2] = if cfg!(miri) { [2, 3] } else { [64, 128] };
 /// A product of fewer multiplications is computed before another thread has woken up.
 const LITTLE: usize = if cfg!(miri) { 0 } else { 1 << 20 };
 
-/// `out = a b + bias`, with `bias` added to each row. `out` has a row for each row of `a`; of each, the first `size[1]` floats are written.
+/// What the sums of a product start from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Start<'a> {
+    Zero,
+    /// A number for each column.
+    Bias(&'a [f32]),
+    /// What is there.
+    Out,
+}
+
+/// `out = start + a b`. `out` has a row for each row of `a`; of each, the first `size[1]` floats are written.
 ///
 /// `size` is rows, columns, and what is summed over.
 ///
@@ -39,28 +49,29 @@ const LITTLE: usize = if cfg!(miri) { 0 } else { 1 << 20 };
 pub(super) unsafe fn product(
     a: Matrix<'_>,
     b: Matrix<'_>,
-    bias: Option<&[f32]>,
+    start: Start<'_>,
     size: [usize; 3],
     out: &Rows<'_>,
 ) {
     let [rows, columns, inner] = size;
     let tiles = [rows.div_ceil(TILE[0]), columns.div_ceil(TILE[1])];
     let one = |tile: usize| {
-        let start = [tile / tiles[1] * TILE[0], tile % tiles[1] * TILE[1]];
-        let part = [TILE[0].min(rows - start[0]), TILE[1].min(columns - start[1])];
-        let place = start[1]..start[1] + part[1];
-        for row in start[0]..start[0] + part[0] {
+        let corner = [tile / tiles[1] * TILE[0], tile % tiles[1] * TILE[1]];
+        let part = [TILE[0].min(rows - corner[0]), TILE[1].min(columns - corner[1])];
+        let place = corner[1]..corner[1] + part[1];
+        for row in corner[0]..corner[0] + part[0] {
             // SAFETY: tiles do not overlap, and each is one task's; the caller keeps everything else away.
             let row = unsafe { out.part_mut(row, place.clone()) };
-            match bias {
-                Some(bias) => row.copy_from_slice(&bias[place.clone()]),
-                None => row.fill(0.0),
+            match start {
+                Start::Bias(bias) => row.copy_from_slice(&bias[place.clone()]),
+                Start::Zero => row.fill(0.0),
+                Start::Out => {}
             }
         }
         let (left, right) =
-            (a.tile([start[0], 0], [part[0], inner]), b.tile([0, start[1]], [inner, part[1]]));
+            (a.tile([corner[0], 0], [part[0], inner]), b.tile([0, corner[1]], [inner, part[1]]));
         // An address within all rows, not that of a slice of the first one: the tile has more of them.
-        let first = out.place(start[0]).0.wrapping_add(start[1]);
+        let first = out.place(corner[0]).0.wrapping_add(corner[1]);
         let steps = [a.row, a.column, b.row, b.column, out.stride()].map(|step| step as isize);
         // SAFETY: `tile` has checked that the operands lie in their slices, `part_mut` that each row of the tile lies in `out`, rows
         // being `stride` apart. Tiles do not overlap, the operands are shared slices, and `out` is nobody else's.
@@ -118,13 +129,14 @@ mod tests {
                 // SAFETY: the buffer is this test's alone.
                 #[expect(unsafe_code, reason = "what is tested")]
                 unsafe {
-                    product(a_matrix, b_matrix, Some(&bias), [rows, columns, inner], &place);
+                    product(a_matrix, b_matrix, Start::Bias(&bias), [rows, columns, inner], &place);
+                    product(a_matrix, b_matrix, Start::Out, [rows, columns, inner], &place);
                 }
                 for row in 0..rows {
                     for column in 0..columns {
                         let terms = (0..inner)
                             .map(|k| a[row * a_row + k * a_column] * b[k * b_row + column * b_column]);
-                        let wanted = bias[column] + terms.sum::<f32>();
+                        let wanted = bias[column] + 2.0 * terms.sum::<f32>();
                         assert_eq!(out[row * stride + column], wanted, "{rows} {columns} {inner}");
                     }
                     let beyond = &out[row * stride + columns..(row + 1) * stride];

@@ -13,7 +13,9 @@ pub(super) enum Home {
     /// With the caller.
     Images,
     Output,
+    OutputTangent,
     Seed,
+    SeedTangent,
     Tap(usize),
 }
 
@@ -39,7 +41,9 @@ pub(super) fn place(items: &[(usize, Home)], stages: &[Stage], slopes: &[Slope])
         Home::Free => None,
         Home::Images => Some(Place::Images),
         Home::Output => Some(Place::Output),
+        Home::OutputTangent => Some(Place::OutputTangent),
         Home::Seed => Some(Place::Seed),
+        Home::SeedTangent => Some(Place::SeedTangent),
         Home::Tap(tap) => Some(Place::Tap(tap)),
     };
     let mut places: Vec<Option<Place>> = items.iter().map(|(_, home)| fixed(*home)).collect();

@@ -56,8 +56,12 @@ pub(super) enum Place {
     Images,
     /// The outputs that the caller gets.
     Output,
+    /// Their tangents.
+    OutputTangent,
     /// The gradient of the outputs, which the caller gives.
     Seed,
+    /// Its tangent.
+    SeedTangent,
     /// The gradient of a value that the caller gets.
     Tap(usize),
     /// A region that is kept for the batch.
@@ -83,6 +87,8 @@ pub(super) struct Table {
     pub(super) shape: Shape,
     /// Whether the statistics are those of the batch.
     pub(super) of_batch: bool,
+    /// Whether the numbers are the tangents of the norm's.
+    pub(super) is_tangent: bool,
 }
 
 /// A convolution as this plan uses it.
@@ -128,6 +134,7 @@ impl Plan {
             instruction.items(|item: Item, _| floats += self.items[item].floats);
             match instruction {
                 Instruction::Convolution { layer, .. }
+                | Instruction::Correlation { layer, .. }
                 | Instruction::DataGradient { layer, .. }
                 | Instruction::WeightGradient { layer, .. } => {
                     // Weights times places, as vectors.

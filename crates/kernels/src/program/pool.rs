@@ -1,5 +1,7 @@
 //! Pools of blocked images, forward and backward. A NaN in a window gives a NaN.
 
+mod tangent;
+
 use super::vectorise::{Lanes, Sweep, Wide, lanes, lanes_mut, vectorised};
 use crate::{Isa, Window};
 
@@ -307,16 +309,16 @@ mod tests {
     use super::*;
     use crate::LANES;
 
-    fn window(kernel: usize, stride: usize, pad: usize) -> Window {
+    pub(super) fn window(kernel: usize, stride: usize, pad: usize) -> Window {
         Window { kernel: [kernel; 2], stride: [stride; 2], dilation: [1; 2], pads: [[pad; 2]; 2] }
     }
 
     /// One channel in lane 0.
-    fn image(values: &[f32]) -> Vec<f32> {
+    pub(super) fn image(values: &[f32]) -> Vec<f32> {
         values.iter().flat_map(|&value| std::iter::once(value).chain([f32::NAN; LANES - 1])).collect()
     }
 
-    fn lane(blocked: &[f32]) -> Vec<f32> {
+    pub(super) fn lane(blocked: &[f32]) -> Vec<f32> {
         blocked.iter().step_by(LANES).copied().collect()
     }
 

@@ -12,11 +12,11 @@ use rayon::prelude::*;
 
 use super::fuse::Norm;
 use super::instruction::{Instruction, Item, Slope, Task};
-use super::linear::{Matrix, product};
+use super::linear::{Matrix, Start, product};
 use super::memory::Rows;
 use super::patched::Patched;
 use super::plan::{Place, Plan, Stage};
-use super::tables::{Numbers, sums};
+use super::tables::{Moving, Numbers, sums};
 use crate::{AlignedBuffer, Isa, LANES};
 use frame::Frame;
 
@@ -120,9 +120,10 @@ pub(super) struct Call<'c> {
     pub(super) parameters: &'c [Vec<f32>],
     pub(super) images: &'c [f32],
     pub(super) batch: usize,
-    pub(super) outputs: &'c mut [f32],
-    /// The gradient of the outputs; empty where there is no backward pass.
-    pub(super) seed: &'c mut [f32],
+    /// The outputs and their tangents; these are empty where there are none.
+    pub(super) outputs: [&'c mut [f32]; 2],
+    /// The gradient of the outputs and its tangent; empty where there is no backward pass, or are no tangents.
+    pub(super) seed: [&'c mut [f32]; 2],
     pub(super) taps: &'c mut [Vec<f32>],
     /// Of each value whether it was found not to be finite.
     pub(super) flags: &'c [AtomicBool],
@@ -140,7 +141,7 @@ pub(super) fn run<E>(
     plan: &Plan,
     workspace: &mut Workspace,
     call: Call<'_>,
-    objective: impl FnOnce(&[f32], &mut [f32]) -> Result<(), E>,
+    objective: impl FnOnce([&[f32]; 2], [&mut [f32]; 2]) -> Result<(), E>,
 ) -> Result<(Measured, Slopes), E> {
     let Call { isa, parameters, images, batch, outputs, seed, taps, flags } = call;
     workspace.prepare(plan, batch);
@@ -170,7 +171,13 @@ pub(super) fn run<E>(
         flags,
     };
     let output = plan.output.elements();
+    let [outputs, moved] = outputs;
     let forward = rows_at(plan, &rows, Place::Output, Rows::new(outputs, batch, output, output));
+    let forward = if moved.is_empty() {
+        forward
+    } else {
+        rows_at(plan, &forward, Place::OutputTangent, Rows::new(moved, batch, output, output))
+    };
     let mut forward = Runner { shared, rows: forward, measured: Vec::new() };
     for stage in &plan.stages[..plan.forward] {
         forward.stage(stage, numbers);
@@ -180,8 +187,14 @@ pub(super) fn run<E>(
     if plan.stages.len() == plan.forward {
         return Ok((measured, Vec::new()));
     }
-    objective(outputs, seed)?;
+    let [seed, moved_seed] = seed;
+    objective([outputs, moved], [seed, moved_seed])?;
     let backward = rows_at(plan, &rows, Place::Seed, Rows::read_only(seed, batch, output));
+    let backward = if moved_seed.is_empty() {
+        backward
+    } else {
+        rows_at(plan, &backward, Place::SeedTangent, Rows::read_only(moved_seed, batch, output))
+    };
     let mut backward = Runner { shared, rows: backward, measured: Vec::new() };
     for stage in &plan.stages[plan.forward..] {
         backward.stage(stage, numbers);
@@ -229,7 +242,7 @@ fn rows_of_items<'r>(
         Place::Region(region) => Some(regions[region].narrowed(item.floats)),
         Place::Images => Some(Rows::read_only(images, batch, item.floats)),
         Place::Tap(tap) => Some(taps[tap]),
-        Place::Output | Place::Seed | Place::Scratch(_) => None,
+        Place::Output | Place::OutputTangent | Place::Seed | Place::SeedTangent | Place::Scratch(_) => None,
     };
     plan.items.iter().map(rows).collect()
 }
@@ -377,31 +390,39 @@ impl<'r> Runner<'r> {
             Task::Slopes { table, totals } => {
                 numbers[table].measure_slopes(&self.shared.plan.tables[table], &self.read(totals));
             }
-            Task::Linear { layer, x, y } => self.linear(layer, x, y),
-            Task::LinearData { layer, dy, dx } => {
+            Task::Linear { layer, x, y } => self.linear_with_bias(layer, x, y),
+            Task::LinearProduct { layer, x, y, is_added } => {
+                self.linear(layer, x, y, if is_added { Start::Out } else { Start::Zero });
+            }
+            Task::LinearData { layer, dy, dx, is_added } => {
+                let start = if is_added { Start::Out } else { Start::Zero };
                 let [inputs, outputs] = self.shared.plan.linears[layer].ends;
                 let size = [self.shared.batch, inputs, outputs];
                 let weights = self.weights(layer, true);
                 // SAFETY: as above.
                 #[expect(unsafe_code, reason = "tiles are written by tasks")]
                 unsafe {
-                    product(self.matrix(dy), weights, None, size, self.rows(dx));
+                    product(self.matrix(dy), weights, start, size, self.rows(dx));
                 }
             }
         }
     }
 
     /// A fully connected layer, between stages.
-    fn linear(&self, layer: usize, x: Item, y: Item) {
-        let linear = &self.shared.plan.linears[layer];
-        let [inputs, outputs] = linear.ends;
-        let bias = linear.bias.map(|bias| &self.shared.parameters[bias][..]);
+    fn linear_with_bias(&self, layer: usize, x: Item, y: Item) {
+        let bias = self.shared.plan.linears[layer].bias;
+        let start = bias.map_or(Start::Zero, |bias| Start::Bias(self.shared.parameters.get(bias)));
+        self.linear(layer, x, y, start);
+    }
+
+    fn linear(&self, layer: usize, x: Item, y: Item, start: Start<'_>) {
+        let [inputs, outputs] = self.shared.plan.linears[layer].ends;
         let size = [self.shared.batch, outputs, inputs];
         let weights = self.weights(layer, false);
         // SAFETY: between stages; `y` is another item than `x`, of a life that overlaps, so elsewhere.
         #[expect(unsafe_code, reason = "tiles are written by tasks")]
         unsafe {
-            product(self.matrix(x), weights, bias, size, self.rows(y));
+            product(self.matrix(x), weights, start, size, self.rows(y));
         }
     }
 
@@ -465,6 +486,21 @@ impl<'r> Runner<'r> {
                     give,
                 );
             }
+            Slope::NormTangent { table, tangent, totals, moved, crossed } => {
+                let give = |parameter: usize, gradient: Vec<f32>| {
+                    if self.shared.plan.wanted[parameter] {
+                        found.push((parameter, gradient));
+                    }
+                };
+                let sums = Moving {
+                    totals: &self.read(totals),
+                    moved: &self.read(moved),
+                    crossed: &crossed.map_or(Vec::new(), |crossed| self.read(crossed)),
+                };
+                let [own, tangent] = [table, tangent].map(|table| &numbers[table]);
+                let table = &self.shared.plan.tables[table];
+                tangent.products(own, table, sums, self.shared.parameters, give);
+            }
             Slope::Linear { layer, x, dy } => found.push(self.linear_slope(layer, x, dy)),
             Slope::LinearBias { layer, dy } => {
                 let linear = &self.shared.plan.linears[layer];
@@ -491,7 +527,7 @@ impl<'r> Runner<'r> {
         // SAFETY: the rows are those of a vector of this function.
         #[expect(unsafe_code, reason = "tiles are written by tasks")]
         unsafe {
-            product(left, self.matrix(right), None, size, &rows);
+            product(left, self.matrix(right), Start::Zero, size, &rows);
         }
         (linear.weight, gradient)
     }

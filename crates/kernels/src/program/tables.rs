@@ -1,5 +1,11 @@
 //! The numbers of norms: from parameters and statistics, and back to the gradients of parameters.
 
+mod dual;
+mod slopes;
+mod tangents;
+
+pub(super) use tangents::Moving;
+
 use super::fuse::Norm;
 use super::map::Affine;
 use super::moments::{inverse_deviation, merged};
@@ -7,6 +13,7 @@ use super::operation::{Arithmetic, Vector};
 use super::patched::Patched;
 use super::plan::Table;
 use crate::AlignedBuffer;
+use slopes::Slopes;
 
 /// The lists of a table, each with a float for each channel, padded to whole blocks.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +31,11 @@ enum List {
     AlongSlope,
     /// Stays 0.
     Zero,
+    /// Stays 1.
+    One,
 }
 
-const LISTS: usize = List::Zero as usize + 1;
+const LISTS: usize = List::One as usize + 1;
 
 /// The numbers of a table.
 #[derive(Debug)]
@@ -38,7 +47,9 @@ pub(super) struct Numbers {
 impl Numbers {
     pub(super) fn new(table: &Table) -> Numbers {
         let padded = table.shape.padded();
-        Numbers { padded, floats: AlignedBuffer::zeroed(LISTS * padded) }
+        let mut numbers = Numbers { padded, floats: AlignedBuffer::zeroed(LISTS * padded) };
+        numbers.list_mut(List::One).fill(1.0);
+        numbers
     }
 
     fn list(&self, list: List) -> &[f32] {
@@ -49,8 +60,11 @@ impl Numbers {
         &mut self.floats[list as usize * self.padded..][..self.padded]
     }
 
-    /// Fills in what the parameters tell.
+    /// Fills in what the parameters tell; of the table of tangents, what they and the directions that follow them tell.
     pub(super) fn prepare(&mut self, table: &Table, parameters: Patched<'_, Vec<f32>>) {
+        if table.is_tangent {
+            return self.prepare_tangents(table, parameters);
+        }
         self.list_mut(List::Inverse).fill(1.0);
         self.list_mut(List::Scale).fill(1.0);
         let read =
@@ -124,6 +138,11 @@ impl Numbers {
         self.list(List::Scale)
     }
 
+    /// A 1 for each channel.
+    pub(super) fn ones(&self) -> &[f32] {
+        self.list(List::One)
+    }
+
     /// The means of slopes that a norm of the batch takes off.
     pub(super) fn slopes(&self) -> (&[f32], &[f32]) {
         (self.list(List::MeanSlope), self.list(List::AlongSlope))
@@ -171,52 +190,24 @@ impl Numbers {
     ) {
         let sums = sums(totals);
         let (plain, along) = sums.split_at(self.padded);
-        let channels = table.shape.channels;
-        let mut of_vector = |vector: Vector, slope: &dyn Fn(usize) -> f64| {
-            let count = parameters[vector.parameter].len();
-            let mut gradient = vec![0.0_f64; count];
-            for channel in 0..channels {
-                gradient[channel / (channels / count)] += slope(channel);
-            }
-            if let Some(plus) = vector.plus {
-                give(plus, vec![gradient.iter().sum::<f64>() as f32]);
-            }
-            give(vector.parameter, gradient.into_iter().map(|slope| slope as f32).collect());
+        let of_list = |list: List| move |channel: usize| f64::from(self.list(list)[channel]);
+        let slopes = Slopes {
+            norm: table.norm,
+            of_batch: table.of_batch,
+            channels: table.shape.channels,
+            plain,
+            along,
+            factor: &of_list(List::Scale),
+            inverse: &of_list(List::Inverse),
+            inverse_deviation: &of_list(List::InverseDeviation),
+            read: &|vector, channel| f64::from(element(vector, channel, table.shape.channels, parameters)),
         };
-        let read = |vector: Vector, channel: usize| f64::from(element(vector, channel, channels, parameters));
-        match table.norm {
-            Norm::Batch { scale, shift, running: [mean, variance], .. } => {
-                of_vector(scale, &|channel| along[channel]);
-                of_vector(shift, &|channel| plain[channel]);
-                if !table.of_batch {
-                    let factor = |channel: usize| f64::from(self.list(List::Scale)[channel]);
-                    let inverse = |channel: usize| f64::from(self.list(List::InverseDeviation)[channel]);
-                    of_vector(Vector::new(mean), &|channel| -plain[channel] * factor(channel));
-                    of_vector(Vector::new(variance), &|channel| {
-                        -0.5 * factor(channel) * inverse(channel) * along[channel]
-                    });
-                }
-            }
-            Norm::Group { scale, shift, times, plus, .. } => {
-                let factor = |channel: usize| times.map_or(1.0, |times| read(times, channel));
-                of_vector(scale, &|channel| factor(channel) * along[channel]);
-                of_vector(shift, &|channel| factor(channel) * plain[channel]);
-                if let Some(times) = times {
-                    of_vector(times, &|channel| {
-                        read(scale, channel) * along[channel] + read(shift, channel) * plain[channel]
-                    });
-                }
-                if let Some(plus) = plus {
-                    of_vector(plus, &|channel| plain[channel]);
-                }
-            }
-            Norm::Channelwise { arithmetic, by } => of_vector(by, &|channel| match arithmetic {
-                Arithmetic::Add => plain[channel],
-                Arithmetic::Subtract => -plain[channel],
-                Arithmetic::Multiply => along[channel],
-                Arithmetic::Divide => -along[channel] * f64::from(self.list(List::Inverse)[channel]),
-            }),
-        }
+        slopes.each(
+            |parameter| parameters[parameter].len(),
+            |parameter, gradient| {
+                give(parameter, gradient.into_iter().map(|slope| slope as f32).collect());
+            },
+        );
     }
 }
 

@@ -142,7 +142,7 @@ impl Compiler<'_> {
         }
         if self.needs_gradient[x] {
             let dx = self.blocked(x);
-            self.emit(stage, Instruction::DataGradient { layer, dy, dx });
+            self.emit(stage, Instruction::DataGradient { layer, dy, dx, is_added: false });
             self.give(x, dx, stage);
         }
     }
@@ -167,7 +167,7 @@ impl Compiler<'_> {
         }
         if self.needs_gradient[x] {
             let dx = self.blocked(x);
-            self.task(stage, Task::LinearData { layer, dy, dx });
+            self.task(stage, Task::LinearData { layer, dy, dx, is_added: false });
             self.stage(stage + 1);
             self.give(x, dx, stage + 1);
         }

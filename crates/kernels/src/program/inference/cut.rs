@@ -21,7 +21,9 @@ pub(in crate::program) fn joined(mut plan: Plan, program: &Program) -> Plan {
     let home = |place: Place| match place {
         Place::Images => Home::Images,
         Place::Output => Home::Output,
+        Place::OutputTangent => Home::OutputTangent,
         Place::Seed => Home::Seed,
+        Place::SeedTangent => Home::SeedTangent,
         Place::Tap(tap) => Home::Tap(tap),
         Place::Region(_) | Place::Scratch(_) => Home::Free,
     };

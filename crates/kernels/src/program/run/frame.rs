@@ -1,5 +1,7 @@
 //! One image's view of the memory, and what instructions do in it.
 
+mod tangents;
+
 use super::mapped::Mapped;
 use super::{Runner, Shared};
 use crate::layout;
@@ -164,11 +166,25 @@ pub(super) fn execute(
             let scratch = &mut scratch[..planned.convolution.scratch_len()];
             planned.convolution.forward_of(&packed[layer][0], bias, &image, y, scratch);
         }
-        Instruction::DataGradient { layer, dy, dx } => {
+        Instruction::Correlation { layer, x, y, is_added } => {
+            let (([x], [y]), scratch) = frame.operands([Some(x)], [Some(y)]);
+            let convolution = &plan.layers[layer].convolution;
+            let scratch = &mut scratch[..convolution.scratch_len()];
+            if is_added {
+                convolution.forward_added(&packed[layer][0], x, y, scratch);
+            } else {
+                convolution.forward(&packed[layer][0], None, x, y, scratch);
+            }
+        }
+        Instruction::DataGradient { layer, dy, dx, is_added } => {
             let (([dy], [dx]), scratch) = frame.operands([Some(dy)], [Some(dx)]);
             let convolution = &plan.layers[layer].convolution;
             let scratch = &mut scratch[..convolution.scratch_len()];
-            convolution.data_gradient(&packed[layer][1], dy, dx, scratch);
+            if is_added {
+                convolution.data_gradient_added(&packed[layer][1], dy, dx, scratch);
+            } else {
+                convolution.data_gradient(&packed[layer][1], dy, dx, scratch);
+            }
         }
         Instruction::WeightGradient { layer, x, dy } => {
             let (([x, dy], []), scratch) = frame.operands([Some(x), Some(dy)], []);
@@ -195,11 +211,7 @@ pub(super) fn execute(
             let statistics = norm.and_then(|norm: Source| norm.statistics);
             let ([dy, added, value, x, statistics], [written, sums]) =
                 frame.operands([Some(dy), more, gate, item, statistics], [dz, totals]).0;
-            let mask = match limits(limit, parameters) {
-                Limits::None => Mask::Open,
-                Limits::Positive => Mask::Positive(value),
-                Limits::Within(limits) => Mask::Within(value, limits),
-            };
+            let mask = mask(limit, value, parameters);
             let kind = match (norm, totals) {
                 (Some(norm), Some(_)) => {
                     let (centre, inverse) =
@@ -229,6 +241,13 @@ pub(super) fn execute(
             let (channels, pixels) = (planned.shape.channels, planned.shape.pixels());
             slopes_of_groups(totals, numbers[table].scale(), channels, groups, pixels, slopes);
         }
+        Instruction::GroupMeans { table, totals, means } => {
+            let (([totals], [means]), _) = frame.operands([Some(totals)], [Some(means)]);
+            let planned = &plan.tables[table];
+            let Norm::Group { groups, .. } = planned.norm else { return };
+            let (channels, pixels) = (planned.shape.channels, planned.shape.pixels());
+            slopes_of_groups(totals, numbers[table].ones(), channels, groups, pixels, means);
+        }
         Instruction::Normal { pixels, norm, slopes, dz, x, dx } => {
             let (([statistics, of_image, dz, x], [dx]), _) =
                 frame.operands([norm.statistics, slopes, Some(dz), Some(x)], [Some(dx)]);
@@ -248,6 +267,7 @@ pub(super) fn execute(
             let totals = totals.map(|_| sums);
             plan.pools[pool].backward(isa, Slopes { winners, dy, dx, totals });
         }
+        Instruction::Tangent(ref of) => tangents::execute(runner, of, frame, numbers),
         Instruction::Check { is_plain, channels, x, value } => {
             let (([x], []), _) = frame.operands([Some(x)], []);
             if !is_finite(x, is_plain, channels) {
@@ -260,6 +280,15 @@ pub(super) fn execute(
 /// The floats of a plain image, from those of the blocked one.
 fn plain_floats(blocked: usize, channels: usize) -> usize {
     blocked / layout::blocked_len(channels, 1) * channels
+}
+
+/// Where a gradient or a tangent passes a limit; `value` is what the limit gave, or, with two limits, what it was given.
+fn mask<'v>(limit: Limit, value: &'v [f32], parameters: Patched<'_, Vec<f32>>) -> Mask<'v> {
+    match limits(limit, parameters) {
+        Limits::None => Mask::Open,
+        Limits::Positive => Mask::Positive(value),
+        Limits::Within(limits) => Mask::Within(value, limits),
+    }
 }
 
 fn limits(limit: Limit, parameters: Patched<'_, Vec<f32>>) -> Limits {

@@ -190,10 +190,10 @@ impl Tree<'_> {
             // Statistics are the running ones, so there are no tasks but those of fully connected layers.
             let &Task::Linear { layer, x, y } = task else { continue };
             if number < self.end {
-                self.trunk.linear(layer, x, y);
+                self.trunk.linear_with_bias(layer, x, y);
             }
             let branches = self.branches.iter().filter(|branch| branch.start <= number);
-            branches.for_each(|branch| branch.runner.linear(layer, x, y));
+            branches.for_each(|branch| branch.runner.linear_with_bias(layer, x, y));
         }
     }
 
