@@ -48,4 +48,5 @@ def main():
         print(name, min(one, two), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -19,14 +19,30 @@ use crate::pattern::flip_all;
 /// # Ok::<(), bitquake_sample::RateError>(())
 /// ```
 pub fn flip_at_rate(bytes: &mut [u8], stream: &Stream, rate: Rate) -> u64 {
-    let draw = BernoulliDraw::new(stream, bytes.len() as u64 * 8, rate);
+    let bits = bytes.len() as u64 * 8;
+    flip_bits_at_rate(bytes, bits, stream, rate, &mut Scratch::default())
+}
+
+/// As [`flip_at_rate`] for the first `bits` bits of `bytes` alone: the words of a packed tensor may end within a byte. `scratch`
+/// is memory for draws that fit into one block; larger ones are divided among threads, which have their own.
+///
+/// # Panics
+/// When `bytes` has fewer bits.
+pub fn flip_bits_at_rate(
+    bytes: &mut [u8],
+    bits: u64,
+    stream: &Stream,
+    rate: Rate,
+    scratch: &mut Scratch,
+) -> u64 {
+    assert!(bits <= bytes.len() as u64 * 8, "{bits} bits of {} bytes", bytes.len());
+    let draw = BernoulliDraw::new(stream, bits, rate);
     if !draw.is_dense() {
         let addresses = draw.sites();
         flip_all(bytes, &addresses);
         return addresses.len() as u64;
     }
-    let block_bytes = (draw.block_sites() / 8) as usize;
-    let one = |scratch: &mut Scratch, (block, bytes): (usize, &mut [u8])| {
+    let flip_block = |scratch: &mut Scratch, (block, bytes): (usize, &mut [u8])| {
         let first = block as u64 * (draw.block_sites() / 64);
         let mut flips = 0;
         draw.visit_block(block as u64, scratch, |start, words| {
@@ -35,7 +51,15 @@ pub fn flip_at_rate(bytes: &mut [u8], stream: &Stream, rate: Rate) -> u64 {
         });
         flips
     };
-    bytes.par_chunks_mut(block_bytes).enumerate().map_init(Scratch::default, one).sum()
+    match draw.blocks() {
+        0 => 0,
+        1 => flip_block(scratch, (0, bytes)),
+        _ => {
+            let block_bytes = (draw.block_sites() / 8) as usize;
+            let bytes = &mut bytes[..bits.div_ceil(8) as usize]; // no chunk without a block
+            bytes.par_chunks_mut(block_bytes).enumerate().map_init(Scratch::default, flip_block).sum()
+        }
+    }
 }
 
 /// Hits the bits of `bytes` that are set in `masks`; the last mask may reach beyond them with zeros.
@@ -74,5 +98,35 @@ mod tests {
             assert_eq!(flip_at_rate(&mut bytes, &key.tensor("w"), rate), pattern.flips());
             assert!(bytes == store.1, "{elements} bytes at {p}");
         }
+    }
+
+    #[test]
+    fn same_flips_as_a_pattern_of_words_that_end_within_a_byte() {
+        let (key, mut scratch) = (StreamKey { seed: 5, point: 0, trial: 2 }, Scratch::default());
+        let format = Format::unsigned(3);
+        for (elements, p) in
+            [(0, 0.5), (1, 0.9), (5, 0.4), (70_001, 1e-4), (70_001, 0.02), (1_500_005, 0.3), (3, 1.0)]
+        {
+            let rate = Rate::new(p).unwrap();
+            let w = Candidate { name: "w", format, elements, by_name_only: false };
+            let space = FaultSpace::select([w], &Selector::all(), BitSelection::All).unwrap();
+            let pattern = Hits::Rate(rate).flips(&space, &key).unwrap();
+            // A byte more than the words take: it stays as it is.
+            let mut wanted = vec![0; (elements as usize * 3).div_ceil(8) + 1];
+            for &address in pattern.tensors().iter().flat_map(|flips| &flips.addresses) {
+                wanted[(address / 8) as usize] ^= 1 << (address % 8);
+            }
+            let mut bytes = vec![0; wanted.len()];
+            let flips = flip_bits_at_rate(&mut bytes, 3 * elements, &key.tensor("w"), rate, &mut scratch);
+            assert_eq!(flips, pattern.flips());
+            assert!(bytes == wanted, "{elements} words of 3 bits at {p}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "9 bits of 1 bytes")]
+    fn no_bits_beyond_the_bytes() {
+        let stream = StreamKey { seed: 5, point: 0, trial: 0 }.tensor("w");
+        flip_bits_at_rate(&mut [0], 9, &stream, Rate::ZERO, &mut Scratch::default());
     }
 }

@@ -43,7 +43,7 @@ pub use effect::Effect;
 pub use explain::{Explanation, FlipCounts, TensorExplanation};
 pub use faults::{Faults, NeedsBits, Resolved, TensorFaults};
 pub use file::PatternFileError;
-pub use inplace::flip_at_rate;
+pub use inplace::{flip_at_rate, flip_bits_at_rate};
 pub use memory::{
     CellFault, ChipArrays, ChipCell, ChipCsvError, ChipMap, CsvProblem, DramFault, DramGeometry, DramPlace,
     GeometryError, Level, MapError, MapFaults, Offset, Scope, Structure, SyntheticChip, SyntheticChipError,

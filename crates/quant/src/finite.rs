@@ -1,16 +1,17 @@
 //! NaN and infinities are found before anything else is done.
 
 use crate::error::QuantError;
+use crate::kernel;
 
 /// The bits of the largest finite magnitude.
 const LARGEST: u32 = 0x7f7f_ffff;
 
 /// Names the first value that is not finite; `start` is the index of the first value given.
 pub(crate) fn check(values: &[f32], start: u64) -> Result<(), QuantError> {
-    // Blocks that fit the first-level cache, so that a pass over them costs little; the fold has no early exit and is
-    // made of integer comparisons, which vectorise.
+    // Blocks that fit the first-level cache, so that a pass over them costs little; the kernel has no early exit and is made
+    // of integer comparisons, which vectorise.
     for (block, chunk) in values.chunks(4096).enumerate() {
-        if any_not_finite(chunk) {
+        if !kernel::are_finite(chunk) {
             let first = chunk.iter().position(|value| !value.is_finite()).unwrap_or(0);
             let index = start + (block * 4096 + first) as u64;
             return Err(QuantError::NotFinite { index, value: chunk[first] });

@@ -80,6 +80,24 @@ fn finite_of(values: &[f32]) -> bool {
     !crate::finite::any_not_finite(values)
 }
 
+/// The least and the greatest of finite values, in one pass; zeros of nothing. A zero may have either sign.
+#[inline(always)]
+fn ends_of(values: &[f32]) -> (f32, f32) {
+    // So many independent folds that none waits for its own last comparison.
+    const LANES: usize = 64;
+    let Some(&first) = values.first() else { return (0.0, 0.0) };
+    let (mut least, mut greatest) = ([first; LANES], [first; LANES]);
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for ((least, greatest), &value) in least.iter_mut().zip(&mut greatest).zip(chunk) {
+            *least = if value < *least { value } else { *least };
+            *greatest = if value > *greatest { value } else { *greatest };
+        }
+    }
+    let least = least.iter().chain(rest).fold(first, |least, &value| least.min(value));
+    (least, greatest.iter().chain(rest).fold(first, |greatest, &value| greatest.max(value)))
+}
+
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod dispatch {
@@ -124,16 +142,18 @@ mod dispatch {
         (values: &[f32], quantizer: &Quantizer, unit: &Unit, words: &mut [u32])
     );
     dispatched!(are_finite, super::finite_of, (values: &[f32]) -> bool);
+    dispatched!(ends, super::ends_of, (values: &[f32]) -> (f32, f32));
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 mod dispatch {
     pub(crate) use super::{
-        finite_of as are_finite, levels_of as levels, words_by_rule_of as words_by_rule, words_of as words,
+        ends_of as ends, finite_of as are_finite, levels_of as levels, words_by_rule_of as words_by_rule,
+        words_of as words,
     };
 }
 
-pub(crate) use dispatch::{are_finite, levels, words, words_by_rule};
+pub(crate) use dispatch::{are_finite, ends, levels, words, words_by_rule};
 
 #[cfg(test)]
 mod tests {
@@ -175,6 +195,14 @@ mod tests {
             levels_of(&all, how, &mut plain);
             assert_eq!(chosen, plain);
             assert_eq!(plain[200], (f32::from(200 ^ flip) - 128.0) * 0.1 - 0.3);
+        }
+        for count in [0, 1, 63, 64, 65, 1_003, values.len()] {
+            for some in [&values[..count], &values[values.len() - count..]] {
+                let (least, greatest) =
+                    (some.iter().copied().reduce(f32::min), some.iter().copied().reduce(f32::max));
+                assert_eq!(ends(some), (least.unwrap_or(0.0), greatest.unwrap_or(0.0)));
+                assert_eq!(ends(some), ends_of(some));
+            }
         }
         assert!(are_finite(&values));
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

@@ -1,5 +1,7 @@
 //! What a range rule needs to know of the values. Sums are float64, in the order of the values.
 
+use crate::kernel;
+
 /// The largest magnitude; 0 of nothing.
 pub(crate) fn largest(values: &[f32]) -> f32 {
     lanes(values, 0.0, |most, value| if value.abs() > most { value.abs() } else { most })
@@ -9,10 +11,8 @@ pub(crate) fn largest(values: &[f32]) -> f32 {
 
 /// The least and the greatest value; zeros of nothing. A zero is +0.
 pub(crate) fn ends(values: &[f32]) -> (f32, f32) {
-    let Some(&first) = values.first() else { return (0.0, 0.0) };
-    let least = lanes(values, first, |least, value| if value < least { value } else { least });
-    let greatest = lanes(values, first, |most, value| if value > most { value } else { most });
-    (least.into_iter().fold(first, f32::min) + 0.0, greatest.into_iter().fold(first, f32::max) + 0.0)
+    let (least, greatest) = kernel::ends(values);
+    (least + 0.0, greatest + 0.0)
 }
 
 /// Sixteen independent folds, which the compiler keeps in vectors.

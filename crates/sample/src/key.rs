@@ -198,6 +198,9 @@ impl Stream {
     }
 }
 
+/// Numbers that are copied out of the generator at a time.
+const BULK: usize = 64;
+
 /// A sequence of random words, read from its start.
 #[derive(Clone, Debug)]
 pub struct Words {
@@ -216,6 +219,22 @@ impl Words {
             u64::from(self.rng.next_u32()) & ((1 << width) - 1)
         } else {
             self.u64() & ((1 << width) - 1)
+        }
+    }
+
+    /// Numbers of `width` random bits each, the same as one [`bits`](Self::bits) after the other.
+    pub(crate) fn fill_bits(&mut self, width: u32, numbers: &mut [u64]) {
+        if width > 32 {
+            return numbers.iter_mut().for_each(|number| *number = self.bits(width));
+        }
+        let mask = (1 << width) - 1;
+        let mut bytes = [0; 4 * BULK];
+        for numbers in numbers.chunks_mut(BULK) {
+            let bytes = &mut bytes[..4 * numbers.len()];
+            self.rng.fill_bytes(bytes);
+            for (number, word) in numbers.iter_mut().zip(bytes.as_chunks().0) {
+                *number = u64::from(u32::from_le_bytes(*word)) & mask;
+            }
         }
     }
 
@@ -316,6 +335,21 @@ mod tests {
     fn chances_are_certain_at_0_and_1() {
         let mut words = KEY.whole().block(0);
         assert!((0..1000).all(|_| words.chance(Rate(1.0)) && !words.chance(Rate(0.0))));
+    }
+
+    #[test]
+    fn numbers_in_bulk_are_those_one_by_one() {
+        for width in [0, 1, 7, 19, 32, 33, 56] {
+            // The sizes leave the generator at every place of its buffer, and in the middle of a `u64`.
+            let (mut bulk, mut single) = (KEY.whole().block(5), KEY.whole().block(5));
+            for count in [1, 0, 3, 64, 65, 200, 31] {
+                let mut numbers = vec![u64::MAX; count];
+                bulk.fill_bits(width, &mut numbers);
+                let wanted: Vec<u64> = (0..count).map(|_| single.bits(width)).collect();
+                assert_eq!(numbers, wanted, "{count} of {width} bits");
+                assert_eq!(bulk.u64(), single.u64());
+            }
+        }
     }
 
     #[test]

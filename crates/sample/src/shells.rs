@@ -21,6 +21,8 @@ const SHELLS_PER_OCTAVE: u32 = 8;
 const SHELLS_LOG2: i32 = 3;
 /// Neighbouring cells share one random sequence up to this many sites (log2): starting a sequence costs as much as 30 events.
 const SEQUENCE_LOG2: u32 = 18;
+/// Events that are drawn before any is looked at.
+const AT_ONCE: usize = 64;
 /// More sites than any memory holds; keeps sequence numbers within their 51 bits.
 pub(crate) const MAX_SITES: u64 = 1 << 56;
 
@@ -98,16 +100,35 @@ impl Shell {
         let table = table(self.mean_log2);
         let start = span << self.span_log2;
         let end = sites.min(start + (1 << self.span_log2));
+        let mut events = [0; AT_ONCE];
         for cell in (start..end).step_by(1 << self.cell_log2) {
-            for _ in 0..table.count(words.u64()) {
-                let site = cell + words.bits(self.cell_log2);
-                let kept = thinning.as_mut().is_none_or(|(limit, fractions)| fractions.u128() < *limit);
-                if kept && site < sites {
-                    hit(site);
-                }
+            let mut left = table.count(words.u64());
+            while left > 0 {
+                let events = &mut events[..left.min(AT_ONCE)];
+                left -= events.len();
+                words.fill_bits(self.cell_log2, events);
+                events.iter_mut().for_each(|event| *event += cell);
+                let kept = match &mut thinning {
+                    None => keep(events, |site| site < sites),
+                    Some((limit, fractions)) => {
+                        keep(events, |site| (fractions.u128() < *limit) & (site < sites))
+                    }
+                };
+                kept.iter().for_each(|&site| hit(site));
             }
         }
     }
+}
+
+/// Moves the events that are kept to the front. Which are is hard to guess, so nothing branches on it.
+fn keep(events: &mut [u64], mut is_kept: impl FnMut(u64) -> bool) -> &[u64] {
+    let mut kept = 0;
+    for i in 0..events.len() {
+        let event = events[i];
+        events[kept] = event;
+        kept += usize::from(is_kept(event));
+    }
+    &events[..kept]
 }
 
 #[cfg(test)]

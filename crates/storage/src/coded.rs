@@ -1,11 +1,12 @@
 //! One tensor as codes.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bitquake_bits::{Format, Words, WordsMut};
-use bitquake_fault::TensorFlips;
+use bitquake_fault::{TensorFlips, flip_bits_at_rate};
 use bitquake_quant::{Grid, Part, QuantError, Quantizer};
-use bitquake_sample::Stream;
+use bitquake_sample::{Rate, Scratch, Stream};
 
 /// A tensor that the memory holds as codes, with the scales and zero points that go with them.
 #[derive(Clone, Debug)]
@@ -17,6 +18,14 @@ pub struct Coded {
     parts: Vec<StoredPart>,
 }
 
+/// Memory that [`Coded::levels_at_rate`] uses again and again; keep one a thread.
+#[derive(Default)]
+pub struct FlipScratch {
+    /// Codes with flips.
+    words: Vec<u8>,
+    draw: Scratch,
+}
+
 /// Scales, zero points or range ends as the memory holds them.
 #[derive(Clone, Debug)]
 struct StoredPart {
@@ -25,22 +34,28 @@ struct StoredPart {
 }
 
 impl Coded {
-    /// Quantizes the words of a float tensor. `stream` decides stochastic rounding.
+    /// Quantizes the words of a float tensor. `stream` decides stochastic rounding; `bytes` is memory for the codes.
     pub(crate) fn new(
         quantizer: &Quantizer,
         words: &Words<'_>,
         shape: &[u64],
         stream: &Stream,
+        mut bytes: Vec<u8>,
     ) -> Result<Self, QuantError> {
         let native = words.format();
         let values = floats(words);
         let grid = quantizer.fit(&values, shape)?;
         let mut uniforms = stream.words(0);
         let uniform = |_| (uniforms.u64() >> 11) as f64 * 2.0_f64.powi(-53);
-        let words = grid.quantize_with(&values, uniform)?;
+        grid.quantize_with_over(&values, uniform, &mut bytes)?;
         let stored = |part: Part| StoredPart { bytes: part.packed_bytes(), part };
         let parts = grid.parts().into_iter().map(stored).collect();
-        Ok(Self { native, grid, words, parts })
+        Ok(Self { native, grid, words: bytes, parts })
+    }
+
+    /// Memory for the codes of another tensor.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.words
     }
 
     /// The levels that the codes can stand for.
@@ -69,6 +84,35 @@ impl Coded {
     /// None in practice: the codes are the grid's own.
     pub fn levels(&self) -> Result<Vec<f32>, QuantError> {
         self.grid.dequantize(&self.words)
+    }
+
+    /// The same, over whatever is in `levels`, which is made as long as the tensor.
+    ///
+    /// # Errors
+    /// As [`levels`](Self::levels).
+    pub fn levels_over(&self, levels: &mut Vec<f32>) -> Result<(), QuantError> {
+        self.grid.dequantize_over(&self.words, levels)
+    }
+
+    /// What the codes stand for when each of their bits is flipped with the probability `rate`, over whatever is in `levels`; and
+    /// how many bits were flipped. The same as of the pattern that [`FaultModel::BitFlip`](bitquake_fault::FaultModel::BitFlip)
+    /// draws with [`Hits::Rate`](bitquake_fault::Hits::Rate) when every bit of the codes may be hit, but no list of bits is made.
+    ///
+    /// # Errors
+    /// As [`levels`](Self::levels).
+    pub fn levels_at_rate(
+        &self,
+        stream: &Stream,
+        rate: Rate,
+        scratch: &mut FlipScratch,
+        levels: &mut Vec<f32>,
+    ) -> Result<u64, QuantError> {
+        let FlipScratch { words, draw } = scratch;
+        words.clone_from(&self.words);
+        let bits = self.grid.elements() * u64::from(self.grid.format().width());
+        let flips = flip_bits_at_rate(words, bits, stream, rate, draw);
+        self.grid.dequantize_over(words, levels)?;
+        Ok(flips)
     }
 
     /// The same under flips of the codes and of their parts, by the part's name. Every word is decoded once, from what the
@@ -176,12 +220,17 @@ impl Coded {
 }
 
 /// The values of float words. All formats that quantizers take are exact in f32; a NaN is the quantizer's to refuse.
-pub(crate) fn floats(words: &Words<'_>) -> Vec<f32> {
+pub(crate) fn floats<'a>(words: &Words<'a>) -> Cow<'a, [f32]> {
     let format = words.format();
     let len = words.elements() as usize;
-    match words.packed_bytes().filter(|_| format == Format::F32) {
-        Some(bytes) => bytes.as_chunks().0[..len].iter().map(|word| f32::from_le_bytes(*word)).collect(),
-        None => words.iter().map(|word| format.decode(word) as f32).collect(),
+    let Some(bytes) = words.packed_bytes().filter(|_| format == Format::F32) else {
+        return words.iter().map(|word| format.decode(word) as f32).collect();
+    };
+    let bytes = &bytes[..4 * len];
+    // Floats of this machine, as the weights of a training are, are read where they lie.
+    match bytemuck::try_cast_slice(bytes) {
+        Ok(values) if cfg!(target_endian = "little") => Cow::Borrowed(values),
+        _ => bytes.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect(),
     }
 }
 

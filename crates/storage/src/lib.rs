@@ -19,7 +19,7 @@ mod protect;
 mod spec;
 mod view;
 
-pub use coded::Coded;
+pub use coded::{Coded, FlipScratch};
 pub use error::StorageError;
 pub use hamming::{HammingSearch, LossAndSlopes};
 pub use memory::Memory;

@@ -24,8 +24,9 @@ pub(crate) const PART: char = '@';
 /// What a memory holds of a model: some tensors as codes, the others as the file has them.
 ///
 /// Only what differs from the file is kept here; the other words stay in the store that the network computes with, which
-/// methods take as `native`. It must be the one that [`write_levels`](Self::write_levels) wrote to, without faults.
-#[derive(Clone, Debug)]
+/// methods take as `native`. It must be the one that [`write_levels`](Self::write_levels) wrote to, without faults. The default
+/// holds nothing.
+#[derive(Clone, Debug, Default)]
 pub struct Memory {
     coded: HashMap<String, Coded>,
     entries: Vec<Entry>,
@@ -64,11 +65,15 @@ impl Memory {
         plan: &StoragePlan,
         native: &impl WordStore,
         key: StreamKey,
+        mut old: Self,
     ) -> Result<Self, StorageError> {
-        let mut memory = Self { coded: HashMap::new(), entries: Vec::new(), shield: Shield::default() };
+        let mut memory = Self::default();
         for Planned { info, quantizer, by_name_only } in &plan.tensors {
             match quantizer {
-                Some(quantizer) => memory.add_coded(info, quantizer, native, key)?,
+                Some(quantizer) => {
+                    let bytes = old.coded.remove(&info.name).map_or_else(Vec::new, Coded::into_bytes);
+                    memory.add_coded(info, quantizer, native, key, bytes)?;
+                }
                 None => memory.add_native(info, *by_name_only),
             }
         }
@@ -100,11 +105,12 @@ impl Memory {
         quantizer: &Quantizer,
         native: &impl WordStore,
         key: StreamKey,
+        bytes: Vec<u8>,
     ) -> Result<(), StorageError> {
         let name = || tensor.name.clone();
         let words = native.words(&tensor.name).ok_or_else(|| PatternError::NoTensor { tensor: name() })?;
         let stream = key.part("rounding").tensor(&tensor.name);
-        let coded = Coded::new(quantizer, &words, &tensor.shape, &stream)
+        let coded = Coded::new(quantizer, &words, &tensor.shape, &stream, bytes)
             .map_err(|source| StorageError::Quantize { tensor: name(), source })?;
         let entry = |name, words: &Words<'_>, by_name_only| Entry {
             name,
@@ -341,7 +347,7 @@ impl Hits<'_> {
 
 /// The values of float words under flips.
 fn floats_under(words: &Words<'_>, flips: &TensorFlips) -> Vec<f32> {
-    let mut values = floats(words);
+    let mut values = floats(words).into_owned();
     let width = u64::from(words.format().width());
     for same in flips.addresses.chunk_by(|a, b| a / width == b / width) {
         let (element, mask) = (same[0] / width, same.iter().fold(0, |mask, bit| mask | 1 << (bit % width)));

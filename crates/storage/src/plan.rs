@@ -87,7 +87,20 @@ impl StoragePlan {
     /// [`StorageError`] for a tensor that `native` lacks, or whose values the quantizer does not take; and for protections that
     /// do not fit.
     pub fn store(&self, native: &impl WordStore, key: StreamKey) -> Result<Memory, StorageError> {
-        Memory::of_plan(self, native, key)
+        self.store_over(native, key, Memory::default())
+    }
+
+    /// As [`store`](Self::store), in the room that an older memory takes: fresh memory costs more than quantizing.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store).
+    pub fn store_over(
+        &self,
+        native: &impl WordStore,
+        key: StreamKey,
+        old: Memory,
+    ) -> Result<Memory, StorageError> {
+        Memory::of_plan(self, native, key, old)
     }
 }
 

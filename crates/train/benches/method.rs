@@ -9,7 +9,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use bitquake_train::method::{Half, Method, MethodConfig, StepLosses, WeightTensor, Weights};
+use bitquake_train::method::{Half, Method, MethodConfig, Room, StepLosses, WeightTensor, Weights};
 
 /// Weights and biases of LeNet-5 (SPEC 4.2).
 const LENET: [&[usize]; 10] =
@@ -83,11 +83,18 @@ fn line(network: &str, name: &str, table: &str, weights: &Weights) -> Result<(),
     let gradients: Vec<Vec<f32>> = stored.levels().tensors.clone();
     let half = Half { loss: 1.0, gradients, statistics: Vec::new() };
 
-    let store = median_us(|| drop(black_box(method.store(&weights))));
+    let mut room = Room::default();
+    let store = median_us(|| {
+        if let Ok(stored) = black_box(method.store_in(&weights, &mut room)) {
+            room.keep_stored(stored);
+        }
+    });
     let mut step = 0;
     let perturbed = median_us(|| {
         step += 1;
-        drop(black_box(method.perturbed(&stored, &weights, step, 0)));
+        if let Ok(levels) = black_box(method.perturbed_in(&stored, &weights, step, 0, &mut room)) {
+            room.keep_levels(levels);
+        }
     });
     let combine = median_us(|| {
         drop(black_box(method.combine(Some(&half), std::slice::from_ref(&half), &stored, &weights)))

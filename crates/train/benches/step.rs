@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use bitquake_grad::{Device, Mode, Network, Objective, ParameterRole, Pass};
 use bitquake_graph::architecture::Architecture;
 use bitquake_testing::Torch;
-use bitquake_train::method::{Half, Levels, Method, MethodConfig, StepLosses, WeightTensor, Weights};
+use bitquake_train::method::{Half, Levels, Method, MethodConfig, Room, StepLosses, WeightTensor, Weights};
 use bitquake_train::{Optimiser, OptimiserConfig, StepSettings};
 
 /// The method with bit errors, and the same without: codes alone.
@@ -131,6 +131,7 @@ struct Case {
     weights: Weights,
     method: Method,
     optimiser: Optimiser,
+    room: Room,
     images: Vec<f32>,
     labels: Vec<u32>,
 }
@@ -155,6 +156,7 @@ impl Case {
         Ok(Self {
             method: Method::new(&config, &weights, 1)?,
             optimiser: Optimiser::new(&OptimiserConfig::default(), &sizes),
+            room: Room::default(),
             images: (0..pixels).map(|i| ((i * 7919) % 251) as f32 / 251.0).collect(),
             labels: (0..batch as u32).map(|image| image % 10).collect(),
             network,
@@ -174,15 +176,16 @@ impl Case {
         let mut times = Times::default();
         let clock = Instant::now();
         self.method.project(&mut self.weights);
-        let stored = self.method.store(&self.weights)?;
+        let stored = self.method.store_in(&self.weights, &mut self.room)?;
         times.store = milliseconds(clock.elapsed());
         let clean = self.pass(stored.levels(), &mut times)?;
         let mut perturbed = Vec::new();
         for k in 0..self.method.plan().perturbed {
             let clock = Instant::now();
-            let levels = self.method.perturbed(&stored, &self.weights, step, k)?;
+            let levels = self.method.perturbed_in(&stored, &self.weights, step, k, &mut self.room)?;
             times.inject += milliseconds(clock.elapsed());
             perturbed.push(self.pass(&levels, &mut times)?);
+            self.room.keep_levels(levels);
         }
         let clock = Instant::now();
         let update = self.method.combine(Some(&clean), &perturbed, &stored, &self.weights)?;
@@ -196,6 +199,7 @@ impl Case {
         let losses =
             StepLosses { clean: Some(clean.loss), perturbed: perturbed.first().map(|half| half.loss) };
         self.method.finish_step(losses, &mut self.weights);
+        self.room.keep_stored(stored);
         times.update = milliseconds(clock.elapsed());
         Ok(times)
     }

@@ -8,7 +8,7 @@ use bitquake_fault::{Name, Selector};
 use bitquake_grad::{BatchStatistics, Executor, Mode, Network, Objective, ParameterRole, Pass};
 
 use crate::error::TrainError;
-use crate::method::{Half, Levels, Method, Passes, StepLosses, Stored, Update, WeightTensor, Weights};
+use crate::method::{Half, Levels, Method, Passes, Room, StepLosses, Stored, Update, WeightTensor, Weights};
 use crate::optimiser::{Optimiser, OptimiserConfig, StepSettings};
 use crate::recipe::Recipe;
 use bitquake_record::Score;
@@ -27,6 +27,8 @@ pub(crate) struct Learner {
     statistics: Vec<Statistic>,
     smoothing: f32,
     classes: u32,
+    /// Memory that steps use again.
+    room: Room,
 }
 
 /// A running mean or variance.
@@ -94,6 +96,7 @@ impl Learner {
             statistics,
             smoothing: recipe.train.label_smoothing,
             classes,
+            room: Room::default(),
         })
     }
 
@@ -149,7 +152,7 @@ impl Learner {
         scores: &mut StepScores,
     ) -> Result<bool, StepFailure> {
         self.method.project(&mut self.weights);
-        let stored = self.method.store(&self.weights)?;
+        let stored = self.method.store_in(&self.weights, &mut self.room)?;
         let plan = self.method.plan();
         let clean = if plan.clean { Some(self.pass(stored.levels(), examples)?) } else { None };
         let perturbed = self.perturbed(&stored, plan, examples, step)?;
@@ -171,6 +174,7 @@ impl Learner {
             return Err(self.not_finite("weights are not finite", loss, stored.levels(), examples));
         }
         self.method.finish_step(losses, &mut self.weights);
+        self.room.keep_stored(stored);
         Ok(plan.again)
     }
 
@@ -187,9 +191,10 @@ impl Learner {
             let levels = if plan.attack {
                 self.attacked(stored, examples, step, k)?
             } else {
-                self.method.perturbed(stored, &self.weights, step, k)?
+                self.method.perturbed_in(stored, &self.weights, step, k, &mut self.room)?
             };
             halves.push(self.pass(&levels, examples)?);
+            self.room.keep_levels(levels);
         }
         Ok(halves)
     }

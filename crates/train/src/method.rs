@@ -27,6 +27,7 @@ mod penalty;
 mod perturb;
 mod quantization;
 mod ranges;
+mod room;
 mod state;
 mod statistics;
 mod weights;
@@ -42,13 +43,14 @@ pub use config::{
 pub use curriculum::StepLosses;
 pub use error::MethodError;
 pub use ranges::RangeParameter;
+pub use room::Room;
 pub use state::MethodState;
 pub use statistics::BatchStatistics;
 pub use weights::{Levels, Stored, WeightTensor, Weights};
 
 use averaging::Averaging;
 use curriculum::Curriculum;
-use perturb::BitErrors;
+use perturb::{BitErrors, Share};
 use quantization::Quantization;
 
 /// PACT ranges never fall below this: below 0 the clipping is no interval.
@@ -186,7 +188,7 @@ impl Method {
 
     fn errors(&self, config: BitErrorConfig, weights: &Weights) -> Result<Errors, MethodError> {
         // Ranges that hold nothing back: the weights may lie outside w_max still.
-        let stored = self.quantization.clone().store(weights, self.rounding_key())?;
+        let stored = self.quantization.clone().store(weights, self.rounding_key(), Stored::default())?;
         let faults = BitErrors::new(&config, &stored, weights)?;
         if config.attack.is_some() {
             adversarial::check_targets(&faults.space, &stored)?;
@@ -228,8 +230,16 @@ impl Method {
     /// # Errors
     /// [`MethodError`] for values that are not finite, or that the quantizer does not take.
     pub fn store(&mut self, weights: &Weights) -> Result<Stored, MethodError> {
+        self.store_in(weights, &mut Room::default())
+    }
+
+    /// As [`store`](Self::store), in memory that is used again.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store).
+    pub fn store_in(&mut self, weights: &Weights, room: &mut Room) -> Result<Stored, MethodError> {
         let key = self.rounding_key();
-        self.quantization.store(weights, key)
+        self.quantization.store(weights, key, room.take_stored())
     }
 
     /// The passes of the next step.
@@ -270,7 +280,22 @@ impl Method {
         step: u64,
         k: u32,
     ) -> Result<Levels, MethodError> {
-        self.perturbing()?.faults.levels(stored, weights, &self.pass_key(step, k), false)
+        self.perturbed_in(stored, weights, step, k, &mut Room::default())
+    }
+
+    /// As [`perturbed`](Self::perturbed), in memory that is used again.
+    ///
+    /// # Errors
+    /// As [`perturbed`](Self::perturbed).
+    pub fn perturbed_in(
+        &self,
+        stored: &Stored,
+        weights: &Weights,
+        step: u64,
+        k: u32,
+        room: &mut Room,
+    ) -> Result<Levels, MethodError> {
+        self.perturbing()?.faults.levels(stored, weights, &self.pass_key(step, k), Share::OfEpoch, room)
     }
 
     /// What the network sees under the worst bit errors found (SPEC 2.9), in perturbed pass `k` of a step. `gradient` runs the
@@ -308,7 +333,7 @@ impl Method {
         };
         let trial = StreamKey { seed: self.seed, point: 0, trial: epoch };
         let key = trial.part("validation").numbered("pattern", k.into());
-        errors.faults.levels(stored, weights, &key, true).map(Some)
+        errors.faults.levels(stored, weights, &key, Share::Full, &mut Room::default()).map(Some)
     }
 
     /// The gradient of the step: the passes' gradients combined (S20 to S23), taken back through the quantizers to the masters
@@ -459,7 +484,7 @@ impl Method {
     /// # Errors
     /// As [`store`](Self::store).
     pub fn storage(&self, weights: &Weights) -> Result<StorageSpec, MethodError> {
-        let stored = self.quantization.clone().store(weights, self.rounding_key())?;
+        let stored = self.quantization.clone().store(weights, self.rounding_key(), Stored::default())?;
         Ok(self.quantization.storage(weights, &stored))
     }
 

@@ -91,13 +91,31 @@ impl Grid {
         values: &[f32],
         uniform: impl FnMut(u64) -> f64,
     ) -> Result<Vec<u8>, QuantError> {
+        let mut bytes = Vec::new();
+        self.quantize_with_over(values, uniform, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// As [`quantize_with`](Self::quantize_with), over whatever is in `bytes`, which is made as long as the words take: fresh
+    /// memory costs more than quantizing.
+    ///
+    /// # Errors
+    /// As [`quantize`](Self::quantize). After an error the bytes are no words.
+    pub fn quantize_with_over(
+        &self,
+        values: &[f32],
+        uniform: impl FnMut(u64) -> f64,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), QuantError> {
+        bytes.resize(pack::packed_len(self.elements(), self.quantizer.bits()) as usize, 0);
         if !self.quantizer.is_stochastic() {
-            return self.quantize(values);
+            return self.quantize_into(values, bytes);
         }
         let codes = self.quantizer.codes;
         let words: Vec<u64> =
             self.codes_with(values, uniform)?.into_iter().map(|code| codes.word(code)).collect();
-        Ok(self.packed(&words))
+        pack::pack(&words, codes.bits, bytes);
+        Ok(())
     }
 
     /// The words of codes, packed.
@@ -135,9 +153,19 @@ impl Grid {
     /// # Errors
     /// [`QuantError::Length`] if there are not as many bytes as the words take.
     pub fn dequantize(&self, bytes: &[u8]) -> Result<Vec<f32>, QuantError> {
-        let mut levels = vec![0.0; self.elements() as usize];
-        self.dequantize_into(bytes, &mut levels)?;
+        let mut levels = Vec::new();
+        self.dequantize_over(bytes, &mut levels)?;
         Ok(levels)
+    }
+
+    /// As [`dequantize`](Self::dequantize), over whatever is in `levels`, which is made as long as the tensor: fresh memory costs
+    /// more than decoding.
+    ///
+    /// # Errors
+    /// As [`dequantize`](Self::dequantize).
+    pub fn dequantize_over(&self, bytes: &[u8], levels: &mut Vec<f32>) -> Result<(), QuantError> {
+        levels.resize(self.elements() as usize, 0.0);
+        self.dequantize_into(bytes, levels)
     }
 
     /// As [`dequantize`](Self::dequantize), into floats that exist.

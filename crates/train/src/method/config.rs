@@ -1,8 +1,10 @@
 //! The table `[method]` of a recipe.
 
-use bitquake_config::{FaultConfig, Target};
+use bitquake_config::{FaultConfig, Target, explain};
 use bitquake_storage::StorageSpec;
 use serde::{Deserialize, Serialize};
+
+use super::MethodError;
 
 /// How weights are stored, clipped, faulted and penalised while a network is trained: the table `[method]`.
 ///
@@ -297,6 +299,21 @@ fn lowest() -> f32 {
 }
 
 impl MethodConfig {
+    /// Reads an inline table, such as `{ w_max = 0.1, bit_errors = { rate = 0.01 } }`; the braces may be left out.
+    ///
+    /// # Errors
+    /// [`MethodError::Table`] for what is no table, and for keys and words that are not known.
+    pub fn from_inline(text: &str) -> Result<Self, MethodError> {
+        #[derive(Deserialize)]
+        struct Line {
+            method: MethodConfig,
+        }
+        let text = text.trim();
+        let table = if text.starts_with('{') { text.to_owned() } else { format!("{{ {text} }}") };
+        let line: Result<Line, _> = toml::from_str(&format!("method = {table}"));
+        line.map(|line| line.method).map_err(|error| MethodError::Table(explain(&error)))
+    }
+
     /// What is wrong with the numbers, and where; `None` if nothing is.
     pub(crate) fn problem(&self) -> Option<(&'static str, String)> {
         let mut checks = Checks::default();

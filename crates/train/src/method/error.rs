@@ -8,6 +8,9 @@ use bitquake_storage::StorageError;
 /// Why a method cannot be used, or a step not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MethodError {
+    /// A text that is no table of a method.
+    #[error("[method] {0}")]
+    Table(String),
     /// A number of the table that cannot be.
     #[error("[method] {field}: {wanted}")]
     Value {

@@ -2,11 +2,14 @@
 
 use bitquake_bits::BitSelection;
 use bitquake_config::FaultConfig;
-use bitquake_fault::{Effect, FaultModel, FaultPattern, FaultSpace, Faults, Hits};
+use bitquake_fault::{Effect, FaultModel, FaultPattern, FaultSpace, Faults, Hits, SpaceTensor};
 use bitquake_sample::{PartKey, Rate};
+use bitquake_storage::Memory;
 
 use super::config::BitErrorConfig;
 use super::error::MethodError;
+use super::quantization::quantize_error;
+use super::room::Room;
 use super::weights::{Levels, Stored, Weights};
 
 /// What may be hit, and what hits it.
@@ -47,22 +50,77 @@ impl BitErrors {
         self.model.is_some()
     }
 
-    /// The levels under the faults of a key, at the rate of this epoch or at the full one.
+    /// The levels under the faults of a key.
     pub(crate) fn levels(
         &self,
         stored: &Stored,
         weights: &Weights,
         key: &PartKey,
-        at_full_rate: bool,
+        share: Share,
+        room: &mut Room,
     ) -> Result<Levels, MethodError> {
         let Some(model) = &self.model else {
             return Err(MethodError::Call("bit errors of an attack are searched, not drawn: call `attack`"));
         };
-        let reduced = self.rate.filter(|_| !at_full_rate && self.share < 1.0);
+        let reduced = self.rate.filter(|_| share == Share::OfEpoch && self.share < 1.0);
         let reduced = reduced.map(|rate| flips_at(rate.scaled(self.share)));
-        let faults = reduced.as_ref().unwrap_or(model).sampler(&self.space)?.draw(key)?;
-        levels_under(stored, weights, &pattern(faults, stored, weights)?)
+        let model = reduced.as_ref().unwrap_or(model);
+        if let FaultModel::BitFlip(Hits::Rate(rate)) = *model
+            && is_flipped_in_place(&self.space, &stored.memory)
+        {
+            return self.levels_at_rate(rate, stored, weights, key, room);
+        }
+        levels_under(stored, weights, &pattern(model.sampler(&self.space)?.draw(key)?, stored, weights)?)
     }
+
+    /// The same of flips at one rate, tensor by tensor and without a list of them: what the pattern would lead to.
+    fn levels_at_rate(
+        &self,
+        rate: Rate,
+        stored: &Stored,
+        weights: &Weights,
+        key: &PartKey,
+        room: &mut Room,
+    ) -> Result<Levels, MethodError> {
+        let mut levels = Levels { flips: 0, ..room.take_levels() };
+        levels.tensors.resize_with(weights.tensors.len(), Vec::new);
+        let clean = weights.tensors.iter().zip(&stored.levels.tensors);
+        for ((tensor, clean), levels_of) in clean.zip(&mut levels.tensors) {
+            let is_hit = self.space.tensors().iter().any(|other| other.name == tensor.name);
+            match stored.memory.coded(&tensor.name).filter(|_| is_hit) {
+                Some(coded) => {
+                    let stream = key.tensor(&tensor.name);
+                    levels.flips += coded
+                        .levels_at_rate(&stream, rate, &mut room.scratch, levels_of)
+                        .map_err(|source| quantize_error(tensor, source))?;
+                }
+                None => levels_of.clone_from(clean),
+            }
+        }
+        Ok(levels)
+    }
+}
+
+/// Which share of the full rate is drawn at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// That of the epoch, which the curriculum says.
+    OfEpoch,
+    /// All of it.
+    Full,
+}
+
+/// Whether flips at one rate can be drawn right into the codes: all bits of the codes of whole tensors may be hit, and nothing
+/// corrects them.
+fn is_flipped_in_place(space: &FaultSpace, memory: &Memory) -> bool {
+    let is_whole = |tensor: &SpaceTensor| {
+        memory.coded(&tensor.name).is_some_and(|coded| {
+            let words = coded.words();
+            let is_same = words.format() == tensor.format && words.elements() == tensor.elements;
+            is_same && tensor.mask == tensor.format.mask()
+        })
+    };
+    !memory.is_protected() && space.tensors().iter().all(is_whole)
 }
 
 /// The model of a table with one amount.

@@ -169,12 +169,20 @@ impl Quantization {
         }
     }
 
-    /// Quantizes the masters. `key` decides stochastic rounding.
-    pub(crate) fn store(&mut self, weights: &Weights, key: StreamKey) -> Result<Stored, MethodError> {
+    /// Quantizes the masters, in the memory of `old`. `key` decides stochastic rounding.
+    pub(crate) fn store(
+        &mut self,
+        weights: &Weights,
+        key: StreamKey,
+        old: Stored,
+    ) -> Result<Stored, MethodError> {
         self.refresh(weights)?;
-        let memory = self.plan.store(weights, key)?;
-        let levels = weights.tensors.iter().map(|tensor| levels(&memory, tensor));
-        let levels = Levels { tensors: levels.collect::<Result<_, _>>()?, flips: 0 };
+        let memory = self.plan.store_over(weights, key, old.memory)?;
+        let mut levels = Levels { flips: 0, ..old.levels };
+        levels.tensors.resize_with(weights.tensors.len(), Vec::new);
+        for (tensor, levels) in weights.tensors.iter().zip(&mut levels.tensors) {
+            put_levels(&memory, tensor, levels)?;
+        }
         Ok(Stored { memory, levels })
     }
 
@@ -302,11 +310,14 @@ impl Quantization {
     }
 }
 
-/// The clean levels of a tensor.
-fn levels(memory: &Memory, tensor: &WeightTensor) -> Result<Vec<f32>, MethodError> {
+/// Puts the clean levels of a tensor into a vector.
+fn put_levels(memory: &Memory, tensor: &WeightTensor, levels: &mut Vec<f32>) -> Result<(), MethodError> {
     match memory.coded(&tensor.name) {
-        Some(coded) => coded.levels().map_err(|source| quantize_error(tensor, source)),
-        None => Ok(tensor.values.clone()),
+        Some(coded) => coded.levels_over(levels).map_err(|source| quantize_error(tensor, source)),
+        None => {
+            levels.clone_from(&tensor.values);
+            Ok(())
+        }
     }
 }
 
@@ -314,7 +325,7 @@ fn made(spec: &QuantizerSpec, tensor: &WeightTensor) -> Result<Quantizer, Method
     Quantizer::from_spec(spec).map_err(|source| MethodError::Spec { tensor: tensor.name.clone(), source })
 }
 
-fn quantize_error(tensor: &WeightTensor, source: bitquake_quant::QuantError) -> MethodError {
+pub(crate) fn quantize_error(tensor: &WeightTensor, source: bitquake_quant::QuantError) -> MethodError {
     MethodError::Quantize { tensor: tensor.name.clone(), source }
 }
 

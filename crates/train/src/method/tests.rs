@@ -3,6 +3,7 @@
 mod attack;
 mod faults;
 mod known_faults;
+mod room;
 mod steps;
 mod storage;
 mod tables;

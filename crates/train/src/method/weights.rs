@@ -72,8 +72,8 @@ impl WordStore for Weights {
     }
 }
 
-/// What the network computes with: one vector a trainable tensor, in the order of the [`Weights`].
-#[derive(Clone, Debug, PartialEq)]
+/// What the network computes with: one vector a trainable tensor, in the order of the [`Weights`]. The default is of no tensor.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Levels {
     /// The values: decoded codes, and float32 values as they are where nothing is quantized.
     pub tensors: Vec<Vec<f32>>,
@@ -81,8 +81,8 @@ pub struct Levels {
     pub flips: u64,
 }
 
-/// The weights as the memory holds them in one step.
-#[derive(Clone, Debug)]
+/// The weights as the memory holds them in one step. The default is of no tensor.
+#[derive(Clone, Debug, Default)]
 pub struct Stored {
     pub(crate) memory: Memory,
     pub(crate) levels: Levels,
