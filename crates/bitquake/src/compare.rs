@@ -183,12 +183,12 @@ impl Side {
 
 fn kept(trial: &TrialRecord, value: f64, golden: &Golden, margin: f64) -> Kept {
     // The same slack as in summaries.
-    let is_dropped = || trial.score(&golden.metrics) < golden.score() - margin - 1e-12;
+    let scores = trial.score(&golden.metrics).zip(golden.score()).filter(|_| trial.clean.is_none());
     Kept {
         value,
         images: trial.images,
         pattern: u64::from_str_radix(&trial.pattern, 16).unwrap_or(0),
-        dropped: trial.clean.is_none().then(is_dropped),
+        dropped: scores.map(|(score, clean)| score < clean - margin - 1e-12),
     }
 }
 

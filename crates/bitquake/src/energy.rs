@@ -101,6 +101,11 @@ fn contender(
     images.push(of_data.map(|(key, value)| (key.clone(), value.clone())).collect());
     let invalid =
         |reason: &str| RecordError::Invalid { path: dir.path().to_owned(), reason: reason.to_owned() };
+    let Some(config) = config.own() else {
+        return Err(
+            invalid("a host ran its network: energy needs the model file, to know how it is read").into()
+        );
+    };
     if config.fault.target() != Target::Weights || config.fault.also.is_some() {
         return Err(invalid(
             "faults in activations have no place here: energy is that of the memory of the weights",
@@ -125,8 +130,8 @@ fn contender(
     }
     Ok(Contender {
         name: name.unwrap_or(&overview.golden.name).to_owned(),
-        reading: reading::reading(&config, &overview.golden, dir, reads)?,
-        clean: 1.0 - overview.golden.score(),
+        reading: reading::reading(config, &overview.golden, dir, reads)?,
+        clean: 1.0 - overview.golden.metrics.accuracy(),
         points,
     })
 }

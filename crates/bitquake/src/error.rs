@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bitquake_attack::AttackError;
 use bitquake_campaign::CampaignError;
+use bitquake_campaign::hosted::HostedError;
 use bitquake_campaign::slurm::SlurmError;
 use bitquake_config::ConfigError;
 use bitquake_data::DataError;
@@ -28,6 +29,9 @@ pub enum Error {
     /// A campaign.
     #[error(transparent)]
     Campaign(#[from] CampaignError),
+    /// A campaign whose network a host runs.
+    #[error(transparent)]
+    Hosted(#[from] HostedError),
     /// A tensor file.
     #[error(transparent)]
     Tensors(#[from] TensorsError),
@@ -132,7 +136,8 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Campaign(error) => campaign_kind(error),
+            Self::Campaign(error) | Self::Hosted(HostedError::Campaign(error)) => campaign_kind(error),
+            Self::Hosted(error) => hosted_kind(error),
             Self::Engine(error) => engine_kind(error),
             Self::Record(error) => record_kind(error),
             Self::Train(error) => train_kind(error),
@@ -190,6 +195,15 @@ fn campaign_kind(error: &CampaignError) -> ErrorKind {
         | CampaignError::ReplayDiffers { .. } => ErrorKind::SelfCheck,
         CampaignError::Record(error) => record_kind(error),
         CampaignError::NotRecorded(_) => ErrorKind::Stopped,
+        _ => ErrorKind::Usage,
+    }
+}
+
+fn hosted_kind(error: &HostedError) -> ErrorKind {
+    match error {
+        HostedError::SelfCheck(_) | HostedError::NotReproducible { .. } | HostedError::NotProven { .. } => {
+            ErrorKind::SelfCheck
+        }
         _ => ErrorKind::Usage,
     }
 }

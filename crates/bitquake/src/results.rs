@@ -3,10 +3,11 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use bitquake_campaign::{Compat, Config, StopConfig, read_config};
+use bitquake_campaign::{Compat, SavedConfig, StopConfig};
 use bitquake_record::{
-    AtomicFile, CAMPAIGN_FILE, IntervalRule, JsonResults, METRICS, Overview, OverviewBuilder, ParquetRows,
-    RecordError, ResultDir, StopGoal, SummaryOptions, TrialRecord, csv, write_atomically,
+    AtomicFile, CAMPAIGN_FILE, Golden, HostRecord, IntervalRule, JsonResults, METRICS, Overview,
+    OverviewBuilder, ParquetRows, RecordError, ResultDir, StopGoal, SummaryOptions, TrialRecord, csv,
+    write_atomically,
 };
 use bitquake_report::{ReportInput, curves_html, html};
 use bitquake_stats::StopRule;
@@ -33,11 +34,9 @@ pub fn rebuild(dir: &ResultDir) -> Result<Rebuilt, Error> {
     let golden = dir.require_golden()?;
     let (config, options) = configuration(dir)?;
     let mut builder = OverviewBuilder::new(golden, dir.campaign()?, options)?;
-    let is_compat = config.output.compat == Some(Compat::NnErrorInjection);
-    let model =
-        config.model.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut rows = vec![Rows::create(&dir.path().join("trials.csv"), csv::TrialRows::trials)?];
-    if is_compat {
+    let compat = compat_model(&config);
+    let mut rows = vec![Rows::trials(&dir.path().join("trials.csv"), builder.golden())?];
+    if let Some(model) = &compat {
         let path = dir.path().join(format!("detail-{model}.csv"));
         rows.push(Rows::create(&path, csv::TrialRows::compat_detail)?);
     }
@@ -49,7 +48,7 @@ pub fn rebuild(dir: &ResultDir) -> Result<Rebuilt, Error> {
     let overview = builder.finish()?;
     let put = |name: &str, text: String| write_atomically(&dir.path().join(name), text.as_bytes());
     put("summary.csv", csv::summary(&overview.points, options.margin))?;
-    if is_compat {
+    if let Some(model) = &compat {
         put(&format!("{model}.csv"), csv::compat_summary(&overview.points))?;
     }
     if let Some(vulnerability) = &overview.vulnerability {
@@ -60,6 +59,13 @@ pub fn rebuild(dir: &ResultDir) -> Result<Rebuilt, Error> {
     let page = html(&ReportInput { overview: &overview, dir: dir.path() })?;
     write_atomically(&report, page.as_bytes())?;
     Ok(Rebuilt { overview, report })
+}
+
+/// The model that the files of another project are named after, if they are asked for. A host's campaign has none.
+fn compat_model(config: &SavedConfig) -> Option<String> {
+    let config = config.own().filter(|config| config.output.compat == Some(Compat::NnErrorInjection))?;
+    let stem = config.model.path.file_stem();
+    Some(stem.map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default())
 }
 
 /// Writes one page with the error curves of several campaigns, from their records ([`curves_html`]).
@@ -79,9 +85,14 @@ struct Rows {
 }
 
 impl Rows {
+    /// `trials.csv`, with the numbers of a host's own that the golden run has.
+    fn trials(path: &Path, golden: &Golden) -> Result<Self, RecordError> {
+        Self::create(path, |file| csv::TrialRows::trials_with_own(file, &own_names(golden)))
+    }
+
     fn create(
         path: &Path,
-        start: fn(AtomicFile) -> io::Result<csv::TrialRows<AtomicFile>>,
+        start: impl FnOnce(AtomicFile) -> io::Result<csv::TrialRows<AtomicFile>>,
     ) -> Result<Self, RecordError> {
         let rows = start(AtomicFile::create(path)?).map_err(cannot_write(path))?;
         Ok(Self { rows, path: path.to_owned() })
@@ -94,6 +105,11 @@ impl Rows {
     fn commit(self) -> Result<(), RecordError> {
         self.rows.into_inner().commit()
     }
+}
+
+/// The numbers of a host's own that every trial has.
+fn own_names(golden: &Golden) -> Vec<String> {
+    golden.metrics.host.iter().flat_map(HostRecord::own_names).map(str::to_owned).collect()
 }
 
 fn cannot_write(path: &Path) -> impl FnOnce(io::Error) -> RecordError {
@@ -123,13 +139,14 @@ pub fn export(dir: &ResultDir, format: ExportFormat) -> Result<Vec<PathBuf>, Err
             let overview = summarised(dir)?.0;
             let summary = csv::summary(&overview.points, overview.options.margin);
             write_atomically(&path("summary.csv"), summary.as_bytes())?;
-            let mut rows = Rows::create(&path("trials.csv"), csv::TrialRows::trials)?;
+            let mut rows = Rows::trials(&path("trials.csv"), &overview.golden)?;
             dir.for_each_in_order(|trial| rows.write(&trial))?;
             rows.commit()?;
             Ok(vec![path("summary.csv"), path("trials.csv")])
         }
         ExportFormat::Parquet => {
-            let mut rows = ParquetRows::new(AtomicFile::create(&path("trials.parquet"))?)?;
+            let own = own_names(&dir.require_golden()?);
+            let mut rows = ParquetRows::with_own(AtomicFile::create(&path("trials.parquet"))?, &own)?;
             dir.for_each_in_order(|trial| rows.write(trial))?;
             rows.finish()?.commit()?;
             Ok(vec![path("trials.parquet")])
@@ -162,7 +179,7 @@ pub fn write_json(dir: &ResultDir, overview: &Overview, out: &mut impl Write) ->
 ///
 /// # Errors
 /// [`Error`] when they cannot be read.
-pub fn summarised(dir: &ResultDir) -> Result<(Overview, Config), Error> {
+pub fn summarised(dir: &ResultDir) -> Result<(Overview, SavedConfig), Error> {
     let golden = dir.require_golden()?;
     let (config, options) = configuration(dir)?;
     let mut builder = OverviewBuilder::new(golden, dir.campaign()?, options)?;
@@ -170,26 +187,27 @@ pub fn summarised(dir: &ResultDir) -> Result<(Overview, Config), Error> {
     Ok((builder.finish()?, config))
 }
 
-pub(crate) fn configuration(dir: &ResultDir) -> Result<(Config, SummaryOptions), Error> {
-    let config = read_config(&[dir.path().join(CAMPAIGN_FILE)], &[])?;
+pub(crate) fn configuration(dir: &ResultDir) -> Result<(SavedConfig, SummaryOptions), Error> {
+    let config = SavedConfig::read(&dir.path().join(CAMPAIGN_FILE))?;
     let options = summary_options(&config);
     Ok((config, options))
 }
 
 /// How the trials of a campaign are summarised. With a stopping rule all intervals are such that looking does no harm.
 #[must_use]
-pub fn summary_options(config: &Config) -> SummaryOptions {
+pub fn summary_options(config: &SavedConfig) -> SummaryOptions {
+    let run = config.run();
     let goal = |stop: &StopConfig| {
         let metric = METRICS.iter().find(|metric| metric.name == stop.metric)?;
         let (half_width, relative) = (stop.half_width, stop.relative);
-        let rule = StopRule::new(config.run.stop_confidence(), stop.max_trials);
+        let rule = StopRule::new(run.stop_confidence(), stop.max_trials);
         Some(StopGoal { metric: metric.name, rule: StopRule { half_width, relative, ..rule } })
     };
     SummaryOptions {
-        confidence: config.run.confidence,
-        margin: config.run.margin,
-        rule: if config.run.stop.is_some() { IntervalRule::Anytime } else { IntervalRule::FixedN },
-        stop: config.run.stop.as_ref().and_then(goal),
-        raw_fit_per_mbit: config.report.raw_fit_per_mbit,
+        confidence: run.confidence,
+        margin: run.margin,
+        rule: if run.stop.is_some() { IntervalRule::Anytime } else { IntervalRule::FixedN },
+        stop: run.stop.as_ref().and_then(goal),
+        raw_fit_per_mbit: config.report().raw_fit_per_mbit,
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bitquake_campaign::slurm::{Queue, Submission, TaskState};
-use bitquake_campaign::{Config, RunNote, SamplingConfig, read_config, stop_text};
+use bitquake_campaign::{Config, RunConfig, RunNote, SamplingConfig, SavedConfig, stop_text};
 use bitquake_record::{Amount, CAMPAIGN_FILE, Lines, RecordError, ResultDir, TrialRecord};
 use serde::Serialize;
 
@@ -81,11 +81,11 @@ pub fn status(dir: &Path, queue: Queue) -> Result<Status, Error> {
     let results = ResultDir::at(dir);
     let submission = Submission::read(dir)?;
     let config = configuration(dir, submission.as_ref())?;
-    let done = Done::read(dir, &config)?;
+    let done = Done::read(dir, &config.run(), config.fault().amounts().len())?;
     let golden = results.golden()?;
     let amounts = match &golden {
         Some(golden) => golden.points.iter().map(|plan| plan.amount).collect(),
-        None => config.fault.amounts(),
+        None => config.fault().amounts(),
     };
     let points: Vec<PointStatus> =
         (0..).zip(amounts).map(|(point, amount)| done.point(point, amount)).collect();
@@ -95,7 +95,7 @@ pub fn status(dir: &Path, queue: Queue) -> Result<Status, Error> {
         (points.iter().map(|p| p.finished).sum(), points.iter().map(|p| p.missing).sum());
     Ok(Status {
         dir: dir.to_owned(),
-        name: config.name,
+        name: config.name().to_owned(),
         finished,
         missing,
         rate: running().filter_map(|shard| shard.rate).reduce(|a, b| a + b),
@@ -110,7 +110,7 @@ pub fn status(dir: &Path, queue: Queue) -> Result<Status, Error> {
 /// # Errors
 /// [`RecordError`] when records cannot be read.
 pub(crate) fn unfinished(dir: &Path, config: &Config, count: u32) -> Result<Vec<u32>, Error> {
-    let done = Done::read(dir, config)?;
+    let done = Done::read(dir, &config.run, config.fault.amounts().len())?;
     Ok((0..count)
         .zip(done.shards(count))
         .filter(|(_, (_, missing))| *missing > 0)
@@ -125,7 +125,7 @@ impl ShardStatus {
 }
 
 /// The campaign's own configuration, or, before it began, the one that was submitted.
-fn configuration(dir: &Path, submission: Option<&Submission>) -> Result<Config, Error> {
+fn configuration(dir: &Path, submission: Option<&Submission>) -> Result<SavedConfig, Error> {
     let own = dir.join(CAMPAIGN_FILE);
     let file = match submission {
         _ if own.is_file() => own,
@@ -135,7 +135,7 @@ fn configuration(dir: &Path, submission: Option<&Submission>) -> Result<Config, 
             return Err(RecordError::Invalid { path: dir.to_owned(), reason }.into());
         }
     };
-    Ok(read_config(&[file], &[])?)
+    Ok(SavedConfig::read(&file)?)
 }
 
 /// Which trials are recorded, one bit each.
@@ -150,19 +150,15 @@ struct Done {
 }
 
 impl Done {
-    fn read(dir: &Path, config: &Config) -> Result<Self, RecordError> {
+    fn read(dir: &Path, run: &RunConfig, points: usize) -> Result<Self, RecordError> {
         let results = ResultDir::at(dir);
-        let trials = match config.run.sampling {
+        let trials = match run.sampling {
             SamplingConfig::Exhaustive => results.golden()?.map_or(0, |golden| golden.storage.bits),
-            _ => config.run.most_trials(),
+            _ => run.most_trials(),
         };
         let words = usize::try_from(trials.div_ceil(64)).unwrap_or(usize::MAX);
-        let mut done = Self {
-            trials,
-            settled: Vec::new(),
-            points: vec![vec![0; words]; config.fault.amounts().len()],
-            files: Vec::new(),
-        };
+        let mut done =
+            Self { trials, settled: Vec::new(), points: vec![vec![0; words]; points], files: Vec::new() };
         for (shard, path) in results.trial_files()? {
             let mut lines = Lines::<TrialRecord>::open(&path)?;
             let mut records = 0;
@@ -171,8 +167,8 @@ impl Done {
                 records += 1;
             }
             done.files.push((shard, records));
-            let note = RunNote::read(&results, shard).filter(|_| config.run.stop.is_some());
-            if let Some(note) = note.filter(|note| note.settled == Some(stop_text(&config.run))) {
+            let note = RunNote::read(&results, shard).filter(|_| run.stop.is_some());
+            if let Some(note) = note.filter(|note| note.settled == Some(stop_text(run))) {
                 done.settled.push((shard, note.shards));
             }
         }

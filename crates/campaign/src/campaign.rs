@@ -4,10 +4,8 @@ use bitquake_bits::WordStore;
 use bitquake_config::{Identity, Target, hex};
 use bitquake_data::{Dataset, load, load_images};
 use bitquake_engine::{EngineError, Model};
-use bitquake_fault::{Candidate, Elements, FaultModel, FaultPattern, FaultSpace, Faults, Hits, TensorFlips};
-use bitquake_record::{
-    Amount, DistanceRule, PointPlan, ProtectionRecord, Sampling, SpaceTensorRecord, StorageRecord,
-};
+use bitquake_fault::{Candidate, FaultModel, FaultPattern, FaultSpace, Faults, TensorFlips};
+use bitquake_record::{DistanceRule, PointPlan, ProtectionRecord, Sampling, StorageRecord};
 use bitquake_sample::{PartKey, StreamKey};
 use bitquake_storage::Memory;
 use bitquake_tensors::{Dtype, TensorFile, TensorInfo};
@@ -16,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::activation_codes::{ActivationCodes, CodeChoice};
 use crate::config::Config;
 use crate::error::CampaignError;
-use crate::exposure::Exposure;
+use crate::exposure::{Exposure, must_be_tried, tensor_record, trial_key};
 use crate::identity::identity;
 use crate::run_config::SamplingConfig;
 use crate::strata::Strata;
@@ -86,10 +84,8 @@ impl Campaign {
     /// That every point can be drawn: sites that do not exist, counts beyond the space and conditions that cannot be met are
     /// told before the golden run. Ordinary rates can always be drawn.
     fn check_counts(&self) -> Result<(), CampaignError> {
-        let is_checked =
-            |amount: &Amount| self.config.fault.at_least.is_some() || !matches!(amount, Amount::Rate(_));
         let points = self.config.fault.amounts();
-        let mut checked = (0..).zip(&points).filter(|(_, amount)| is_checked(amount));
+        let mut checked = (0..).zip(&points).filter(|(_, amount)| must_be_tried(&self.config.fault, amount));
         checked.try_for_each(|(point, _)| self.draw_once(point))
     }
 
@@ -97,9 +93,7 @@ impl Campaign {
         for (place, exposure) in self.exposures.iter().enumerate() {
             match exposure.target {
                 Target::Weights => drop(self.draw(point, 0, None)?),
-                _ => drop(
-                    exposure.models[point as usize].sampler(&exposure.space)?.draw(&self.key(place, 0))?,
-                ),
+                _ => drop(exposure.draw(point, &self.key(place, 0))?),
             }
         }
         Ok(())
@@ -144,10 +138,9 @@ impl Campaign {
         self.codes.as_ref()
     }
 
-    /// The key of a trial's faults. All points of a campaign differ in nothing but their amount, so they share a stream and
-    /// are nested.
+    /// The key of a trial's faults in what is exposed.
     pub(crate) fn key(&self, exposure: usize, trial: u64) -> PartKey {
-        let key = PartKey::from(StreamKey { seed: self.config.seed, point: 0, trial });
+        let key = trial_key(self.config.seed, trial);
         if exposure == 0 { key } else { key.part("also") }
     }
 
@@ -183,7 +176,7 @@ impl Campaign {
     pub fn points(&self) -> Vec<PointPlan> {
         let plan = |((point, amount), model)| PointPlan {
             expected_faults: self.expected_faults(&self.exposures[0], model),
-            weight: self.weight(point),
+            weight: self.weights().and_then(|exposure| exposure.weight(point, self.config.seed)),
             sampling: match self.config.run.sampling {
                 SamplingConfig::Uniform => Sampling::Uniform,
                 SamplingConfig::Importance => Sampling::Stratified,
@@ -197,31 +190,7 @@ impl Campaign {
     /// Bits expected to change, where that does not hang on what they hold or on how bursts overlap.
     fn expected_faults(&self, exposure: &Exposure, model: &FaultModel) -> Option<f64> {
         let times = exposure.times(self.data.len());
-        let expected = self.expected_of_one(&exposure.space, model)?;
-        Some(expected * times as f64)
-    }
-
-    /// The same of one draw.
-    pub(crate) fn expected_of_one(&self, space: &FaultSpace, model: &FaultModel) -> Option<f64> {
-        match model {
-            _ if self.config.fault.at_least.is_some() => None,
-            FaultModel::BitFlip(Hits::Rate(rate)) => Some(rate.fraction() * space.bits() as f64),
-            FaultModel::BitFlip(Hits::Count(count)) => Some(*count as f64),
-            FaultModel::BitFlip(Hits::OneBit(Elements::Share(share))) => {
-                let elements = space.tensors().iter().map(|tensor| tensor.elements).sum();
-                Some(Elements::share_of(*share, elements) as f64)
-            }
-            _ => None,
-        }
-    }
-
-    /// With `at_least`, the probability that a trial has a fault: the same for every trial of a point.
-    fn weight(&self, point: u32) -> Option<f64> {
-        self.config.fault.at_least?;
-        let key = StreamKey { seed: self.config.seed, point: 0, trial: 0 };
-        let exposure = self.weights()?;
-        let drawn = exposure.models.get(point as usize)?.draw_at_least_one(&exposure.space, &key);
-        drawn.ok().map(|drawn| drawn.weight) // whether it can be drawn was checked before
+        exposure.expected(model).map(|expected| expected * times as f64)
     }
 
     /// The faults of one trial in what is stored: the same whenever, wherever and in whatever order it is drawn. `native` is the model that
@@ -268,25 +237,21 @@ impl Campaign {
 
     /// The faults of a trial in what is stored.
     fn draw(&self, point: u32, trial: u64, stratum: Option<u32>) -> Result<Faults, CampaignError> {
-        self.check_point(point)?;
+        self.exposures[0].check_point(point)?;
         let stored = self.exposures.iter().position(|exposure| exposure.target == Target::Weights);
         let stored = stored.map(|place| (place, &self.exposures[place]));
-        let Some((place, Exposure { space, models, .. })) = stored else { return Ok(Faults::empty()) };
-        let model = &models[point as usize];
-        if self.config.fault.at_least.is_some() {
-            let key = StreamKey { seed: self.config.seed, point: 0, trial };
-            return Ok(model.draw_at_least_one(space, &key)?.faults);
-        }
+        let Some((place, exposure)) = stored else { return Ok(Faults::empty()) };
+        let key = self.key(place, trial);
         match (self.config.run.sampling, stratum) {
-            (SamplingConfig::Exhaustive, _) => self.one_site(space, trial),
+            (SamplingConfig::Exhaustive, _) => self.one_site(&exposure.space, trial),
             (SamplingConfig::Importance, Some(stratum)) => {
                 let part = self.strata.as_ref().and_then(|strata| strata.spaces.get(stratum as usize));
                 let part = part.ok_or_else(|| {
                     CampaignError::config("campaign", format!("there is no stratum {stratum}"))
                 })?;
-                Ok(model.sampler(part)?.draw(&self.key(place, trial))?)
+                Ok(exposure.models[point as usize].sampler(part)?.draw(&key)?)
             }
-            _ => Ok(model.sampler(space)?.draw(&self.key(place, trial))?),
+            _ => Ok(exposure.draw(point, &key)?),
         }
     }
 
@@ -310,15 +275,6 @@ impl Campaign {
         self.strata.as_ref()
     }
 
-    fn check_point(&self, point: u32) -> Result<(), CampaignError> {
-        let points = self.exposures[0].models.len();
-        if (point as usize) < points {
-            return Ok(());
-        }
-        let last = points - 1;
-        Err(CampaignError::config("campaign", format!("there is no point {point}; points are 0 to {last}")))
-    }
-
     /// What the memory holds, for people.
     fn memory_line(&self) -> String {
         let weights = self.config.storage.to_string();
@@ -330,13 +286,6 @@ impl Campaign {
 
     pub(crate) fn storage_record(&self) -> StorageRecord {
         let name = self.config.model.path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let tensor = |tensor: &bitquake_fault::SpaceTensor| SpaceTensorRecord {
-            tensor: tensor.name.clone(),
-            format: tensor.format.name(),
-            elements: tensor.elements,
-            bits: tensor.bits(),
-            shape: tensor.dims.clone(),
-        };
         StorageRecord {
             model: name.unwrap_or_default(),
             memory: self.memory_line(),
@@ -346,7 +295,7 @@ impl Campaign {
                 .exposures
                 .iter()
                 .flat_map(|exposure| exposure.space.tensors())
-                .map(tensor)
+                .map(tensor_record)
                 .collect(),
         }
     }

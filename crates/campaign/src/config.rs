@@ -66,11 +66,11 @@ pub struct ReportConfig {
 }
 
 impl ReportConfig {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    fn check(self) -> Result<(), String> {
+    pub(crate) fn check(self) -> Result<(), String> {
         match self.raw_fit_per_mbit {
             Some(fit) if !(0.0..=MOST_FIT).contains(&fit) => {
                 Err(format!("[report] raw_fit_per_mbit {fit} is not a number from 0 to {MOST_FIT:e}"))
@@ -91,7 +91,7 @@ pub struct OutcomeConfig {
 }
 
 impl OutcomeConfig {
-    fn check(self) -> Result<(), String> {
+    pub(crate) fn check(self) -> Result<(), String> {
         let threshold = self.threshold;
         if !threshold.is_finite() {
             return Err(format!("[outcome] threshold {threshold} is not a number"));
@@ -128,10 +128,10 @@ pub enum Compat {
     NnErrorInjection,
 }
 
-const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 /// Every bit fails a thousand times an hour; the failures of any memory are then still a number.
 const MOST_FIT: f64 = 1e18;
-fn default_name() -> String {
+pub(crate) fn default_name() -> String {
     "campaign".into()
 }
 
@@ -146,7 +146,7 @@ impl Default for OutputConfig {
 }
 
 /// What `[fault]` and the paths of a campaign file are.
-const LAYOUT: Layout<'static> = Layout {
+pub(crate) const LAYOUT: Layout<'static> = Layout {
     paths: &["model.path", "data.images", "data.more", "data.labels", "output.dir"],
     faults: &["fault"],
 };
@@ -158,7 +158,22 @@ const LAYOUT: Layout<'static> = Layout {
 /// # Errors
 /// [`CampaignError::Config`].
 pub fn read_config(files: &[PathBuf], settings: &[String]) -> Result<Config, CampaignError> {
-    finished(read_layers(files, settings, LAYOUT)?, files)
+    let all: Table = read_layers(files, settings, LAYOUT)?;
+    refuse_hosted(&all, files)?;
+    let config = all.try_into().map_err(|error| ConfigError::in_files(files, explain(&error)))?;
+    finished(config, files)
+}
+
+/// That the network is one that is run here: a file with `[host]` is a result's, whose host ran it.
+fn refuse_hosted(all: &Table, files: &[PathBuf]) -> Result<(), ConfigError> {
+    let Some(host) = all.get("host") else { return Ok(()) };
+    let engine = host.get("engine").and_then(Value::as_str).filter(|engine| !engine.is_empty());
+    let engine = engine.map_or(String::new(), |engine| format!(" ({engine})"));
+    let reason = format!(
+        "[host]: the network of this campaign is run by its caller{engine}, which alone can go on with it; \
+         report, export, status and merge read what it recorded"
+    );
+    Err(ConfigError::in_files(files, reason))
 }
 
 /// As [`read_config`], of files that have another table beside those of a campaign: its paths are those keys of it, and without it all its keys have their
@@ -175,6 +190,7 @@ pub fn read_config_beside<T: DeserializeOwned>(
     let paths: Vec<String> = paths.iter().map(|key| format!("{table}.{key}")).collect();
     let paths: Vec<&str> = LAYOUT.paths.iter().copied().chain(paths.iter().map(String::as_str)).collect();
     let mut all: Table = read_layers(files, settings, Layout { paths: &paths, ..LAYOUT })?;
+    refuse_hosted(&all, files)?;
     let beside = all.remove(table).unwrap_or(Value::Table(Table::new()));
     let wrong = |error: &toml::de::Error| ConfigError::in_files(files, explain(error));
     let config = all.try_into().map_err(|error| wrong(&error))?;
@@ -244,12 +260,12 @@ impl Config {
 }
 
 /// The metric that a stopping rule looks at unless told otherwise: what the campaign is told by.
-pub(crate) fn default_metric(config: &Config) -> &'static str {
-    if config.outcome.is_some() { "exceeded" } else { "err" }
+pub(crate) fn default_metric(has_classes: bool) -> &'static str {
+    if has_classes { "err" } else { "exceeded" }
 }
 
 fn fill_metric(config: &mut Config) {
-    let metric = default_metric(config);
+    let metric = default_metric(config.outcome.is_none());
     if let Some(stop) = config.run.stop.as_mut().filter(|stop| stop.metric.is_empty()) {
         stop.metric = metric.into();
     }

@@ -4,7 +4,11 @@ use bitquake_bits::{BitSelection, Format};
 use bitquake_config::{FaultConfig, Persistence, Target};
 use bitquake_data::Dataset;
 use bitquake_engine::{Activation, Model, activations};
-use bitquake_fault::{Candidate, FaultModel, FaultSpace, Selector};
+use bitquake_fault::{
+    Candidate, DrawError, Elements, FaultModel, FaultSpace, Faults, Hits, Selector, SpaceTensor,
+};
+use bitquake_record::{Amount, SpaceTensorRecord};
+use bitquake_sample::{PartKey, StreamKey};
 use bitquake_storage::Memory;
 
 use crate::activation_codes::CodeChoice;
@@ -16,6 +20,8 @@ pub(crate) struct Exposure {
     pub(crate) persistence: Persistence,
     pub(crate) space: FaultSpace,
     pub(crate) models: Vec<FaultModel>,
+    /// Trials are drawn given that they have a fault.
+    pub(crate) is_conditioned: bool,
 }
 
 impl Exposure {
@@ -29,21 +35,94 @@ impl Exposure {
         data: &Dataset,
         codes: Option<&CodeChoice>,
     ) -> Result<Self, CampaignError> {
-        let wrong = |reason| CampaignError::config("campaign", reason);
         let target = config.target();
         let space = match target {
             Target::Weights => weights(config, memory)?.with_dims(|name| dims_of(model, memory, name))?,
             Target::Activations | Target::Inputs => values(config, target, model, data, codes)?,
         };
+        Self::of_space(config, points, space)
+    }
+
+    /// The same of a space that is known.
+    pub(crate) fn of_space(
+        config: &FaultConfig,
+        points: usize,
+        space: FaultSpace,
+    ) -> Result<Self, CampaignError> {
+        let wrong = |reason| CampaignError::config("campaign", reason);
         let amounts = config.amounts();
         let amount = |point: usize| if amounts.len() == 1 { amounts[0] } else { amounts[point] };
         let models = (0..points).map(|point| config.model(amount(point)));
         let models = models.collect::<Result<_, _>>().map_err(wrong)?;
-        Ok(Self { target, persistence: config.persistence(), space, models })
+        Ok(Self {
+            target: config.target(),
+            persistence: config.persistence(),
+            space,
+            models,
+            is_conditioned: config.at_least.is_some(),
+        })
+    }
+}
+
+/// The key of a trial. All points of a campaign differ in nothing but their amount, so they share a stream and are nested.
+pub(crate) fn trial_key(seed: u64, trial: u64) -> PartKey {
+    StreamKey { seed, point: 0, trial }.into()
+}
+
+/// Whether drawing a point can fail, so that one draw must tell before anything runs. Ordinary rates can always be drawn.
+pub(crate) fn must_be_tried(config: &FaultConfig, amount: &Amount) -> bool {
+    config.at_least.is_some() || !matches!(amount, Amount::Rate(_))
+}
+
+/// What records tell of a tensor.
+pub(crate) fn tensor_record(tensor: &SpaceTensor) -> SpaceTensorRecord {
+    SpaceTensorRecord {
+        tensor: tensor.name.clone(),
+        format: tensor.format.name(),
+        elements: tensor.elements,
+        bits: tensor.bits(),
+        shape: tensor.dims.clone(),
     }
 }
 
 impl Exposure {
+    /// The faults of a trial over the whole space, by the key of the trial or of a part of it.
+    pub(crate) fn draw(&self, point: u32, key: &PartKey) -> Result<Faults, DrawError> {
+        let sampler = self.models[point as usize].sampler(&self.space)?;
+        if self.is_conditioned { Ok(sampler.draw_at_least_one(key)?.faults) } else { sampler.draw(key) }
+    }
+
+    /// That there is such a point.
+    pub(crate) fn check_point(&self, point: u32) -> Result<(), CampaignError> {
+        let points = self.models.len();
+        if (point as usize) < points {
+            return Ok(());
+        }
+        let last = points - 1;
+        Err(CampaignError::config("campaign", format!("there is no point {point}; points are 0 to {last}")))
+    }
+
+    /// With `at_least`, the probability that a trial has a fault: the same for every trial of a point.
+    pub(crate) fn weight(&self, point: u32, seed: u64) -> Option<f64> {
+        let model = self.models.get(point as usize).filter(|_| self.is_conditioned)?;
+        let drawn = model.draw_at_least_one(&self.space, &StreamKey { seed, point: 0, trial: 0 });
+        drawn.ok().map(|drawn| drawn.weight) // whether it can be drawn was checked before
+    }
+
+    /// Bits expected to change in one draw, where that does not hang on what they hold or on how bursts overlap.
+    pub(crate) fn expected(&self, model: &FaultModel) -> Option<f64> {
+        match model {
+            _ if self.is_conditioned => None,
+            FaultModel::BitFlip(Hits::Rate(rate)) => Some(rate.fraction() * self.space.bits() as f64),
+            FaultModel::BitFlip(Hits::Count(count)) => Some(*count as f64),
+            FaultModel::BitFlip(Hits::OneBit(Elements::Share(share))) => {
+                let elements = self.space.tensors().iter().map(|tensor| tensor.elements).sum();
+                Some(Elements::share_of(*share, elements) as f64)
+            }
+            _ => None,
+        }
+    }
+
     /// How often a trial on so many images has what is drawn: once in the memory; of values every image has its own faults, or the
     /// same as all others, and the bits count that change in each.
     pub(crate) fn times(&self, images: usize) -> u64 {

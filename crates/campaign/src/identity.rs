@@ -13,7 +13,7 @@ use crate::error::CampaignError;
 use crate::run_config::EngineConfig;
 
 /// Version of what the metrics mean.
-const METRICS_VERSION: u32 = 2;
+pub(crate) const METRICS_VERSION: u32 = 2;
 
 /// What an identity says of the model: a key for each of its files, and the SHA-256 of the contents.
 pub fn model_digests<'a>(
@@ -78,6 +78,6 @@ pub(crate) fn identity<'a>(
     Ok(Identity::new(parts))
 }
 
-fn as_table(section: &impl serde::Serialize) -> Result<toml::Table, CampaignError> {
+pub(crate) fn as_table(section: &impl serde::Serialize) -> Result<toml::Table, CampaignError> {
     toml::Table::try_from(section).map_err(|error| CampaignError::config("campaign", error.to_string()))
 }

@@ -3,7 +3,7 @@
 //! [`Config`] is what a campaign file says; [`Campaign::prepare`] reads the model and the data it names and fixes the
 //! campaign's identity; [`Campaign::run`] proves the set-up, runs the trials that are missing and records each as it
 //! finishes. [`Campaign::trial`] gives the faults of any trial again. [`Shard`] divides the trials over processes, and [`slurm`]
-//! those over a cluster.
+//! those over a cluster. [`hosted`] is for campaigns whose network somebody else runs.
 
 mod activation_codes;
 mod campaign;
@@ -11,6 +11,7 @@ mod config;
 mod engine;
 mod error;
 mod exposure;
+pub mod hosted;
 mod identity;
 mod pilot;
 mod plan;
@@ -18,11 +19,13 @@ mod pool;
 mod rounds;
 mod run;
 mod run_config;
+mod saved;
 mod set_up;
 mod shard;
 pub mod slurm;
 mod strata;
 mod tally;
+mod trial_record;
 mod value_faults;
 mod worker;
 
@@ -46,4 +49,5 @@ pub use run::{End, Event, Look, RunOptions};
 pub use run_config::{
     EngineConfig, ImagesConfig, ImagesRule, ReuseConfig, RunConfig, SamplingConfig, StopConfig,
 };
+pub use saved::SavedConfig;
 pub use shard::{RunNote, Shard, ShardError, stop_text};

@@ -203,7 +203,7 @@ impl Campaign {
 
     /// The metric that is asked for.
     pub(crate) fn metric(&self) -> &'static Metric {
-        self.rule_metric().unwrap_or_else(|| known(default_metric(self.config())))
+        self.rule_metric().unwrap_or_else(|| known(default_metric(self.distance().is_none())))
     }
 
     /// The metric that a rule looks at, or, without one, importance sampling: failures.

@@ -14,18 +14,53 @@ use bitquake_stats::{StatsError, StopRule};
 
 use crate::campaign::Campaign;
 use crate::error::CampaignError;
+use crate::exposure::trial_key;
 use crate::run::Look;
-use crate::run_config::SamplingConfig;
+use crate::run_config::{RunConfig, SamplingConfig};
 use crate::shard::Shard;
-use crate::strata::Allocation;
+use crate::strata::{Allocation, Strata};
 use crate::worker::Job;
 
 /// Rounds with a rule hold at most so many trials, so that what is kept of one stays small.
 const MOST_A_ROUND: u64 = 1 << 16;
 
+/// What a campaign asks for, whoever runs its trials.
+pub(crate) struct Terms<'t> {
+    pub(crate) seed: u64,
+    pub(crate) run: &'t RunConfig,
+    /// The most trials that a point may get.
+    pub(crate) most_trials: u64,
+    /// What a rule or importance sampling looks at.
+    pub(crate) metric: &'static Metric,
+    /// With importance sampling, what it draws from.
+    pub(crate) strata: Option<&'t Strata>,
+    /// How many trials of a point go to a worker at once.
+    pub(crate) group: &'t dyn Fn(&PointPlan) -> usize,
+}
+
+impl Campaign {
+    /// What is to be run of the campaign, whose golden run, with its points, is known.
+    pub(crate) fn rounds(
+        &self,
+        dir: &ResultDir,
+        shard: Shard,
+        golden: &Golden,
+    ) -> Result<Rounds, CampaignError> {
+        let terms = Terms {
+            seed: self.config().seed,
+            run: &self.config().run,
+            most_trials: self.most_trials(),
+            metric: self.looked_at(),
+            strata: self.strata(),
+            group: &|plan| self.group(plan.point, plan.images),
+        };
+        Rounds::new(&terms, dir, shard, golden)
+    }
+}
+
 /// The trials of a run, round by round.
-pub(crate) struct Rounds<'c> {
-    campaign: &'c Campaign,
+pub(crate) struct Rounds {
+    seed: u64,
     shard: Shard,
     finished: FinishedSet,
     points: Vec<Point>,
@@ -65,6 +100,7 @@ pub(crate) struct Found {
 }
 
 /// Trials to run without looking: of each point, a range of the shard's own count.
+#[derive(Debug)]
 pub(crate) struct Round {
     parts: Vec<(usize, Range<u64>)>,
 }
@@ -75,28 +111,36 @@ pub(crate) struct Values<'r> {
     values: BTreeMap<u64, Found>,
 }
 
-impl<'c> Rounds<'c> {
+/// How far a round is, for who runs its trials one by one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cursor {
+    part: usize,
+    /// Trials of the part that were handed out or found finished.
+    passed: u64,
+}
+
+impl Rounds {
     /// What is to be run of a campaign whose golden run, with its points, is known.
     pub(crate) fn new(
-        campaign: &'c Campaign,
+        terms: &Terms<'_>,
         dir: &ResultDir,
         shard: Shard,
         golden: &Golden,
     ) -> Result<Self, CampaignError> {
-        let config = &campaign.config().run;
+        let config = terms.run;
         let own = |all: u64| all.saturating_sub(u64::from(shard.index)).div_ceil(u64::from(shard.count));
         let point = |plan: &PointPlan| Point {
             plan: *plan,
-            trials: own(campaign.most_trials()),
+            trials: own(terms.most_trials),
             looked: 0,
             is_over: false,
-            group: campaign.group(plan.point, plan.images),
+            group: (terms.group)(plan),
         };
         let points: Vec<Point> = golden.points.iter().map(point).collect();
         let looks = config.stop.as_ref().is_some_and(|stop| !stop.is_time_alone())
             || config.sampling == SamplingConfig::Importance;
-        let rule = if looks { Some(Rule::new(campaign, shard, golden)?) } else { None };
-        let mut rounds = Self { campaign, shard, finished: dir.finished()?, points, rule };
+        let rule = if looks { Some(Rule::new(terms, shard, golden)?) } else { None };
+        let mut rounds = Self { seed: terms.seed, shard, finished: dir.finished()?, points, rule };
         rounds.replay(dir)?;
         Ok(rounds)
     }
@@ -143,16 +187,7 @@ impl<'c> Rounds<'c> {
     pub(crate) fn jobs<'r>(&'r self, round: &'r Round) -> impl Iterator<Item = Vec<Job>> + Send + 'r {
         round.parts.iter().flat_map(move |(place, own)| {
             let point = &self.points[*place];
-            let mut missing = own
-                .clone()
-                .map(|own| self.trial(own))
-                .filter(|&trial| !self.finished.contains(point.plan.point, trial))
-                .map(move |trial| Job {
-                    point: point.plan.point,
-                    trial,
-                    images: point.plan.images,
-                    stratum: self.stratum(*place, trial),
-                });
+            let mut missing = own.clone().filter_map(move |own| self.job(*place, own));
             std::iter::from_fn(move || {
                 let group: Vec<Job> = missing.by_ref().take(point.group).collect();
                 (!group.is_empty()).then_some(group)
@@ -160,15 +195,47 @@ impl<'c> Rounds<'c> {
         })
     }
 
+    /// The next of these trials, one by one.
+    pub(crate) fn next_job(&self, round: &Round, cursor: &mut Cursor) -> Option<Job> {
+        while let Some((place, own)) = round.parts.get(cursor.part) {
+            while own.start + cursor.passed < own.end {
+                let next = own.start + cursor.passed;
+                cursor.passed += 1;
+                if let Some(job) = self.job(*place, next) {
+                    return Some(job);
+                }
+            }
+            *cursor = Cursor { part: cursor.part + 1, passed: 0 };
+        }
+        None
+    }
+
+    /// A trial by the shard's own count, if it was not finished when the run began.
+    fn job(&self, place: usize, own: u64) -> Option<Job> {
+        let (plan, trial) = (&self.points[place].plan, self.trial(own));
+        let is_missing = !self.finished.contains(plan.point, trial);
+        is_missing.then(|| Job {
+            point: plan.point,
+            trial,
+            images: plan.images,
+            stratum: self.stratum(place, trial),
+        })
+    }
+
     /// The stratum of a trial and its weight, with importance sampling.
     fn stratum(&self, place: usize, trial: u64) -> Option<(u32, f64)> {
         let allocation = self.rule.as_ref()?.allocations.get(place)?;
-        Some(allocation.choose(&self.campaign.key(0, trial)))
+        Some(allocation.choose(&trial_key(self.seed, trial)))
     }
 
     /// Nothing of a round yet.
     pub(crate) fn values(&self) -> Values<'_> {
         Values { rule: self.rule.as_ref(), values: BTreeMap::new() }
+    }
+
+    /// What a trial of a round found, for the rule to look at, and its place in the shard's own count; none without a rule.
+    pub(crate) fn found(&self, trial: &TrialRecord) -> Option<(u64, Found)> {
+        Some((own_count(self.shard, trial.trial)?, self.rule.as_ref()?.found(trial)?))
     }
 
     /// Ends a round; `values` are those of the trials run in it. Looks, if a rule says so and no trial is missing.
@@ -232,10 +299,10 @@ pub(crate) fn rule_error(error: StatsError) -> CampaignError {
 }
 
 impl Rule {
-    fn new(campaign: &Campaign, shard: Shard, golden: &Golden) -> Result<Self, CampaignError> {
-        let run = &campaign.config().run;
+    fn new(terms: &Terms<'_>, shard: Shard, golden: &Golden) -> Result<Self, CampaignError> {
+        let run = terms.run;
         let (config, confidence) = (run.stop.as_ref(), run.stop_confidence());
-        let metric = campaign.looked_at();
+        let metric = terms.metric;
         // Shards of equal size together are narrower than each by the root of their number.
         let wider = f64::from(shard.count).sqrt();
         let stop = StopRule {
@@ -256,7 +323,7 @@ impl Rule {
             metric,
             golden: golden.metrics.clone(),
             sequences,
-            allocations: campaign.strata().map(allocation).unwrap_or_default(),
+            allocations: terms.strata.map(allocation).unwrap_or_default(),
             before: vec![BTreeMap::new(); golden.points.len()],
         })
     }

@@ -11,7 +11,6 @@ use crate::campaign::Campaign;
 use crate::error::CampaignError;
 use crate::plan::{Depth, Plan};
 use crate::pool::{self, Until};
-use crate::rounds::Rounds;
 use crate::shard::{RunNote, Shard, stop_text};
 use crate::worker::Worker;
 
@@ -93,7 +92,7 @@ impl Campaign {
     ) -> Result<End, CampaignError> {
         let before = self.recorded(dir)?;
         if let Some(golden) = &before
-            && Rounds::new(self, dir, options.shard, golden)?.is_over()
+            && self.rounds(dir, options.shard, golden)?.is_over()
         {
             observer(Event::Golden(golden));
             self.claim(dir, golden.clone())?;
@@ -114,7 +113,7 @@ impl Campaign {
         let measured = self.settle_images(&mut workers, &mut file, options.stop)?;
         let file = self.claim(dir, file)?;
         observer(Event::Golden(&file));
-        let mut rounds = Rounds::new(self, dir, options.shard, &file)?;
+        let mut rounds = self.rounds(dir, options.shard, &file)?;
         let mut done = rounds.done();
         if done == 0 {
             let depth = if self.is_piloted() { Depth::Pilot(measured) } else { Depth::Light };

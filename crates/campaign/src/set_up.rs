@@ -19,6 +19,7 @@ use crate::engine::Chosen;
 use crate::error::CampaignError;
 use crate::exposure::Exposure;
 use crate::run_config::{ImagesConfig, ImagesRule};
+use crate::trial_record::golden_counts;
 
 /// Models up to this size get one evaluator a thread, larger ones one evaluator with all threads.
 ///
@@ -123,7 +124,7 @@ impl Campaign {
             ImagesConfig::Named(ImagesRule::Auto) => 1,
         };
         let Some(exposure) = self.weights().filter(|_| self.values().is_none()) else { return false };
-        let faults = self.expected_of_one(&exposure.space, &exposure.models[point]);
+        let faults = exposure.expected(&exposure.models[point]);
         // With at_least = 1 there is one fault, and seldom more.
         let faults =
             faults.map(|faults| if self.config().fault.at_least.is_some() { faults + 1.0 } else { faults });
@@ -161,7 +162,7 @@ impl Campaign {
             let name = tensor.name.split('@').next().unwrap_or_default().to_owned();
             (name, tensor.bits() as f64 / all)
         };
-        let expected = |model| self.expected_of_one(&exposure.space, model).unwrap_or(MANY);
+        let expected = |model| exposure.expected(model).unwrap_or(MANY);
         Hits {
             tensors: exposure.space.tensors().iter().map(tensor).collect(),
             faults: exposure.models.iter().map(expected).collect(),
@@ -231,7 +232,6 @@ impl Campaign {
         engine: record::Engine,
         seconds: f64,
     ) -> record::Golden {
-        let counts = golden.clean();
         record::Golden {
             schema: record::SCHEMA,
             bitquake: env!("CARGO_PKG_VERSION").into(),
@@ -239,24 +239,13 @@ impl Campaign {
             campaign: self.identity().id(),
             identity: self.identity().parts().clone(),
             engine,
-            machine: record::Machine {
-                cpu: cpu_name(),
-                threads: self.threads() as u64,
-                system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-            },
+            machine: machine(self.threads() as u64),
             storage: self.storage_record(),
             points: self.points(),
             activations: self.codes().map(ActivationCodes::records).unwrap_or_default(),
             strata: self.strata().map(|strata| strata.records.clone()).unwrap_or_default(),
             distance: self.distance(),
-            metrics: record::Counts {
-                images: counts.images,
-                classes: golden.width() as u64,
-                correct: counts.correct,
-                top5_correct: counts.top5_correct,
-                nonfinite: counts.nonfinite,
-                loss: counts.loss(),
-            },
+            metrics: golden_counts(&golden.clean(), golden.width()),
             outputs,
             seconds,
             ..record::Golden::default()
@@ -273,7 +262,7 @@ fn names(exposure: &Exposure) -> Vec<String> {
     exposure.space.tensors().iter().map(name).collect()
 }
 
-fn distance_judge(rule: record::DistanceRule) -> DistanceJudge {
+pub(crate) fn distance_judge(rule: record::DistanceRule) -> DistanceJudge {
     let measure = match rule.measure {
         DistanceMeasure::MaxAbs => Measure::MaxAbs,
         DistanceMeasure::RelL2 => Measure::RelL2,
@@ -282,10 +271,20 @@ fn distance_judge(rule: record::DistanceRule) -> DistanceJudge {
     DistanceJudge { measure, threshold: rule.threshold }
 }
 
-fn output_digest(golden: &Golden) -> String {
+/// SHA-256 over all golden outputs, bit for bit.
+pub(crate) fn output_digest(golden: &Golden) -> String {
     let mut hash = Sha256::new();
     golden.outputs.iter().for_each(|output| hash.update(output.to_bits().to_le_bytes()));
     hex(&hash.finalize())
+}
+
+/// This machine, of which so many threads are used.
+pub(crate) fn machine(threads: u64) -> record::Machine {
+    record::Machine {
+        cpu: cpu_name(),
+        threads,
+        system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+    }
 }
 
 fn cpu_name() -> String {

@@ -15,7 +15,7 @@ use crate::activation_codes::ActivationCodes;
 use crate::error::CampaignError;
 use crate::exposure::Exposure;
 use crate::tally::Tally;
-use crate::worker::site_of;
+use crate::trial_record::site_of;
 
 /// Fewer faults than one in so many elements are put into those elements alone.
 const FEW: u64 = 16;

@@ -3,19 +3,19 @@
 use std::cell::RefCell;
 use std::time::Instant;
 
-use bitquake_bits::Format;
 use bitquake_config::hex;
 use bitquake_engine::{
     EngineError, Evaluator, GoldenRun, NoFaults, Outcome, SpliceMemory, SplicedFaults, SplicedRows, Splicer,
 };
 use bitquake_fault::{FaultPattern, Sampler};
-use bitquake_record::{Amount, CleanRecord, DistanceRecord, Extent, SiteRecord, TrialRecord};
+use bitquake_record::{CleanRecord, TrialRecord};
 use bitquake_sample::{PartKey, subset_of};
 use sha2::{Digest, Sha256};
 
 use crate::campaign::{Campaign, Trial, pattern_digest};
 use crate::error::CampaignError;
 use crate::tally::Tally;
+use crate::trial_record::{faults_record, only_flip, with_outcome};
 use crate::value_faults::ValueFaults;
 
 /// One trial to run.
@@ -123,7 +123,7 @@ impl<'c> Worker<'c> {
         };
         let records =
             trials.into_iter().zip(outcomes).map(|(Spliced { place, trial, tally, .. }, outcome)| {
-                let (pattern, site) = (digest(Some(&trial), None), only_flip(&trial));
+                let (pattern, site) = (digest(Some(&trial), None), only_flip(&trial.stored, trial.dormant));
                 (
                     place,
                     TrialRecord { pattern, site, ..self.record(jobs[place], Some(trial), tally, &outcome) },
@@ -148,7 +148,7 @@ impl<'c> Worker<'c> {
             digest(stored.as_ref().map(|(trial, _)| trial), values.as_ref().map(|(_, digest)| digest));
         // Where memory and values are hit, the harm cannot be put down to one bit.
         let site = match (&stored, &values) {
-            (Some((trial, _)), None) => only_flip(trial),
+            (Some((trial, _)), None) => only_flip(&trial.stored, trial.dormant),
             (None, Some((faults, _))) => faults.site().cloned(),
             _ => None,
         };
@@ -185,46 +185,20 @@ impl<'c> Worker<'c> {
 
     fn record(&self, job: Job, stored: Option<Trial>, tally: Tally, outcome: &Outcome) -> TrialRecord {
         let amount = self.campaign.config().fault.amounts()[job.point as usize];
-        let of_kind = |kind| (amount.kind() == kind).then(|| amount.value());
         let is_classifier = self.campaign.distance().is_none();
+        let record = with_outcome(faults_record(job.point, job.trial, amount, tally), outcome, is_classifier);
         let clean = &outcome.clean;
         TrialRecord {
-            point: job.point,
-            trial: job.trial,
-            rate: of_kind("rate"),
-            count: if let Amount::Count(count) = amount { Some(count) } else { None },
-            fraction: of_kind("fraction"),
-            voltage: of_kind("voltage"),
-            faults: tally.flips,
-            dormant: tally.dormant,
             protection: stored.as_ref().and_then(|trial| trial.protection),
-            images: outcome.images,
-            correct: outcome.correct,
-            top5_correct: outcome.top5_correct,
-            golden_mismatch: outcome.golden_mismatch,
-            masked: Some(outcome.masked),
-            sdc5: is_classifier.then_some(outcome.sdc5),
-            sdc10: is_classifier.then_some(outcome.sdc10),
-            sdc20: is_classifier.then_some(outcome.sdc20),
-            nonfinite: outcome.nonfinite,
-            err_union: outcome.err_union,
-            due: outcome.due,
-            loss: outcome.loss(),
-            to_one: tally.to_one,
-            became_nan: tally.became_nan,
-            became_inf: tally.became_inf,
-            by_bit: tally.by_bit,
-            by_tensor: tally.by_tensor,
             clean: job.images.map(|_| CleanRecord {
                 correct: clean.correct,
                 top5_correct: clean.top5_correct,
                 nonfinite: clean.nonfinite,
                 loss: clean.loss(),
             }),
-            distance: (!is_classifier).then(|| distance(outcome)),
             stratum: job.stratum.map(|(stratum, _)| stratum),
             weight: job.stratum.map(|(_, weight)| weight),
-            ..TrialRecord::default()
+            ..record
         }
     }
 }
@@ -242,31 +216,6 @@ impl Campaign {
                 subset.into_iter().map(|image| image as u32).collect()
             }
         }
-    }
-}
-
-/// The one bit of the memory that was hit.
-fn only_flip(trial: &Trial) -> Option<SiteRecord> {
-    let [flips] = trial.stored.tensors() else { return None };
-    let [address] = flips.addresses.as_slice() else { return None };
-    (trial.dormant == 0).then(|| site_of(&flips.tensor, flips.format, *address))
-}
-
-/// The bit at an address of a tensor or value.
-pub(crate) fn site_of(tensor: &str, format: Format, address: u64) -> SiteRecord {
-    let width = u64::from(format.width());
-    SiteRecord { tensor: tensor.into(), element: address / width, bit: (address % width) as u32 }
-}
-
-fn distance(outcome: &Outcome) -> DistanceRecord {
-    let told = outcome.distances();
-    let extent = |extent: bitquake_engine::Extent| Extent { mean: extent.mean, worst: extent.worst };
-    DistanceRecord {
-        compared: told.compared,
-        exceeded: told.exceeded,
-        max_abs: extent(told.max_abs),
-        rel_l2: extent(told.rel_l2),
-        cosine: extent(told.cosine),
     }
 }
 

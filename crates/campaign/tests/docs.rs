@@ -53,7 +53,7 @@ fn metrics() {
 #[test]
 fn the_fields_of_a_trial_are_the_columns_of_trials_csv() {
     let columns = csv::trials(&[]);
-    let lines_only = ["by_bit", "by_tensor", "clean", "site", "distance"];
+    let lines_only = ["by_bit", "by_tensor", "clean", "site", "distance", "host"];
     let wanted: BTreeSet<&str> = columns.trim_end().split(',').chain(lines_only).collect();
     let page = page("campaigns.md");
     let named = first_cells(&page, "### A trial");

@@ -147,7 +147,7 @@ impl Progress {
             self.accuracy = Running::default();
         }
         let score = if trial.distance.is_some() { "within the threshold" } else { "accuracy" };
-        self.accuracy.push(trial.score(&self.golden));
+        trial.score(&self.golden).into_iter().for_each(|score| self.accuracy.push(score));
         let mean = self.accuracy.mean().unwrap_or(0.0);
         let label = amount(trial.amount());
         self.bar.set_message(format!("{label}: {score} {:.2} % so far", 100.0 * mean));

@@ -52,7 +52,7 @@ pub fn read_layers<T: DeserializeOwned>(
         merge_layer(&mut all, read_file(file, layout)?, layout.faults);
     }
     for text in settings {
-        let table = with_paths(assignment(text)?, layout, Path::new("."));
+        let table = absolute_paths(assignment(text)?, layout, Path::new("."));
         merge_layer(&mut all, table, layout.faults);
     }
     all.try_into().map_err(|error| ConfigError::in_files(files, explain(&error)))
@@ -63,7 +63,7 @@ fn read_file(file: &Path, layout: Layout<'_>) -> Result<Table, ConfigError> {
         .map_err(|source| ConfigError::Read { path: file.to_owned(), source })?;
     let table: Table = toml::from_str(&text)
         .map_err(|error| ConfigError::wrong(file.display().to_string(), explain(&error)))?;
-    Ok(with_paths(table, layout, file.parent().unwrap_or(Path::new("."))))
+    Ok(absolute_paths(table, layout, file.parent().unwrap_or(Path::new("."))))
 }
 
 /// Puts `over` on top of `base`.
@@ -105,8 +105,17 @@ fn over_at<'t>(table: &'t Table, key: &str) -> Option<&'t Table> {
     key.split('.').try_fold(table, |table, part| table.get(part)?.as_table())
 }
 
-/// The same with all paths absolute.
-fn with_paths(table: Table, layout: Layout<'_>, base: &Path) -> Table {
+/// The same with all paths absolute; those that are relative start at `base`.
+///
+/// ```
+/// use bitquake_config::{Layout, absolute_paths};
+/// let table = toml::from_str("[fault]\nchip = 'c.csv'").unwrap();
+/// let layout = Layout { paths: &[], faults: &["fault"] };
+/// let found = absolute_paths(table, layout, "/chips".as_ref());
+/// assert_eq!(found["fault"]["chip"].as_str(), Some("/chips/c.csv"));
+/// ```
+#[must_use]
+pub fn absolute_paths(table: Table, layout: Layout<'_>, base: &Path) -> Table {
     let mut all = Value::Table(table);
     for key in layout.paths {
         at_each(&mut all, key, &mut |value| resolve(Some(value), base));
@@ -250,7 +259,7 @@ mod tests {
     fn paths_follow_their_file_also_in_lists() {
         let layout = Layout { paths: &["model.path", "stage.from"], faults: &["stage.fault"] };
         let text = "[model]\npath = 'm.onnx'\n[[stage]]\nfrom = 'a'\n[[stage]]\nfrom = '/b'\nfault = { chip = 'c.csv' }";
-        let table = with_paths(toml::from_str(text).unwrap(), layout, Path::new("/base"));
+        let table = absolute_paths(toml::from_str(text).unwrap(), layout, Path::new("/base"));
         let wanted = "[model]\npath = '/base/m.onnx'\n[[stage]]\nfrom = '/base/a'\n[[stage]]\nfrom = '/b'\nfault = { chip = '/base/c.csv' }";
         assert_eq!(table, toml::from_str(wanted).unwrap());
     }

@@ -21,7 +21,7 @@ pub use digest::hex;
 pub use error::ConfigError;
 pub use fault::{FaultConfig, LengthConfig, ProtectConfig, RegionConfig, ValueConfig};
 pub use identity::{Identity, identity_difference};
-pub use layers::{Layout, default_dir, explain, read_layers};
+pub use layers::{Layout, absolute_paths, default_dir, explain, read_layers};
 pub use model::{ModelConfig, check_name};
 pub use pattern::PatternConfig;
 pub use shape::{EffectConfig, PatternFile, ShapeConfig, SizeConfig, ValueEffect};

@@ -42,6 +42,8 @@ pub use model::Model;
 pub use native::Native;
 pub use outcome::{CleanOutcome, Golden, Outcome, OutputKind, Prediction};
 pub use runtime::{RUNTIME_VERSION, Runtime};
-pub use self_check::{Change, SelfCheckError, check_reuse, check_values, flip_highest, self_check};
+pub use self_check::{
+    Change, SelfCheckError, check_reuse, check_values, flip_highest, highest_bits, self_check,
+};
 pub use splice::{SpliceMemory, SplicedFaults, SplicedRows, Splicer};
 pub use watch::{ValueRange, Watched, watch, watch_variant};

@@ -184,8 +184,14 @@ impl RowFaults for Probe<'_> {
     }
 }
 
-/// The highest bit that may be hit, in every word of a tensor, or in so many of them, evenly spaced.
-fn highest_bits(tensor: &SpaceTensor) -> Result<FaultPattern, PatternError> {
+/// The highest bit that may be hit, in every word of a tensor, or in some 65,536 of them, evenly spaced: what a probe flips.
+///
+/// # Errors
+/// [`PatternError`] for a tensor whose elements are more than bit addresses can tell.
+///
+/// # Panics
+/// For a tensor without a bit that may be hit, which no fault space has.
+pub fn highest_bits(tensor: &SpaceTensor) -> Result<FaultPattern, PatternError> {
     const MOST: u64 = 1 << 16;
     let width = u64::from(tensor.format.width());
     let bit = u64::from(tensor.mask.ilog2());

@@ -5,6 +5,7 @@
 
 mod row;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -12,6 +13,7 @@ pub use row::{cells, quoted};
 
 use crate::column::COLUMNS;
 use crate::metric::METRICS;
+use crate::own::OwnSummary;
 use crate::summary::{MetricSummary, PointSummary};
 use crate::trial::{Amount, TrialRecord};
 use crate::vulnerability::{Cell, Vulnerability};
@@ -22,6 +24,8 @@ use crate::vulnerability::{Cell, Vulnerability};
 /// that they have a fault, `weight` follows, and for each metric `_overall_mean`, `_overall_ci_lo` and `_overall_ci_hi`: over all
 /// trials, those without faults included. Where a stopping rule ended the trials, `stop_metric`, `stop_half_width`,
 /// `stop_confidence` and `stop_met` tell of it, and for each metric `_ci_method`: `ci_method` is then that of the rule's metric.
+/// Each number of a host's own ends the row with `own_NAME_mean`, `_std`, `_min`, `_max`, `_ci_lo`, `_ci_hi` and `_nonfinite`, the number of
+/// trials that are in no mean because it is not finite there; conditioned points have `_overall_mean` and its interval besides.
 #[must_use]
 pub fn summary(points: &[PointSummary], margin: f64) -> String {
     let mut header: Vec<String> =
@@ -48,13 +52,23 @@ pub fn summary(points: &[PointSummary], margin: f64) -> String {
         header.extend(["metric", "half_width", "confidence", "met"].map(|part| format!("stop_{part}")));
         header.extend(METRICS.iter().map(|metric| format!("{}_ci_method", metric.name)));
     }
-    let summary_row = |point, margin| {
+    let own: BTreeSet<&str> =
+        points.iter().flat_map(|point| &point.own).map(|own| own.name.as_str()).collect();
+    let parts: &[&str] = if is_conditioned { &OWN_PARTS } else { &OWN_PARTS[..7] };
+    for name in &own {
+        header.extend(parts.iter().map(|part| quoted(&format!("own_{name}_{part}")).into_owned()));
+    }
+    let summary_row = |point: &PointSummary, margin| {
         let mut row = summary_row(point, margin);
         if is_conditioned {
             row.extend(overall_cells(point));
         }
         if has_rule {
             row.extend(stop_cells(point));
+        }
+        for name in &own {
+            let found = point.own.iter().find(|own| own.name == *name);
+            row.extend(own_cells(found).into_iter().take(parts.len()));
         }
         row
     };
@@ -115,6 +129,39 @@ fn overall_cells(point: &PointSummary) -> Vec<String> {
     cells
 }
 
+/// The columns of a number of a host's own; the last three are of conditioned points.
+const OWN_PARTS: [&str; 10] = [
+    "mean",
+    "std",
+    "min",
+    "max",
+    "ci_lo",
+    "ci_hi",
+    "nonfinite",
+    "overall_mean",
+    "overall_ci_lo",
+    "overall_ci_hi",
+];
+
+fn own_cells(own: Option<&OwnSummary>) -> [String; 10] {
+    let summary = own.and_then(|own| own.summary);
+    let interval = own.and_then(|own| own.interval);
+    let overall = own.and_then(|own| own.overall);
+    let of_all = overall.and_then(|overall| overall.interval);
+    [
+        optional(summary.map(|s| s.mean)),
+        optional(summary.and_then(|s| s.std)),
+        optional(summary.map(|s| s.min)),
+        optional(summary.map(|s| s.max)),
+        optional(interval.map(|interval| interval.lo)),
+        optional(interval.map(|interval| interval.hi)),
+        optional(own.map(|own| own.nonfinite)),
+        optional(overall.map(|overall| overall.mean)),
+        optional(of_all.map(|interval| interval.lo)),
+        optional(of_all.map(|interval| interval.hi)),
+    ]
+}
+
 fn metric_cells(metric: &MetricSummary) -> [String; 6] {
     let summary = metric.summary;
     [
@@ -130,8 +177,11 @@ fn metric_cells(metric: &MetricSummary) -> [String; 6] {
 /// One row a trial, with the fields of the records; texts with commas, quotes or line ends stand in quotes.
 #[must_use]
 pub fn trials(trials: &[TrialRecord]) -> String {
-    let mut text = trials_header();
-    trials.iter().for_each(|trial| trial_row(trial, &mut text));
+    let mut text = trials_header() + "\n";
+    for trial in trials {
+        trial_row(trial, &mut text);
+        text.push('\n');
+    }
     text
 }
 
@@ -141,6 +191,8 @@ pub struct TrialRows<W> {
     out: W,
     line: String,
     row: fn(&TrialRecord, &mut String),
+    /// The host's own numbers that have a column.
+    own: Vec<String>,
 }
 
 impl<W: Write> TrialRows<W> {
@@ -149,7 +201,20 @@ impl<W: Write> TrialRows<W> {
     /// # Errors
     /// What `out` says.
     pub fn trials(out: W) -> io::Result<Self> {
-        Self::new(out, &trials_header(), trial_row)
+        Self::trials_with_own(out, &[])
+    }
+
+    /// The same with a column `own_NAME` at the end for each of these numbers of a host's own; empty where one is not finite.
+    ///
+    /// # Errors
+    /// What `out` says.
+    pub fn trials_with_own(out: W, own: &[String]) -> io::Result<Self> {
+        let mut header = trials_header();
+        own.iter().for_each(|name| {
+            header.push(',');
+            header.push_str(&quoted(&own_column(name)));
+        });
+        Self::new(out, header, trial_row, own.to_vec())
     }
 
     /// The file of [`compat_detail`], with its header.
@@ -157,12 +222,17 @@ impl<W: Write> TrialRows<W> {
     /// # Errors
     /// What `out` says.
     pub fn compat_detail(out: W) -> io::Result<Self> {
-        Self::new(out, &(compat_header().join(",") + "\n"), compat_row)
+        Self::new(out, compat_header().join(","), compat_row, Vec::new())
     }
 
-    fn new(mut out: W, header: &str, row: fn(&TrialRecord, &mut String)) -> io::Result<Self> {
-        out.write_all(header.as_bytes())?;
-        Ok(Self { out, line: String::new(), row })
+    fn new(
+        mut out: W,
+        header: String,
+        row: fn(&TrialRecord, &mut String),
+        own: Vec<String>,
+    ) -> io::Result<Self> {
+        out.write_all((header + "\n").as_bytes())?;
+        Ok(Self { out, line: String::new(), row, own })
     }
 
     /// Adds the row of a trial.
@@ -172,6 +242,11 @@ impl<W: Write> TrialRows<W> {
     pub fn write(&mut self, trial: &TrialRecord) -> io::Result<()> {
         self.line.clear();
         (self.row)(trial, &mut self.line);
+        for name in &self.own {
+            self.line.push(',');
+            self.line.push_str(&optional(trial.own(name)));
+        }
+        self.line.push('\n');
         self.out.write_all(self.line.as_bytes())
     }
 
@@ -182,7 +257,12 @@ impl<W: Write> TrialRows<W> {
 }
 
 fn trials_header() -> String {
-    COLUMNS.iter().map(|column| column.name).collect::<Vec<_>>().join(",") + "\n"
+    COLUMNS.iter().map(|column| column.name).collect::<Vec<_>>().join(",")
+}
+
+/// The column of a host's own number in `trials.csv` and `trials.parquet`.
+pub(crate) fn own_column(name: &str) -> String {
+    format!("own_{name}")
 }
 
 fn trial_row(trial: &TrialRecord, text: &mut String) {
@@ -192,7 +272,6 @@ fn trial_row(trial: &TrialRecord, text: &mut String) {
         }
         column.cell.write_text(trial, text);
     }
-    text.push('\n');
 }
 
 /// `<model>.csv` of NN-Error-Injection: the mean top-1 and top-5 accuracy at each rate. Three columns, fractions.
@@ -211,14 +290,17 @@ pub fn compat_summary(points: &[PointSummary]) -> String {
 #[must_use]
 pub fn compat_detail(trials: &[TrialRecord]) -> String {
     let mut text = compat_header().join(",") + "\n";
-    trials.iter().for_each(|trial| compat_row(trial, &mut text));
+    for trial in trials {
+        compat_row(trial, &mut text);
+        text.push('\n');
+    }
     text
 }
 
 fn compat_row(trial: &TrialRecord, text: &mut String) {
     let (amount, top5) = (amount_cell(trial.amount()), crate::trial::share(trial.top5_correct, trial.images));
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "{amount},{},{top5}", trial.accuracy());
+    let _ = write!(text, "{amount},{},{top5}", trial.accuracy());
 }
 
 /// `vulnerability.csv`: one row for each cell of `vulnerability.json`. `part` says which list it is of; `layer`, `tensor`, `channel` and

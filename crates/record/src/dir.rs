@@ -587,7 +587,7 @@ mod tests {
             crate::Engine { name: String::new(), version: String::new(), settings: String::new(), batch: 1 };
         let machine = crate::Machine { cpu: String::new(), threads: 1, system: String::new() };
         let metrics =
-            crate::Counts { images: 1, classes: 1, correct: 1, top5_correct: 1, nonfinite: 0, loss: None };
+            crate::Counts { images: 1, classes: 1, correct: 1, top5_correct: 1, ..crate::Counts::default() };
         serde_json::from_value(serde_json::json!({
             "schema": SCHEMA, "bitquake": "", "name": "", "campaign": "id", "identity": {}, "engine": engine,
             "machine": machine, "storage": { "model": "", "bits": 1, "tensors": [] }, "points": [],

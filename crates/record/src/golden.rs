@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::HostRecord;
 use crate::trial::{Amount, share};
 
 /// Trials drawn with known probabilities count at most so much: [`TrialRecord::weight`](crate::TrialRecord::weight).
@@ -52,10 +53,10 @@ pub struct Golden {
 
 impl Golden {
     /// What [`TrialRecord::score`](crate::TrialRecord::score) gives without faults: the golden accuracy, or 1 for models that are
-    /// no classifiers.
+    /// no classifiers. None where a host tells no accuracy.
     #[must_use]
-    pub fn score(&self) -> f64 {
-        if self.distance.is_some() { 1.0 } else { self.metrics.accuracy() }
+    pub fn score(&self) -> Option<f64> {
+        if self.distance.is_some() { Some(1.0) } else { self.metrics.known_accuracy() }
     }
 }
 
@@ -231,6 +232,9 @@ pub struct Counts {
     pub nonfinite: u64,
     /// Mean cross-entropy in nats; none when it is not finite.
     pub loss: Option<f64>,
+    /// What the host told that ran the network and judged it itself, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostRecord>,
 }
 
 impl Counts {
@@ -238,5 +242,20 @@ impl Counts {
     #[must_use]
     pub fn accuracy(&self) -> f64 {
         share(self.correct, self.images)
+    }
+
+    /// The same as far as it is known: what a host told as a bare number, none where it told none.
+    #[must_use]
+    pub fn known_accuracy(&self) -> Option<f64> {
+        match &self.host {
+            Some(host) if !host.knows("correct") => host.accuracy(),
+            _ => Some(self.accuracy()),
+        }
+    }
+
+    /// Whether a count, by the name of its field, is known: always, unless a host tells the numbers.
+    #[must_use]
+    pub fn knows(&self, count: &str) -> bool {
+        self.host.as_ref().is_none_or(|host| host.knows(count))
     }
 }

@@ -12,12 +12,14 @@ mod error;
 mod finished;
 mod folder;
 mod golden;
+mod host;
 mod json;
 mod lines;
 mod metric;
 mod metric_sequence;
 mod moments;
 mod overview;
+mod own;
 mod parquet_export;
 mod score;
 mod sorted;
@@ -37,12 +39,14 @@ pub use golden::{
     ActivationRecord, Counts, DistanceMeasure, DistanceRule, Engine, Golden, LARGEST_WEIGHT, Machine,
     PointPlan, Sampling, SpaceTensorRecord, StorageRecord, StratumRecord,
 };
+pub use host::HostRecord;
 pub use json::{JsonResults, to_json};
 pub use lines::Lines;
 pub use lines::for_each_line;
 pub use metric::{METRICS, Metric};
 pub use metric_sequence::MetricSequence;
 pub use overview::{Overview, OverviewBuilder, ShownTrial};
+pub use own::OwnSummary;
 pub use parquet_export::{ParquetRows, trials_to_parquet};
 pub use score::{CONFIDENCE, Score, predictions};
 pub use summary::{IntervalRule, MetricSummary, Overall, PointSummary, SummaryOptions, summarise};

@@ -92,9 +92,18 @@ macro_rules! of_distance {
     };
 }
 
-/// The number if the model is a classifier: other models have no labels and no classes.
-fn of_classes(trial: &TrialRecord, number: u64) -> Option<u64> {
-    trial.distance.is_none().then_some(number)
+/// A count, by the name of its field, if it is known and the model is a classifier: other models have no labels and no classes.
+fn of_classes(trial: &TrialRecord, count: &str, number: u64) -> Option<u64> {
+    trial.known(count, number).filter(|_| trial.distance.is_none())
+}
+
+/// The share of images whose label is the best class: counted, or the bare number of a host that counts nothing.
+fn accuracy(trial: &TrialRecord) -> Option<f64> {
+    match &trial.host {
+        _ if trial.distance.is_some() => None,
+        Some(host) if !host.knows("correct") => host.accuracy(),
+        _ => Some(trial.accuracy()),
+    }
 }
 
 macro_rules! of_protection {
@@ -112,21 +121,22 @@ macro_rules! of_protection {
 /// All metrics, in the order of files. Those of classes exist for classifiers, those of distances for other models, those of
 /// code words where the memory is protected. `docs` and the report list them from here.
 pub const METRICS: &[Metric] = &[
-    share_of_images!(
-        "accuracy",
-        |t| of_classes(t, t.correct),
-        |g| g.correct,
-        "share of images whose label is the best class"
-    ),
+    Metric {
+        name: "accuracy",
+        about: "share of images whose label is the best class",
+        is_share: true,
+        value: accuracy,
+        golden: Counts::known_accuracy,
+    },
     share_of_images!(
         "top5_accuracy",
-        |t| of_classes(t, t.top5_correct),
+        |t| of_classes(t, "top5_correct", t.top5_correct),
         |g| g.top5_correct,
         "share of images whose label is among the best five classes"
     ),
     share_of_images!(
         "golden_mismatch",
-        |t| of_classes(t, t.golden_mismatch),
+        |t| of_classes(t, "golden_mismatch", t.golden_mismatch),
         |_| 0,
         "share of images whose best class differs from the golden run's (SDC-1)"
     ),
@@ -138,31 +148,34 @@ pub const METRICS: &[Metric] = &[
     ),
     share_of_images!(
         "benign",
-        |t| of_classes(t, t.images.saturating_sub(t.golden_mismatch).saturating_sub(t.masked?)),
+        |t| {
+            let mismatch = of_classes(t, "golden_mismatch", t.golden_mismatch)?;
+            Some(t.images.saturating_sub(mismatch).saturating_sub(t.masked?))
+        },
         |_| 0,
         "share of images with other outputs than the golden run's and the same best class"
     ),
     share_of_images!(
         "sdc5",
-        |t| of_classes(t, t.sdc5?),
+        |t| of_classes(t, "sdc5", t.sdc5?),
         |_| 0,
         "share of images for which the golden run's best class is not among the best five (SDC-5)"
     ),
     share_of_images!(
         "sdc10",
-        |t| of_classes(t, t.sdc10?),
+        |t| of_classes(t, "sdc10", t.sdc10?),
         |_| 0,
         "share of images whose confidence, the best class's probability, differs by more than 10 % from the golden run's"
     ),
     share_of_images!(
         "sdc20",
-        |t| of_classes(t, t.sdc20?),
+        |t| of_classes(t, "sdc20", t.sdc20?),
         |_| 0,
         "share of images whose confidence differs by more than 20 % from the golden run's"
     ),
     share_of_images!(
         "nonfinite",
-        |t| Some(t.nonfinite),
+        |t| t.known("nonfinite", t.nonfinite),
         |g| g.nonfinite,
         "share of images with a NaN or an infinity among their outputs"
     ),
@@ -183,18 +196,18 @@ pub const METRICS: &[Metric] = &[
         name: "err",
         about: "share of images wrong in the faulty run (robust error)",
         is_share: true,
-        value: |t| t.distance.is_none().then(|| 1.0 - t.accuracy()),
-        golden: |counts| Some(1.0 - counts.accuracy()),
+        value: |t| accuracy(t).map(|accuracy| 1.0 - accuracy),
+        golden: |counts| counts.known_accuracy().map(|accuracy| 1.0 - accuracy),
     },
     share_of_images!(
         "err_union",
-        |t| of_classes(t, t.err_union),
+        |t| of_classes(t, "err_union", t.err_union),
         |g| g.images.saturating_sub(g.correct),
         "share of images wrong in the clean or in the faulty run"
     ),
     share_of_images!(
         "due",
-        |t| Some(t.due),
+        |t| t.known("due", t.due),
         |_| 0,
         "share of images without output, because the engine refused the faulty model"
     ),
@@ -255,7 +268,15 @@ mod tests {
     }
 
     fn counts() -> Counts {
-        Counts { images: 1000, classes: 10, correct: 900, top5_correct: 990, nonfinite: 10, loss: Some(0.5) }
+        Counts {
+            images: 1000,
+            classes: 10,
+            correct: 900,
+            top5_correct: 990,
+            nonfinite: 10,
+            loss: Some(0.5),
+            host: None,
+        }
     }
 
     #[test]

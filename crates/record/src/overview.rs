@@ -29,7 +29,7 @@ pub struct Overview {
     pub by_bit: BTreeMap<u32, u64>,
     /// Flips in each tensor, over all trials.
     pub by_tensor: BTreeMap<String, u64>,
-    /// The trial with the lowest score at each point that has trials.
+    /// The trial with the lowest score at each point that has trials with one.
     pub worst: BTreeMap<u32, TrialRecord>,
     /// At most 500 trials of each point, by number. Which they are hangs on their numbers alone, so that drawing them again gives
     /// the same picture.
@@ -109,6 +109,12 @@ impl OverviewBuilder {
         })
     }
 
+    /// The golden run.
+    #[must_use]
+    pub fn golden(&self) -> &Golden {
+        &self.golden
+    }
+
     /// Takes one more trial.
     ///
     /// # Errors
@@ -128,12 +134,13 @@ impl OverviewBuilder {
                 None => drop(self.by_tensor.insert(tensor.clone(), *flips)),
             }
         }
-        let score = |trial: &TrialRecord| (trial.score(&self.golden.metrics), trial.trial);
-        if self.worst.get(&trial.point).is_none_or(|worst| score(trial) < score(worst)) {
+        let score = |trial: &TrialRecord| trial.score(&self.golden.metrics);
+        let Some(own) = score(trial) else { return Ok(()) };
+        let is_worse = |worst: &TrialRecord| (Some(own), trial.trial) < (score(worst), worst.trial);
+        if self.worst.get(&trial.point).is_none_or(is_worse) {
             self.worst.insert(trial.point, trial.clone());
         }
-        let shown = ShownTrial { trial: trial.trial, score: score(trial).0 };
-        self.shown.entry(trial.point).or_default().add(shown);
+        self.shown.entry(trial.point).or_default().add(ShownTrial { trial: trial.trial, score: own });
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::{Type, TypePtr};
 
 use crate::column::{COLUMNS, Cell, Column};
+use crate::csv::own_column;
 use crate::error::RecordError;
 use crate::trial::TrialRecord;
 
@@ -41,6 +42,7 @@ pub fn trials_to_parquet(trials: &[TrialRecord]) -> Result<Vec<u8>, RecordError>
 pub struct ParquetRows<W: Write + Send> {
     writer: SerializedFileWriter<W>,
     group: Vec<TrialRecord>,
+    own: Vec<String>,
 }
 
 impl<W: Write + Send> ParquetRows<W> {
@@ -49,11 +51,20 @@ impl<W: Write + Send> ParquetRows<W> {
     /// # Errors
     /// [`RecordError::Export`] when it cannot be written.
     pub fn new(out: W) -> Result<Self, RecordError> {
+        Self::with_own(out, &[])
+    }
+
+    /// The same with a double column `own_NAME` at the end for each of these numbers of a host's own; null where one is not finite.
+    ///
+    /// # Errors
+    /// [`RecordError::Export`] when it cannot be written.
+    pub fn with_own(out: W, own: &[String]) -> Result<Self, RecordError> {
         let properties = WriterProperties::builder()
             .set_created_by(concat!("bitquake ", env!("CARGO_PKG_VERSION")).into())
             .build();
-        let writer = schema().and_then(|schema| SerializedFileWriter::new(out, schema, Arc::new(properties)));
-        Ok(Self { writer: writer.map_err(refused)?, group: Vec::new() })
+        let writer =
+            schema(own).and_then(|schema| SerializedFileWriter::new(out, schema, Arc::new(properties)));
+        Ok(Self { writer: writer.map_err(refused)?, group: Vec::new(), own: own.to_vec() })
     }
 
     /// Adds the row of a trial.
@@ -83,6 +94,13 @@ impl<W: Write + Send> ParquetRows<W> {
                     cells.close()?;
                 }
             }
+            for name in &self.own {
+                if let Some(mut cells) = rows.next_column()? {
+                    let (values, levels) = present(self.group.iter().map(|trial| trial.own(name)));
+                    cells.typed::<DoubleType>().write_batch(&values, Some(&levels), None)?;
+                    cells.close()?;
+                }
+            }
             rows.close().map(|_| ())
         };
         let written = write();
@@ -95,8 +113,13 @@ fn refused(error: ParquetError) -> RecordError {
     RecordError::Export { format: "parquet", reason: error.to_string() }
 }
 
-fn schema() -> Result<TypePtr, ParquetError> {
-    let fields = COLUMNS.iter().map(Column::field).collect::<Result<_, _>>()?;
+fn schema(own: &[String]) -> Result<TypePtr, ParquetError> {
+    let double = |name: &String| {
+        let column = own_column(name);
+        let builder = Type::primitive_type_builder(&column, Physical::DOUBLE);
+        Ok(Arc::new(builder.with_repetition(Repetition::OPTIONAL).build()?))
+    };
+    let fields = COLUMNS.iter().map(Column::field).chain(own.iter().map(double)).collect::<Result<_, _>>()?;
     Ok(Arc::new(Type::group_type_builder("trial").with_fields(fields).build()?))
 }
 

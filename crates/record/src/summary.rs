@@ -14,6 +14,7 @@ use crate::error::RecordError;
 use crate::golden::{Golden, PointPlan, Sampling};
 use crate::metric::METRICS;
 use crate::moments::Moments;
+use crate::own::{OwnSummary, OwnTally};
 use crate::trial::{Amount, TrialRecord};
 
 /// How to summarise.
@@ -73,13 +74,17 @@ pub struct PointSummary {
     pub images: u64,
     /// One entry for each of [`METRICS`], in their order.
     pub metrics: Vec<MetricSummary>,
+    /// Numbers of the host's own, by name, where a host judges the network itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub own: Vec<OwnSummary>,
     /// What the stopping rule says of these trials, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopStatus>,
     /// Share of trials whose accuracy fell by more than the margin, with its Clopper-Pearson interval (with a stopping rule, its
-    /// beta-binomial mixture); none without trials, with weighted trials, and where trials ran on some of the images, which blurs their accuracies.
+    /// beta-binomial mixture); none without trials, with weighted trials, where trials ran on some of the images, which blurs their accuracies, and
+    /// where a host tells no accuracy.
     pub dropped: Option<Estimate>,
-    /// The trial with the lowest [`TrialRecord::score`] (the first of them).
+    /// The trial with the lowest [`TrialRecord::score`] (the first of them), if there is one with a score.
     pub worst_trial: Option<u64>,
 }
 
@@ -109,6 +114,18 @@ pub struct Overall {
     pub change: f64,
     /// The interval of the change.
     pub change_interval: Option<Interval>,
+}
+
+impl Overall {
+    /// From the mean over trials that have a fault, of which the probability is `weight`, and the value without faults.
+    pub(crate) fn new(weight: f64, clean: f64, mean: f64, interval: Option<Interval>) -> Self {
+        Self {
+            mean: weighted(mean, weight, clean),
+            interval: interval.map(|interval| interval.weighted(weight, clean)),
+            change: weight * (mean - clean),
+            change_interval: interval.map(|interval| interval.shifted(-clean).weighted(weight, 0.0)),
+        }
+    }
 }
 
 impl PointSummary {
@@ -175,12 +192,15 @@ struct PointTally {
     dropped: u64,
     /// Whether some trial ran on some of the images.
     has_subsets: bool,
+    /// Whether some trial has no score.
+    has_unscored: bool,
     /// The lowest score, and the first trial that has it.
     worst: Option<(f64, u64)>,
     /// By stratum, none for trials over the whole fault space: the moments of each metric.
     strata: BTreeMap<Option<u32>, Vec<Moments>>,
     /// Of each metric, the changes of trials that say with which weight they count.
     weighted: Vec<WeightedMean>,
+    own: OwnTally,
     /// With a stopping rule.
     sequences: Option<Sequences>,
 }
@@ -196,13 +216,11 @@ impl PointTally {
         self.trials += 1;
         self.images = self.images.max(trial.images);
         self.has_subsets |= trial.clean.is_some();
-        let score = trial.score(&golden.metrics);
-        // The slack keeps a fall by exactly the margin from counting through rounding.
-        self.dropped += u64::from(score < golden.score() - margin - 1e-12);
-        let is_worse = |worst: (f64, u64)| (score, trial.trial) < worst;
-        if self.worst.is_none_or(is_worse) {
-            self.worst = Some((score, trial.trial));
+        match trial.score(&golden.metrics).zip(golden.score()) {
+            Some((score, clean)) => self.add_score(score, clean - margin, trial.trial),
+            None => self.has_unscored = true,
         }
+        trial.host.as_ref().map_or(Ok(()), |host| self.own.add(host))?;
         let moments =
             self.strata.entry(trial.stratum).or_insert_with(|| vec![Moments::default(); METRICS.len()]);
         for (metric, moments) in METRICS.iter().zip(moments) {
@@ -221,6 +239,14 @@ impl PointTally {
             sequences.push(golden, trial);
         }
         Ok(())
+    }
+
+    fn add_score(&mut self, score: f64, least: f64, trial: u64) {
+        // The slack keeps a fall by exactly the margin from counting through rounding.
+        self.dropped += u64::from(score < least - 1e-12);
+        if self.worst.is_none_or(|worst| (score, trial) < worst) {
+            self.worst = Some((score, trial));
+        }
     }
 
     /// The smallest and the largest value of a metric over all strata.
@@ -246,13 +272,14 @@ impl PointTally {
             images: if self.trials == 0 { golden.metrics.images } else { self.images },
             stop: self.stop(plan, golden, &metrics, options)?,
             metrics,
+            own: self.own.finish(plan, golden, options)?,
             dropped: self.dropped(plan, options)?,
             worst_trial: self.worst.map(|(_, trial)| trial),
         })
     }
 
     fn dropped(&self, plan: &PointPlan, options: SummaryOptions) -> Result<Option<Estimate>, RecordError> {
-        if self.has_subsets || plan.sampling == Sampling::Stratified {
+        if self.has_subsets || self.has_unscored || plan.sampling == Sampling::Stratified {
             return Ok(None);
         }
         let share = share_estimate(self.dropped, self.trials, options.confidence)?;
@@ -315,12 +342,8 @@ impl PointTally {
         // A metric that some trials lack (a loss that is not finite) has no mean over all of them.
         let of_all = summary.filter(|summary| summary.n == self.trials);
         let overall = plan.weight.zip(metric.of_golden(&golden.metrics)).zip(of_all);
-        let overall = overall.map(|((weight, clean), summary)| Overall {
-            mean: weighted(summary.mean, weight, clean),
-            interval: interval.map(|interval| interval.weighted(weight, clean)),
-            change: weight * (summary.mean - clean),
-            change_interval: interval.map(|interval| interval.shifted(-clean).weighted(weight, 0.0)),
-        });
+        let overall =
+            overall.map(|((weight, clean), summary)| Overall::new(weight, clean, summary.mean, interval));
         Ok(MetricSummary { metric: metric.name, summary, interval, overall })
     }
 }
@@ -420,6 +443,7 @@ pub(crate) mod tests {
                 top5_correct: 99,
                 nonfinite: 0,
                 loss: Some(0.25),
+                host: None,
             },
             outputs: "00".into(),
             seconds: 0.5,

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::golden::Counts;
+use crate::host::{HostRecord, known};
 use crate::metric::METRICS;
 
 /// How many faults a point asks for.
@@ -145,6 +146,9 @@ pub struct TrialRecord {
     /// How far the outputs lie from the golden run's, for models that are no classifiers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distance: Option<DistanceRecord>,
+    /// What the host told that ran the network and judged it itself, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostRecord>,
     /// The bit that was hit, when exactly one fault was drawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<SiteRecord>,
@@ -233,7 +237,7 @@ impl CleanRecord {
     /// The same numbers as those of a golden run over these images alone.
     pub(crate) fn counts(&self, images: u64) -> Counts {
         let Self { correct, top5_correct, nonfinite, loss } = *self;
-        Counts { images, classes: 0, correct, top5_correct, nonfinite, loss }
+        Counts { images, classes: 0, correct, top5_correct, nonfinite, loss, host: None }
     }
 }
 
@@ -256,19 +260,35 @@ impl TrialRecord {
     }
 
     /// Images that came out wrong by the criterion of the campaign: another best class than the golden run's (SDC-1), or, for
-    /// models that are no classifiers, a distance beyond the threshold. Images without output count.
+    /// models that are no classifiers, a distance beyond the threshold. Images without output count. None where the host did not
+    /// tell them.
     #[must_use]
-    pub fn failures(&self) -> u64 {
-        self.distance.map_or(self.golden_mismatch, |distance| distance.exceeded)
+    pub fn failures(&self) -> Option<u64> {
+        match self.distance {
+            Some(distance) => Some(distance.exceeded),
+            None => self.known("golden_mismatch", self.golden_mismatch),
+        }
+    }
+
+    /// A number of the host's own, if it is there and finite.
+    #[must_use]
+    pub fn own(&self, name: &str) -> Option<f64> {
+        self.host.as_ref()?.own.get(name).copied().flatten()
+    }
+
+    /// A count of the record, by the name of its field, if it is known: [`host`](Self::host) says which are.
+    pub(crate) fn known(&self, count: &str, number: u64) -> Option<u64> {
+        known(self.host.as_ref(), count, number)
     }
 
     /// The share of images that did not fail by the criterion that the campaign is told by, 1 at best: the accuracy over all
-    /// images (see [`Metric::of`](crate::Metric::of)), or, for models that are no classifiers, the share within the threshold.
+    /// images (see [`Metric::of`](crate::Metric::of)), or, for models that are no classifiers, the share within the threshold. None where
+    /// a host tells neither correct images nor an accuracy.
     #[must_use]
-    pub fn score(&self, golden: &Counts) -> f64 {
+    pub fn score(&self, golden: &Counts) -> Option<f64> {
         match self.distance {
-            Some(distance) => 1.0 - share(distance.exceeded, self.images),
-            None => METRICS[0].of(self, golden).unwrap_or_else(|| self.accuracy()),
+            Some(distance) => Some(1.0 - share(distance.exceeded, self.images)),
+            None => METRICS[0].of(self, golden),
         }
     }
 
@@ -354,13 +374,13 @@ pub(crate) mod tests {
     fn failures_and_scores() {
         let counts = Counts { images: 1000, correct: 900, ..Counts::default() };
         let trial = record(0, 0, 80);
-        assert_eq!((trial.failures(), trial.score(&counts)), (2, 0.8));
+        assert_eq!((trial.failures(), trial.score(&counts)), (Some(2), Some(0.8)));
         let clean = CleanRecord { correct: 85, ..CleanRecord::default() };
         let some = TrialRecord { clean: Some(clean), ..trial.clone() };
-        assert!((some.score(&counts) - (0.9 - 0.05)).abs() < 1e-15);
+        assert!((some.score(&counts).unwrap() - (0.9 - 0.05)).abs() < 1e-15);
         let distance = DistanceRecord { exceeded: 30, ..DistanceRecord::default() };
         let unlabelled = TrialRecord { distance: Some(distance), ..trial };
-        assert_eq!((unlabelled.failures(), unlabelled.score(&counts)), (30, 0.7));
+        assert_eq!((unlabelled.failures(), unlabelled.score(&counts)), (Some(30), Some(0.7)));
     }
 
     #[test]

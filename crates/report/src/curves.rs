@@ -1,6 +1,6 @@
 //! Several campaigns on one page: error against the amount of faults, one curve a campaign.
 
-use bitquake_record::{Amount, Overview, PointSummary};
+use bitquake_record::{Amount, Golden, Overview, PointSummary};
 use serde::Serialize;
 
 use crate::accuracy::draw_whisker;
@@ -29,11 +29,11 @@ const SHIFT: f64 = 2.5;
 /// is drawn with the other campaigns on `LeNet-5, 8 bits`. Panels and curves keep the order given.
 ///
 /// # Errors
-/// [`ReportError::NoCampaigns`] for none, [`ReportError::NotErrors`] for a campaign without labels, [`ReportError::MixedAmounts`]
+/// [`ReportError::NoCampaigns`] for none, [`ReportError::NotErrors`] for a campaign without labels or accuracy, [`ReportError::MixedAmounts`]
 /// where a panel has amounts of several kinds, and [`ReportError::TooManyCurves`] for more than 12 in one panel.
 pub fn curves_html(campaigns: &[&Overview]) -> Result<String, ReportError> {
     let first = campaigns.first().ok_or(ReportError::NoCampaigns)?;
-    if let Some(other) = campaigns.iter().find(|campaign| campaign.golden.distance.is_some()) {
+    if let Some(other) = campaigns.iter().find(|campaign| !has_error(&campaign.golden)) {
         return Err(ReportError::NotErrors { campaign: other.golden.name.clone() });
     }
     let panels: Vec<Panel<'_>> = grouped_by_panel(campaigns);
@@ -41,6 +41,11 @@ pub fn curves_html(campaigns: &[&Overview]) -> Result<String, ReportError> {
         panels.iter().enumerate().map(|(k, panel)| panel.section(k)).collect::<Result<Vec<_>, _>>()?;
     let campaigns = campaigns.iter().map(|campaign| CampaignRow::new(campaign)).collect();
     render("curves.html", &Page { bitquake: &first.golden.bitquake, sections, campaigns })
+}
+
+/// Whether a campaign has a test error.
+fn has_error(golden: &Golden) -> bool {
+    golden.distance.is_none() && golden.score().is_some()
 }
 
 /// What `curves.html` shows.
@@ -220,7 +225,7 @@ impl Panel<'_> {
 impl Curve<'_> {
     /// The error of the golden run.
     fn clean(&self) -> f64 {
-        1.0 - self.campaign.golden.score()
+        1.0 - self.campaign.golden.metrics.known_accuracy().unwrap_or(1.0)
     }
 
     fn point(&self, at: Amount) -> Option<&PointSummary> {

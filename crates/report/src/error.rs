@@ -9,8 +9,10 @@ pub enum ReportError {
     /// There is nothing to show.
     #[error("no campaign to show")]
     NoCampaigns,
-    /// A campaign is judged by distances, so it has no test error.
-    #[error("the campaign `{campaign}` has no test error: it is judged by distances of outputs")]
+    /// A campaign is judged by distances, or by a host's own numbers, so it has no test error.
+    #[error(
+        "the campaign `{campaign}` has no test error: it is judged by distances of outputs, or by numbers of its host's own"
+    )]
     NotErrors {
         /// Its name.
         campaign: String,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bitquake_record::{Golden, Overview};
+use bitquake_record::{Golden, HostRecord, Overview};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
@@ -79,8 +79,10 @@ struct Page<'a> {
     margin: String,
     confidence: String,
     verdict: Verdict,
-    accuracy: Figure,
-    shares: Figure,
+    /// None where trials have no score.
+    accuracy: Option<Figure>,
+    /// None where a host tells no such shares.
+    shares: Option<Figure>,
     outcomes: Option<OutcomeFigures>,
     /// Words for the intervals of means and of dropped trials.
     interval_kind: &'static str,
@@ -102,6 +104,8 @@ struct Page<'a> {
     metrics: Vec<MetricTable>,
     worst: Vec<WorstRow>,
     replay_text: &'static str,
+    /// A host ran the network.
+    is_hosted: bool,
     /// Whether there are faulty models to write.
     has_models: bool,
     golden_facts: Vec<Fact>,
@@ -139,8 +143,8 @@ impl<'a> Page<'a> {
             margin: view.margin(),
             confidence: short_percent(view.options.confidence),
             verdict: verdict(view),
-            accuracy: accuracy_plot(view),
-            shares: shares_plot(view),
+            accuracy: view.has_score().then(|| accuracy_plot(view)),
+            shares: view.has_shares().then(|| shares_plot(view)),
             outcomes: outcome_figures(view),
             interval_kind: view.interval_kind(),
             dropped_kind: view.dropped_kind(),
@@ -160,6 +164,7 @@ impl<'a> Page<'a> {
             metrics: metric_tables(view),
             worst: worst_rows(view, dir),
             replay_text: replay_text(view),
+            is_hosted: view.is_hosted,
             has_models: view.exposed != Exposed::Values,
             golden_facts: golden_facts(view),
             setup: setup(golden),
@@ -179,9 +184,13 @@ fn code(name: &str, value: &str) -> Fact {
 
 fn golden_row(view: &View<'_>) -> GoldenRow {
     let counts = &view.golden.metrics;
+    let nonfinite = Some(part(counts.nonfinite, counts.images)).filter(|_| counts.knows("nonfinite"));
+    let text = |share: Option<f64>, metric| {
+        share.map_or(NONE.into(), |share| percent(share, view.decimals(metric, 2)))
+    };
     GoldenRow {
-        accuracy: percent(view.golden_score(), view.decimals(view.headline(), 2)),
-        nonfinite: percent(part(counts.nonfinite, counts.images), view.decimals("nonfinite", 2)),
+        accuracy: text(view.golden.score(), view.headline()),
+        nonfinite: text(nonfinite, "nonfinite"),
     }
 }
 
@@ -192,6 +201,9 @@ fn part(part: u64, whole: u64) -> f64 {
 fn golden_facts(view: &View<'_>) -> Vec<Fact> {
     let golden = &view.golden;
     let counts = &golden.metrics;
+    if let Some(host) = &counts.host {
+        return told_facts(golden, host);
+    }
     let share = |n: u64| {
         format!("{} % ({} of {})", percent(part(n, counts.images), 2), grouped(n), grouped(counts.images))
     };
@@ -211,6 +223,26 @@ fn golden_facts(view: &View<'_>) -> Vec<Fact> {
         code("outputs (SHA-256)", &golden.outputs),
     ];
     of_labels.into_iter().filter(|_| golden.distance.is_none()).chain(rest).collect()
+}
+
+/// What a host told of the golden run.
+fn told_facts(golden: &Golden, host: &HostRecord) -> Vec<Fact> {
+    let counts = &golden.metrics;
+    let number = |name: &str| match name {
+        "images" => counts.images,
+        "correct" => counts.correct,
+        "top5_correct" => counts.top5_correct,
+        "nonfinite" => counts.nonfinite,
+        _ => 0,
+    };
+    let told = host.counts.iter().map(|name| fact(name, grouped(number(name))));
+    let loss = counts.loss.map(|loss| fact("loss", format!("{} nats", plain(loss))));
+    let own = host.own.iter().map(|(name, value)| fact(name, value.map_or("not finite".into(), plain)));
+    let rest = [
+        fact("wall time", format!("{} s", plain(golden.seconds))),
+        code("metrics (SHA-256)", &golden.outputs),
+    ];
+    told.chain(loss).chain(own).chain(rest).collect()
 }
 
 fn setup(golden: &Golden) -> Vec<Fact> {

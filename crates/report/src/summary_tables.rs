@@ -1,7 +1,9 @@
 //! The tables: one row a point, and every metric in full.
 
+use std::collections::BTreeSet;
+
 use bitquake_record::{METRICS, Metric, PointSummary};
-use bitquake_stats::Interval;
+use bitquake_stats::{Interval, Summary};
 use serde::Serialize;
 
 use crate::number::{NONE, align_points, amount, percent, percent_decimals, plain};
@@ -33,8 +35,8 @@ pub(crate) struct PointRow {
 /// One metric with a row for each point.
 #[derive(Debug, Serialize)]
 pub(crate) struct MetricTable {
-    pub(crate) name: &'static str,
-    pub(crate) about: &'static str,
+    pub(crate) name: String,
+    pub(crate) about: String,
     /// `%` or nothing.
     pub(crate) unit: &'static str,
     pub(crate) rows: Vec<MetricRow>,
@@ -98,20 +100,48 @@ fn aligned(view: &View<'_>, text: impl Fn(&PointSummary) -> String) -> Vec<Strin
 
 pub(crate) fn metric_tables(view: &View<'_>) -> Vec<MetricTable> {
     let table = |metric: &Metric| MetricTable {
-        name: metric.name,
-        about: metric.about,
+        name: metric.name.into(),
+        about: metric.about.into(),
         unit: if metric.is_share { "%" } else { "" },
         rows: metric_rows(view, metric),
     };
-    METRICS.iter().filter(|metric| view.has_metric(metric)).map(table).collect()
+    let metrics = METRICS.iter().filter(|metric| view.has_metric(metric)).map(table);
+    metrics.chain(own_tables(view)).collect()
+}
+
+/// The numbers of a host's own.
+fn own_tables(view: &View<'_>) -> impl Iterator<Item = MetricTable> {
+    let names: BTreeSet<&str> =
+        view.points.iter().flat_map(|point| &point.own).map(|own| own.name.as_str()).collect();
+    names.into_iter().map(move |name| {
+        let of = |point: &PointSummary| {
+            let own = point.own.iter().find(|own| own.name == name);
+            (own.and_then(|own| own.summary), own.and_then(|own| own.interval))
+        };
+        MetricTable {
+            name: name.into(),
+            about: "the host's own number, over the n trials in which it is finite".into(),
+            unit: "",
+            rows: rows(view, of, plain),
+        }
+    })
 }
 
 fn metric_rows(view: &View<'_>, metric: &Metric) -> Vec<MetricRow> {
     let decimals = view.decimals(metric.name, 2);
     let text = |value: f64| if metric.is_share { percent(value, decimals) } else { plain(value) };
-    let optional = |value: Option<f64>| value.map_or(NONE.into(), text);
+    rows(view, |point| (summary(point, metric.name), interval(point, metric.name)), text)
+}
+
+/// One row a point, columns aligned.
+fn rows(
+    view: &View<'_>,
+    of: impl Fn(&PointSummary) -> (Option<Summary>, Option<Interval>),
+    text: impl Fn(f64) -> String,
+) -> Vec<MetricRow> {
+    let optional = |value: Option<f64>| value.map_or(NONE.into(), &text);
     let numbers = |point: &PointSummary| -> [String; 6] {
-        let (summary, interval) = (summary(point, metric.name), interval(point, metric.name));
+        let (summary, interval) = of(point);
         [
             optional(summary.map(|s| s.mean)),
             optional(summary.and_then(|s| s.std)),
@@ -129,7 +159,7 @@ fn metric_rows(view: &View<'_>, metric: &Metric) -> Vec<MetricRow> {
     }
     let row = |(point, cells): (&PointSummary, [String; 6])| MetricRow {
         amount: amount(point.amount),
-        n: summary(point, metric.name).map_or("0".into(), |summary| crate::number::grouped(summary.n)),
+        n: of(point).0.map_or("0".into(), |summary| crate::number::grouped(summary.n)),
         cells: cells.into(),
     };
     view.points.iter().zip(table).map(row).collect()

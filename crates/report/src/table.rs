@@ -73,7 +73,10 @@ fn columns(view: &View<'_>) -> Vec<Column> {
     };
     let counts = &view.golden.metrics;
     let golden_nonfinite = counts.nonfinite as f64 / counts.images.max(1) as f64;
-    let golden_nonfinite = format!("{} %", percent(golden_nonfinite, view.decimals("nonfinite", 1)));
+    let golden_nonfinite = match counts.knows("nonfinite") {
+        true => format!("{} %", percent(golden_nonfinite, view.decimals("nonfinite", 1))),
+        false => NONE.into(),
+    };
     let share = |metric: &'static str| {
         let decimals = view.decimals(metric, 1);
         move |point: &PointSummary| {
@@ -131,7 +134,8 @@ fn accuracy_column(view: &View<'_>) -> Column {
     let decimals = view.decimals(view.headline(), 1);
     let mark = |point| if is_degenerate(point) { "*" } else { "" };
     let text = |point| estimate_text(point, view.headline(), decimals) + mark(point);
-    let golden = format!("{} %", percent(view.golden_score(), decimals));
+    let golden = view.golden.score();
+    let golden = golden.map_or(NONE.into(), |score| format!("{} %", percent(score, decimals)));
     let cells = std::iter::once(golden).chain(view.points.iter().map(text)).collect();
     let mut cells = align_estimates(cells);
     let title = if view.golden.distance.is_some() { "within" } else { "accuracy" };

@@ -1,6 +1,6 @@
 //! What came out, in a few sentences and figures.
 
-use bitquake_record::{Amount, DistanceMeasure, DistanceRule, PointSummary};
+use bitquake_record::{Amount, DistanceMeasure, DistanceRule, OwnSummary, PointSummary};
 use serde::Serialize;
 
 use crate::number::{NONE, amount, counted, grouped, percent, plain};
@@ -32,6 +32,7 @@ pub(crate) fn verdict(view: &View<'_>) -> Verdict {
     cautions.extend(rule(view));
     cautions.extend(degenerate(view));
     cautions.extend(conditioned(view));
+    cautions.extend(not_finite(view));
     Verdict { sentences: sentences(view), figures: figures(view), cautions }
 }
 
@@ -60,6 +61,7 @@ fn sentences(view: &View<'_>) -> Vec<String> {
     let golden = percent(view.golden_score(), 2);
     let images = counted(counts.images, "image");
     let mut sentences = vec![match view.golden.distance {
+        None if !counts.knows("correct") => told_sentence(view),
         None => {
             format!("Without faults, {golden} % of {images} are classified correctly (golden run).")
         }
@@ -80,6 +82,23 @@ fn sentences(view: &View<'_>) -> Vec<String> {
         ));
     }
     sentences
+}
+
+/// The golden run of a host that counts no images.
+fn told_sentence(view: &View<'_>) -> String {
+    let host = view.golden.metrics.host.as_ref();
+    let number = |(name, value): (&String, &Option<f64>)| {
+        let value = match value {
+            Some(share) if name == "accuracy" => format!("{} %", percent(*share, 2)),
+            value => value.map_or("not finite".into(), plain),
+        };
+        format!("{name} {value}")
+    };
+    let told: Vec<String> = host.iter().flat_map(|host| &host.own).map(number).collect();
+    match told.is_empty() {
+        true => "The host tells no numbers of its own (golden run).".into(),
+        false => format!("Without faults, the host tells {} (golden run).", listed(&told)),
+    }
 }
 
 /// Over all trials, those without faults included, at the worst point.
@@ -183,8 +202,11 @@ fn figures(view: &View<'_>) -> Vec<KeyFigure> {
         match view.golden.distance {
             None => KeyFigure {
                 name: "golden accuracy",
-                value: format!("{} %", percent(view.golden_score(), 2)),
-                about: format!("{} of {}", grouped(counts.correct), counted(counts.images, "image")),
+                value: view.golden.score().map_or(NONE.into(), |score| format!("{} %", percent(score, 2))),
+                about: match counts.knows("correct") {
+                    true => format!("{} of {}", grouped(counts.correct), counted(counts.images, "image")),
+                    false => "as the host tells it".into(),
+                },
             },
             Some(rule) => KeyFigure {
                 name: "threshold",
@@ -272,6 +294,24 @@ fn conditioned(view: &View<'_>) -> Option<String> {
             "Every trial was drawn with at least one fault, and every mean and share in this report is over such trials. The \
              probability of a fault is {}; summary.csv has the means over all trials.",
             listed(&weights)
+        )
+    })
+}
+
+/// Numbers of a host's own that are in no mean.
+fn not_finite(view: &View<'_>) -> Option<String> {
+    let of_point = |point: &PointSummary| {
+        let lacking = point.own.iter().filter(|own| own.nonfinite > 0);
+        let told = |own: &OwnSummary| {
+            format!("{} in {} at {}", own.name, counted(own.nonfinite, "trial"), place(point.amount))
+        };
+        lacking.map(told).collect::<Vec<_>>()
+    };
+    let all: Vec<String> = view.points.iter().flat_map(of_point).collect();
+    (!all.is_empty()).then(|| {
+        format!(
+            "NaN or infinite, and therefore in no mean, minimum or maximum, are {}: those are over the other trials.",
+            listed(&all)
         )
     })
 }

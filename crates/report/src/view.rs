@@ -15,6 +15,8 @@ pub(crate) struct View<'a> {
     pub(crate) points: &'a [PointSummary],
     pub(crate) options: SummaryOptions,
     pub(crate) exposed: Exposed,
+    /// A host ran the network, so it alone can run a trial again.
+    pub(crate) is_hosted: bool,
     /// Trials wanted at each point, as far as the configuration tells.
     pub(crate) planned: Option<u64>,
 }
@@ -27,6 +29,7 @@ impl<'a> View<'a> {
             points: &overview.points,
             options: overview.options,
             exposed: Exposed::by(&overview.campaign),
+            is_hosted: is_hosted(&overview.campaign),
             planned: planned_trials(&overview.campaign).filter(|_| overview.options.stop.is_none()),
         }
     }
@@ -85,9 +88,15 @@ impl<'a> View<'a> {
         self.overview.worst.get(&point.point)
     }
 
-    /// A trial's score: its accuracy, or the share within the threshold for models that are no classifiers.
+    /// Whether trials have a score; where not, the numbers of a host's own are all that there is.
+    pub(crate) fn has_score(&self) -> bool {
+        self.golden.score().is_some()
+    }
+
+    /// A trial's score: its accuracy, or the share within the threshold for models that are no classifiers. Trials that are kept for
+    /// being the worst have one.
     pub(crate) fn score(&self, trial: &TrialRecord) -> f64 {
-        trial.score(&self.golden.metrics)
+        trial.score(&self.golden.metrics).unwrap_or_default()
     }
 
     /// The score to tell of a single trial: one on some of the images by those alone, since its estimate for all may leave 0 to 100 %.
@@ -115,15 +124,20 @@ impl<'a> View<'a> {
         if self.golden.distance.is_some() { "exceeded" } else { "golden_mismatch" }
     }
 
+    /// Whether it is known how many images have corrupted outputs.
+    pub(crate) fn has_shares(&self) -> bool {
+        ["golden_mismatch", "nonfinite"].iter().any(|count| self.golden.metrics.knows(count))
+    }
+
     /// The point and trial with the lowest accuracy of all.
     pub(crate) fn worst_of_all(&self) -> Option<(&'a PointSummary, &'a TrialRecord)> {
         let worst = self.points.iter().filter_map(|point| Some((point, self.worst(point)?)));
         worst.min_by(|a, b| self.score(a.1).total_cmp(&self.score(b.1)))
     }
 
-    /// The golden run's score.
+    /// The golden run's score; 0 where there is none, for places that show nothing then.
     pub(crate) fn golden_score(&self) -> f64 {
-        self.golden.score()
+        self.golden.score().unwrap_or_default()
     }
 
     /// Whether the mean accuracy of a point lies no more than the margin below the golden run's; none without trials.
@@ -238,6 +252,11 @@ impl Exposed {
             (false, _) => Self::Values,
         }
     }
+}
+
+/// Whether a configuration names a host.
+fn is_hosted(campaign: &str) -> bool {
+    campaign.parse::<toml::Table>().is_ok_and(|table| table.contains_key("host"))
 }
 
 /// The number of trials a point that the configuration asks for.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::command::replay;
-use crate::number::{amount, grouped, percent};
+use crate::number::{NONE, amount, grouped, percent};
 use crate::view::{Exposed, View};
 
 /// One trial.
@@ -28,6 +28,9 @@ pub(crate) struct WorstRow {
 /// What the commands of the rows do.
 pub(crate) fn replay_text(view: &View<'_>) -> &'static str {
     match view.exposed {
+        _ if view.is_hosted => {
+            "Its network was run by a host, which draws the same flips again from the point and the trial."
+        }
         Exposed::Memory => "Its command writes the faulty model of exactly that trial.",
         Exposed::Both => {
             "Its command writes the faulty model of exactly that trial, whose faults in activations or inputs are part of no model."
@@ -49,9 +52,10 @@ pub(crate) fn worst_rows(view: &View<'_>, dir: &Path) -> Vec<WorstRow> {
             faults: grouped(trial.faults),
             became_nan: grouped(trial.became_nan),
             became_inf: grouped(trial.became_inf),
-            sdc: grouped(trial.failures()),
+            sdc: trial.failures().map_or(NONE.into(), grouped),
             pattern: trial.pattern.clone(),
-            command: (view.exposed != Exposed::Values).then(|| replay(dir, trial.point, trial.trial)),
+            command: (view.exposed != Exposed::Values && !view.is_hosted)
+                .then(|| replay(dir, trial.point, trial.trial)),
             is_worst: worst == Some((trial.point, trial.trial)),
         })
         .collect()

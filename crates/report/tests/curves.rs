@@ -34,7 +34,7 @@ fn panels_curves_and_numbers() {
     let err = point.metric("err").unwrap();
     let mean = format!("{:.2}", 100.0 * err.summary.unwrap().mean);
     assert!(page.contains(&format!("<td>{mean}<br>")), "{mean}");
-    let clean = format!("<td>{:.2}</td>", 100.0 * (1.0 - campaigns[0].golden.score()));
+    let clean = format!("<td>{:.2}</td>", 100.0 * (1.0 - campaigns[0].golden.metrics.accuracy()));
     assert!(page.contains(&clean), "{clean}");
     // The second campaign has no trial at the second rate.
     assert_eq!(page.matches("<td>–</td>").count(), 1);

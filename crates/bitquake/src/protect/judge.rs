@@ -140,7 +140,7 @@ fn compared(plans: &Plans, dirs: &[ResultDir], mut warnings: Vec<String>) -> Res
         memories.push(Judged {
             overhead: plans.overhead(contender),
             contender: contender.clone(),
-            clean: 1.0 - overview.golden.score(),
+            clean: 1.0 - overview.golden.score().unwrap_or(1.0),
             trials: point.trials,
             error,
             interval,

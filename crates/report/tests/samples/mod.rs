@@ -224,6 +224,7 @@ fn golden(name: &str, amounts: &[Amount]) -> Golden {
             top5_correct: 1994,
             nonfinite: 0,
             loss: Some(0.2513),
+            host: None,
         },
         outputs: "e3b0c44298fc1c14".repeat(4),
         seconds: 0.4312,

@@ -1,0 +1,172 @@
+//! A host's campaign, checked, before anything runs.
+
+use bitquake_bits::WordStore;
+use bitquake_config::Identity;
+use bitquake_engine::highest_bits;
+use bitquake_fault::{FaultPattern, FaultSpace, Faults, Selector, SpaceTensor};
+use bitquake_record::{DistanceRule, PointPlan, StorageRecord};
+
+use super::config::HostedConfig;
+use super::error::HostedError;
+use super::identity::identity;
+use super::tensor::{Digests, HostTensor, check_names};
+use crate::error::CampaignError;
+use crate::exposure::{Exposure, must_be_tried, tensor_record, trial_key};
+use crate::tally::Tally;
+
+/// A campaign whose network a host runs: the fault space of the host's words, and the faults of every trial.
+pub struct Hosted {
+    config: HostedConfig,
+    exposure: Exposure,
+    identity: Identity,
+}
+
+/// The faults of one trial in the host's words.
+#[derive(Clone, Debug)]
+pub struct HostedTrial {
+    /// The point.
+    pub point: u32,
+    /// The trial within the point.
+    pub trial: u64,
+    /// The bits that change. The host applies it to its words before it runs the network, and again afterwards, which undoes it.
+    pub pattern: FaultPattern,
+    /// Faults that are present and change nothing, such as a bit stuck at what it holds.
+    pub dormant: u64,
+    /// What the flips do to the words, for the record.
+    pub(super) tally: Tally,
+}
+
+/// Flips that outputs must show.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// The tensor that they are in.
+    pub tensor: String,
+    /// The highest bit that may be hit, in every word of it or in some 65,536 of them.
+    pub pattern: FaultPattern,
+}
+
+impl Hosted {
+    /// Selects the fault space among the tensors and fixes the identity, in which everything stands that decides results.
+    ///
+    /// A campaign on a model file with tensors of these names, formats and shapes flips the same bits in its trials.
+    ///
+    /// # Errors
+    /// [`HostedError`] for a configuration that cannot be run, tensors or digests that are none, or a selection that matches nothing.
+    pub fn prepare(
+        config: HostedConfig,
+        tensors: Vec<HostTensor>,
+        digests: Digests,
+    ) -> Result<Self, HostedError> {
+        let config = config.settled()?;
+        let digests = digests.checked()?;
+        check_names(&tensors)?;
+        let space = fault_space(&config, &tensors)?;
+        let points = config.fault.amounts().len();
+        let exposure = Exposure::of_space(&config.fault, points, space)?;
+        let identity = identity(&config, &tensors, &digests)?;
+        let hosted = Self { config, exposure, identity };
+        hosted.check_points()?;
+        Ok(hosted)
+    }
+
+    /// That every point can be drawn: told before the golden run.
+    fn check_points(&self) -> Result<(), HostedError> {
+        let points = self.config.fault.amounts();
+        let mut tried = (0..).zip(&points).filter(|(_, amount)| must_be_tried(&self.config.fault, amount));
+        tried.try_for_each(|(point, _)| self.draw(point, 0).map(drop))
+    }
+
+    /// The configuration, every default in its place.
+    #[must_use]
+    pub fn config(&self) -> &HostedConfig {
+        &self.config
+    }
+
+    /// What may be hit.
+    #[must_use]
+    pub fn space(&self) -> &FaultSpace {
+        &self.exposure.space
+    }
+
+    /// What makes this campaign this campaign.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The points, in order.
+    #[must_use]
+    pub fn points(&self) -> Vec<PointPlan> {
+        let plan = |((point, amount), model)| PointPlan {
+            expected_faults: self.exposure.expected(model),
+            weight: self.exposure.weight(point, self.config.seed),
+            ..PointPlan::new(point, amount)
+        };
+        (0..).zip(self.config.fault.amounts()).zip(&self.exposure.models).map(plan).collect()
+    }
+
+    /// The faults of a trial before they meet the words: the same whenever and in whatever order they are drawn, and those of a
+    /// campaign on a model file with the same tensors.
+    ///
+    /// # Errors
+    /// [`CampaignError::Config`] when there is no such point; [`CampaignError::Draw`].
+    pub fn draw(&self, point: u32, trial: u64) -> Result<Faults, HostedError> {
+        self.exposure.check_point(point)?;
+        Ok(self.exposure.draw(point, &trial_key(self.config.seed, trial))?)
+    }
+
+    /// The flips of a trial in the host's words, which must hold no faults.
+    ///
+    /// # Errors
+    /// As [`draw`](Self::draw), and [`HostedError::Words`] when the words are not those that the host described.
+    pub fn trial(&self, point: u32, trial: u64, words: &impl WordStore) -> Result<HostedTrial, HostedError> {
+        let resolved = self.draw(point, trial)?.resolve(words)?;
+        let told = resolved.pattern.explain(words)?;
+        let mut tally = Tally::default();
+        tally.add(&told, &told.total, resolved.dormant);
+        Ok(HostedTrial { point, trial, pattern: resolved.pattern, dormant: resolved.dormant, tally })
+    }
+
+    /// A probe for every tensor of the fault space, in their order: see [`Proof`](super::Proof).
+    ///
+    /// # Errors
+    /// Of an item: [`HostedError::Words`] for a tensor that is too large for bit addresses.
+    pub fn probes(&self) -> impl Iterator<Item = Result<Probe, HostedError>> + '_ {
+        self.space().tensors().iter().map(|tensor: &SpaceTensor| {
+            Ok(Probe { tensor: tensor.name.clone(), pattern: highest_bits(tensor)? })
+        })
+    }
+
+    /// When outputs count as failed, for models that are no classifiers.
+    pub(super) fn distance(&self) -> Option<DistanceRule> {
+        let outcome = self.config.outcome?;
+        Some(DistanceRule { measure: outcome.distance, threshold: outcome.threshold })
+    }
+
+    pub(super) fn storage_record(&self) -> StorageRecord {
+        StorageRecord {
+            model: self.config.host.model.clone(),
+            memory: "as the host holds it".into(),
+            check_bits: 0,
+            bits: self.space().bits(),
+            tensors: self.space().tensors().iter().map(tensor_record).collect(),
+        }
+    }
+}
+
+/// The bits that `[fault]` selects of the tensors.
+fn fault_space(config: &HostedConfig, tensors: &[HostTensor]) -> Result<FaultSpace, HostedError> {
+    let wrong = |reason| CampaignError::config("campaign", reason);
+    let candidates = tensors.iter().map(HostTensor::candidate).collect::<Result<Vec<_>, _>>()?;
+    if candidates.iter().all(|candidate| candidate.elements == 0) {
+        return Err(HostedError::NoTensors);
+    }
+    let selector = Selector::new(config.fault.select())?;
+    let space = FaultSpace::select(candidates, &selector, config.fault.bits().map_err(wrong)?)?;
+    let dims = |name: &str| Some(tensors.iter().find(|tensor| tensor.name == name)?.dims.clone());
+    let space = space.with_dims(dims)?;
+    match config.fault.protected().map_err(wrong)? {
+        Some(protected) => Ok(space.without(&protected)?),
+        None => Ok(space),
+    }
+}
