@@ -6,6 +6,7 @@ mod deny;
 mod examples;
 mod layers;
 mod process;
+mod python;
 mod readme;
 mod setup;
 mod step;
@@ -53,6 +54,16 @@ const TASKS: &[Task] = &[
         name: "examples",
         about: "run every example: campaigns with two trials, trainings with one epoch",
         run: |_| examples::run(),
+    },
+    Task {
+        name: "python",
+        about: "build the Python package, install it and test it, in an environment of its own",
+        run: |_| python::test(),
+    },
+    Task {
+        name: "wheel",
+        about: "build a wheel of the Python package into target/wheels",
+        run: |_| python::wheel(),
     },
     Task {
         name: "deny",

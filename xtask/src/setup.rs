@@ -39,7 +39,7 @@ pub fn run() -> Outcome {
         let missing = || format!("ORT_DYLIB_PATH names {}, which is not a file", path.display());
         return if path.is_file() { Ok(()) } else { Err(missing()) };
     }
-    let library = library_path(&cache_dir(|name| env::var_os(name))?);
+    let library = library_path(&cache()?);
     if library.is_file() {
         return Ok(());
     }
@@ -47,6 +47,11 @@ pub fn run() -> Outcome {
     fetch(wheel, &library)?;
     println!("setup: fetched ONNX Runtime {VERSION} into {}", library.display());
     Ok(())
+}
+
+/// Where fetched things are kept.
+pub fn cache() -> Outcome<PathBuf> {
+    cache_dir(|name| env::var_os(name))
 }
 
 /// `$BITQUAKE_CACHE`, else `$XDG_CACHE_HOME/bitquake`, else `~/.cache/bitquake`.

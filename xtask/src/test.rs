@@ -2,7 +2,7 @@
 
 use crate::process::{cargo_with, run as run_program, works};
 use crate::step::step;
-use crate::{Outcome, deny, examples, layers, readme, setup};
+use crate::{Outcome, deny, examples, layers, python, readme, setup};
 
 /// Runs every check, cheapest first, and stops at the first that fails.
 pub fn run() -> Outcome {
@@ -19,7 +19,8 @@ pub fn run() -> Outcome {
     step("dependencies", deny::run)?;
     step("release build", examples::build)?;
     step("readme", readme::run_built)?;
-    step("examples", examples::run_built)
+    step("examples", examples::run_built)?;
+    python::test()
 }
 
 /// The unit and integration tests; never the benchmarks, which `--all-targets` would start.

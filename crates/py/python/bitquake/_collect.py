@@ -1,0 +1,82 @@
+"""Named tensors of whatever holds them: one array, a dict of arrays, a PyTorch module, a Keras model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from ._errors import UnsupportedError, UsageError
+from ._words import Words, words_of
+
+
+def collected(x: Any) -> bool:
+    """Whether ``x`` holds tensors by name, rather than being one."""
+    return isinstance(x, Mapping) or _is_module(x) or _is_keras(x)
+
+
+def collect(x: Any, name: str = "x", *, format: str | None = None) -> list[Words]:
+    """The tensors of ``x`` as words, each stored bit once: tensors that share their memory go by the first name."""
+    if isinstance(x, Mapping):
+        return distinct([words_of(value, key, format=format) for key, value in x.items()])
+    if _is_keras(x):  # with the backend of PyTorch it is a module, too
+        from .keras import keras_words
+
+        return distinct(keras_words(x))
+    if _is_module(x):
+        return distinct([_words_of_slot(slot, format) for slot in _slots(x)])
+    return [words_of(x, name, format=format)]
+
+
+def _slots(module: Any) -> list[Any]:
+    """The parameters and the persistent buffers of a module, by the names of its state dict; truth values (a mask) are left out."""
+    from ._slots import slots_of
+
+    return [slot for slot in slots_of(module) if str(slot.tensor.dtype) != "torch.bool"]
+
+
+def _words_of_slot(slot: Any, format: str | None) -> Words:
+    if slot.commit is not None:
+        raise UnsupportedError(f"`{slot.name}` is packed by a quantized module, which bq.faulty can open")
+    words = words_of(slot.tensor, slot.name, format=format)
+    words.by_name_only = slot.role == "attribute"
+    return words
+
+
+def distinct(tensors: list[Words]) -> list[Words]:
+    """Without second names of the same words. Tensors that share only a part of their memory are an error: a bit of it would count
+    twice."""
+    first: dict[tuple, Words] = {}
+    for words in tensors:
+        if words.elements:
+            first.setdefault(_memory(words), words)
+    spans = sorted((span for span in first), key=lambda span: (span[0], span[1]))
+    for (device, start, end, _, _), (other, next_start, _, _, _) in zip(spans, spans[1:]):
+        if device == other and next_start < end:
+            names = [words.name for key, words in first.items() if key[:2] in ((device, start), (device, next_start))]
+            raise UsageError(f"tensors {' and '.join(f'`{name}`' for name in names)} share part of their memory: select one of them")
+    return list(first.values())
+
+
+def _memory(words: Words) -> tuple:
+    """Where a tensor's words lie: device, first byte, end, and how they are laid out."""
+    cells = words.cells
+    if words.on_host:
+        start, device = cells.__array_interface__["data"][0], "cpu"
+        strides = cells.strides
+    else:
+        start, device = cells.data_ptr(), str(cells.device)
+        strides = tuple(stride * words.container for stride in cells.stride())
+    reach = [(size - 1) * stride for size, stride in zip(words.shape, strides)]
+    low, high = sum(step for step in reach if step < 0), sum(step for step in reach if step > 0)
+    return (device, start + low, start + high + words.container, words.shape, strides)
+
+
+def _is_module(x: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.nn.Module)
+
+
+def _is_keras(x: Any) -> bool:
+    keras = sys.modules.get("keras")
+    return keras is not None and isinstance(x, (keras.Model, keras.Layer))

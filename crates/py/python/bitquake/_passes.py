@@ -1,0 +1,124 @@
+"""The passes of one training step: levels into the parameters, the user's closure, gradients to the method. Imported only when a
+module comes along."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ._errors import UsageError
+from ._parameters import Parameters
+from ._running import RunningStatistics
+
+
+class Passes:
+    """One step's passes over one batch."""
+
+    def __init__(
+        self,
+        module: Any,
+        parameters: Parameters,
+        core: Any,
+        rule: str,
+        closure: Callable[[], Any],
+        scaler: Any,
+    ) -> None:
+        self._parameters = parameters
+        self._core = core
+        self._closure = closure
+        self._scaler = scaler
+        self._statistics = RunningStatistics(module, rule)
+        self._there = [False] * len(parameters.names)
+        #: Whether no pass overflowed under the scale of the scaler.
+        self.is_finite = True
+        self._scale = 1.0
+        self._clean: float | None = None
+        self._perturbed: list[float] = []
+
+    @property
+    def losses(self) -> tuple[float | None, float | None]:
+        """The clean loss, and the mean of the others."""
+        mean = sum(self._perturbed) / len(self._perturbed) if self._perturbed else None
+        return self._clean, mean
+
+    def run(self, step: int) -> Any:
+        """All passes; returns the first loss."""
+        has_clean, perturbed, is_attack, _ = self._core.passes
+        first = None
+        if has_clean:
+            self._core.clean_levels(self._parameters.arrays())
+            self._clean, gradients, first = self._pass()
+            self._core.add_clean(self._clean, gradients)
+            if not perturbed:
+                return first
+            self._statistics.after_clean()
+        for k in range(perturbed):
+            self._perturb(step, k, is_attack)
+            self._statistics.rewind()
+            loss, gradients, tensor = self._pass()
+            self._statistics.after_perturbed()
+            self._core.add_perturbed(loss, gradients)
+            self._perturbed.append(loss)
+            first = tensor if first is None else first
+        self._statistics.settle()
+        return first
+
+    def undo(self) -> None:
+        """Buffers as they were before the step."""
+        self._statistics.rewind()
+
+    def _perturb(self, step: int, k: int, is_attack: bool) -> None:
+        arrays = self._parameters.arrays()
+        if not is_attack:
+            self._core.perturbed_levels(step, k, arrays)
+            return
+        # The search shows levels in the parameters while it looks, so its result goes elsewhere first.
+        worst = [np.empty_like(array) for array in arrays]
+        self._core.attacked_levels(step, k, self._slope, worst)
+        for array, values in zip(self._parameters.arrays(), worst):
+            np.copyto(array, values)
+
+    def _slope(self, levels: list[np.ndarray]) -> tuple[float, list[np.ndarray]]:
+        """What the search asks: the loss at these levels, and its gradient."""
+        for array, values in zip(self._parameters.arrays(), levels):
+            np.copyto(array, values)
+        self._statistics.rewind()
+        loss, gradients, _ = self._pass()
+        return loss, gradients
+
+    def _pass(self) -> tuple[float, list[np.ndarray], Any]:
+        """Forward and backward with what the arrays of the parameters hold."""
+        self._parameters.push()
+        self._parameters.drop_gradients()
+        loss = self._closure()
+        _check(loss)
+        scaled = loss if self._scaler is None else self._scaler.scale(loss)
+        scaled.backward()
+        self._scale = 1.0 if self._scaler is None else float(self._scaler.get_scale())
+        gradients, there = self._parameters.gradients(1.0 / self._scale)
+        self._there = [any(pair) for pair in zip(self._there, there)]
+        if self._scaler is not None:
+            self.is_finite = self.is_finite and all(np.isfinite(gradient).all() for gradient in gradients)
+        return loss.item(), gradients, loss.detach()
+
+    def combine(self, before: list[Any], *, is_scaled: bool) -> float:
+        """Leaves the gradient of the masters in ``.grad``; returns the factor that it has."""
+        factor = self._scale if is_scaled else 1.0
+        self._parameters.receive(self._core.combine, self._there, before, factor)
+        if self.is_finite:
+            return factor
+        self._parameters.fill_gradients(math.inf)
+        return math.inf
+
+
+def _check(loss: Any) -> None:
+    if not isinstance(loss, torch.Tensor):
+        raise UsageError(f"the closure returned {type(loss).__name__}, not the loss: let it return the tensor, and leave backward() out")
+    if loss.numel() != 1:
+        raise UsageError(f"the closure returned a tensor of {list(loss.shape)}: the loss is one number")
+    if not loss.requires_grad:
+        raise UsageError("the loss that the closure returned depends on no parameter: it was detached, or computed under no_grad")

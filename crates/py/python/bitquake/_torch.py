@@ -1,0 +1,50 @@
+"""PyTorch tensors as words. Imported only when a tensor comes along."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ._errors import UnsupportedError
+
+_SIGNED = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+
+
+def cells_of(tensor: Any, name: str) -> tuple:
+    """Cells that share the tensor's memory, the name of its dtype, and whether it may be written."""
+    if tensor.layout is not torch.strided:
+        raise UnsupportedError(f"`{name}` is {tensor.layout}: flip bits of its values, which are a tensor of their own")
+    if tensor.is_meta:
+        raise UnsupportedError(f"`{name}` is on the meta device: it has no bits")
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if tensor.dtype is torch.bool or tensor.is_complex():
+        raise UnsupportedError(f"`{name}` is {dtype}: give {'x.view(torch.uint8)' if tensor.dtype is torch.bool else 'torch.view_as_real(x)'}")
+    words = _integers(tensor.detach())
+    if words.device.type != "cpu":
+        return words, dtype, True
+    return words.numpy().view(_UNSIGNED[words.element_size()]), dtype, True
+
+
+def _integers(tensor: torch.Tensor) -> torch.Tensor:
+    """The same memory as whole numbers."""
+    if tensor.is_conj() or tensor.is_neg():
+        raise UnsupportedError("a tensor that is lazily negated or conjugated has no bits of its own: resolve it first")
+    if tensor.is_quantized:
+        bare = torch.empty(0, dtype=_SIGNED[tensor.element_size()], device=tensor.device)
+        return bare.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+    return tensor.view(_SIGNED[tensor.element_size()])
+
+
+def flip_on_device(cells: torch.Tensor, elements: np.ndarray, masks: np.ndarray) -> None:
+    """The flips, one word each, where the tensor is. The places were checked on the host."""
+    signed = masks.astype(_UNSIGNED[cells.element_size()]).view(f"i{cells.element_size()}")
+    places = np.unravel_index(elements.astype(np.intp), tuple(cells.shape)) if cells.dim() else ()
+    at = tuple(torch.from_numpy(place).to(cells.device) for place in places)
+    masks = torch.from_numpy(signed).to(cells.device)
+    if not at:
+        cells ^= masks[0]
+        return
+    cells.index_put_(at, cells[at] ^ masks)

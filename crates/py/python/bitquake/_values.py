@@ -1,0 +1,216 @@
+"""The value that a module gives: found in tuples, dicts and objects, changed word by word, put back."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ._torch import _UNSIGNED, _integers
+
+
+@dataclass
+class Hits:
+    """Words of a value that are hit: flat places in C order, and the bits that change where the word holds 0 and where
+    it holds 1.
+    """
+
+    elements: np.ndarray
+    if_zero: np.ndarray
+    if_one: np.ndarray
+
+    @classmethod
+    def of(cls, faults: Any, name: str, format: str, container: int, elements: int) -> Hits:
+        """What the faults of one tensor do, whatever its words hold: a bit that flips changes 0 and 1, one stuck at 1
+        changes 0 alone.
+        """
+        masks = faults.masks(name)
+        if masks is not None:
+            return cls(*masks)
+        # Saturation keeps the sign of a float and sets all other bits to known ones: words of zeros and of ones tell
+        # which.
+        sides = []
+        for byte in (0, 255):
+            words = np.full(container * elements, byte, dtype=np.uint8)
+            sides.append(faults.resolve([(name, format, container, elements, words)])[0].masks(name))
+        places = np.union1d(sides[0][0], sides[1][0])
+        return cls(places, *(_spread(places, own, masks) for own, masks in sides))
+
+    def __len__(self) -> int:
+        return len(self.elements)
+
+    def repeated(self, images: int, elements: int) -> Hits:
+        """The same hits in each of some images."""
+        starts = np.arange(images, dtype=np.uint64) * np.uint64(elements)
+        places = (starts[:, None] + self.elements).reshape(-1)
+        return Hits(places, np.tile(self.if_zero, images), np.tile(self.if_one, images))
+
+    def flip(self, value: torch.Tensor) -> tuple[Any, Any]:
+        """Changes the words of a tensor in place; gives them as they were and as they are, on the tensor's device."""
+        cells = _integers(value.detach())
+        if cells.device.type != "cpu":
+            return self._flip_on_device(cells)
+        host = cells.numpy().view(_UNSIGNED[cells.element_size()])
+        at: Any = self.elements.astype(np.intp)
+        if host.flags.c_contiguous:
+            host = host.reshape(-1)
+        else:
+            at = np.unravel_index(at, host.shape)
+        old = host[at]
+        new = old ^ ((~old & self.if_zero.astype(old.dtype)) | (old & self.if_one.astype(old.dtype)))
+        host[at] = new
+        return old, new
+
+    def _flip_on_device(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        size = cells.element_size()
+        if_zero, if_one = (
+            torch.from_numpy(masks.astype(_UNSIGNED[size]).view(f"i{size}")).to(cells.device) for masks in (self.if_zero, self.if_one)
+        )
+        places: Any = (self.elements.astype(np.intp),)
+        if cells.is_contiguous():
+            cells = cells.view(-1)
+        else:
+            places = np.unravel_index(places[0], tuple(cells.shape))
+        at = tuple(torch.from_numpy(place).to(cells.device) for place in places)
+        old = cells[at]
+        new = old ^ ((~old & if_zero) | (old & if_one))
+        cells.index_put_(at, new)
+        return old, new
+
+
+def _spread(places: np.ndarray, own: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Masks at more places, 0 where there was none."""
+    spread = np.zeros(len(places), dtype=np.uint64)
+    spread[np.searchsorted(places, own)] = masks
+    return spread
+
+
+class StraightThrough(torch.autograd.Function):
+    """Hits in a copy of a value; the gradient passes as if nothing had been hit."""
+
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor, hits: Hits, told: list) -> torch.Tensor:
+        changed = value.clone()
+        told.append(hits.flip(changed))
+        return changed
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple:
+        return gradient, None, None
+
+
+def put(hits: Hits, value: torch.Tensor, is_own: bool) -> tuple[torch.Tensor, tuple[Any, Any]]:
+    """The value with its hits, and the words before and after.
+
+    In place, which costs no copy, where nobody else holds the memory (``is_own``) and no gradient is wanted.
+    """
+    if torch.is_grad_enabled() and value.requires_grad:
+        told: list = []
+        return StraightThrough.apply(value, hits, told), told[0]
+    if not (is_own and _is_dense(value)):
+        value = value.clone()
+    return value, hits.flip(value)
+
+
+def _is_dense(value: torch.Tensor) -> bool:
+    """Whether each element has a word of its own."""
+    return value.is_contiguous() or (value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last))
+
+
+class Layer:
+    """What is known of a module's outputs before it runs.
+
+    PyTorch's own layers fill memory of their own, or give a view of what they were given; of others nothing is known.
+    """
+
+    __slots__ = ("name", "is_known", "is_in_place", "may_hand_on")
+
+    def __init__(self, name: str, module: Any) -> None:
+        home, self.name = type(module).__module__, name
+        self.is_known = home.startswith("torch.nn.modules.") and not any(True for _ in module.children())
+        #: Its output lies in the memory of its input, which nobody else can expect to be as it was.
+        self.is_in_place = home == "torch.nn.modules.activation" and bool(getattr(module, "inplace", False))
+        self.may_hand_on = not getattr(module, "inplace", False) or home == "torch.nn.modules.dropout"
+
+    def hands_on(self, given: Any, value: torch.Tensor) -> bool:
+        """Whether it gives what it was given: it computes nothing then, as a dropout in eval mode."""
+        if not self.may_hand_on:
+            return False
+        return any([tensor is value for tensor in tensors_in(given)])
+
+    def owns(self, given: Any, value: torch.Tensor) -> bool:
+        """Whether a value lies in memory that the module has just filled: nothing that it was given, and nothing that
+        it keeps.
+        """
+        if not self.is_known or self.is_in_place:
+            return self.is_in_place
+        start = value.untyped_storage().data_ptr()
+        return all([tensor.untyped_storage().data_ptr() != start for tensor in tensors_in(given)])
+
+
+def tensors_in(given: Any) -> list[torch.Tensor]:
+    """All tensors among arguments."""
+    if isinstance(given, torch.Tensor):
+        return [given]
+    if type(given) is tuple and len(given) == 1 and isinstance(given[0], torch.Tensor):
+        return [given[0]]  # as most layers are called
+    if isinstance(given, Mapping):
+        given = given.values()
+    elif not isinstance(given, (list, tuple)):
+        return []
+    return [tensor for part in given for tensor in tensors_in(part)]
+
+
+def pick(output: Any, key: Any = None) -> tuple[Any, torch.Tensor] | None:
+    """Where in an output its value is, and the value: the tensor at ``key``, or the first one; ``None`` if there is
+    none.
+    """
+    if isinstance(output, torch.Tensor):
+        return None, output
+    for place, part in _parts(output):
+        if isinstance(part, torch.Tensor) and key in (None, place):
+            return place, part
+    return None
+
+
+def _parts(output: Any) -> list[tuple[Any, Any]]:
+    if isinstance(output, Mapping):
+        return list(output.items())
+    if isinstance(output, (list, tuple)):
+        return list(enumerate(output))
+    if is_dataclass(output):
+        return [(field.name, getattr(output, field.name)) for field in fields(output)]
+    return []
+
+
+def replaced(output: Any, place: Any, value: torch.Tensor) -> Any:
+    """An output with another value; the one that was given stays as it is."""
+    if place is None:
+        return value
+    if isinstance(output, tuple):
+        parts = [value if at == place else part for at, part in enumerate(output)]
+        return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+    changed = copy.copy(output)
+    if isinstance(output, (Mapping, list)):
+        changed[place] = value
+    else:
+        object.__setattr__(changed, place, value)
+    return changed
+
+
+def shapes_of(given: Any) -> tuple:
+    """Shapes and dtypes of all tensors among arguments."""
+    return tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors_in(given))
+
+
+def first_axis(given: Any) -> int | None:
+    """The size of the first axis of the first tensor that has one."""
+    sizes = [tensor.shape[0] for tensor in tensors_in(given) if tensor.dim()]
+    return int(sizes[0]) if sizes else None
+
+
+__all__ = ["Hits", "Layer", "first_axis", "pick", "put", "replaced", "shapes_of", "tensors_in"]

@@ -1,0 +1,128 @@
+"""Arrays of any library as words: the bytes that hold them, shared, and the format of the words.
+
+Everything that flips bits goes through :func:`words_of`. It never copies; what cannot be reached in place is an error, but for strided
+and CUDA tensors, whose flips are written one by one (:meth:`Words.flip`).
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from ._errors import UnsupportedError, UsageError
+
+if sys.byteorder != "little":
+    raise ImportError("bitquake needs a little-endian machine: bytes are read as words in that order")
+
+#: The format of each dtype, by the names that NumPy, ml_dtypes and PyTorch have for it.
+FORMATS = {
+    "float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16",
+    "float8_e4m3fn": "f8e4m3", "float8_e5m2": "f8e5m2",
+    "float8_e4m3fnuz": "f8e4m3fnuz", "float8_e5m2fnuz": "f8e5m2fnuz", "float8_e8m0fnu": "f8e8m0",
+    "int64": "i64", "uint64": "u64", "int32": "i32", "uint32": "u32",
+    "int16": "i16", "uint16": "u16", "int8": "i8", "uint8": "u8",
+    "quint8": "u8", "qint8": "i8", "qint32": "i32",
+}
+
+_UNSIGNED = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8")}
+
+
+@dataclass
+class Words:
+    """One tensor as words.
+
+    ``cells`` has the tensor's shape and an unsigned dtype of the same size, and shares its memory: a NumPy array, or, for
+    a tensor on another device, a PyTorch tensor of a signed dtype.
+    """
+
+    name: str
+    format: str
+    cells: Any
+    container: int
+    writable: bool = True
+    shape: tuple = field(default=())
+    #: A setting, such as a counter: globs do not reach it.
+    by_name_only: bool = False
+
+    @property
+    def elements(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def on_host(self) -> bool:
+        return isinstance(self.cells, np.ndarray)
+
+    def bytes(self) -> np.ndarray:
+        """The bytes of the words in C order: shared where the array lies that way, else a copy."""
+        cells = self.cells if self.on_host else self.cells.cpu().numpy()
+        return np.ascontiguousarray(cells).reshape(-1).view(np.uint8)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether :meth:`bytes` is the tensor's own memory."""
+        return self.on_host and self.cells.flags.c_contiguous
+
+    def described(self) -> tuple:
+        """What ``_core`` takes: name, format, bytes of a word, elements, bytes."""
+        return (self.name, self.format, self.container, self.elements, self.bytes())
+
+    def exposed(self) -> tuple:
+        """What a fault space is made of."""
+        return (self.name, self.format, list(self.shape), self.by_name_only)
+
+    def check_writable(self) -> None:
+        if not self.writable:
+            raise UsageError(f"`{self.name}` is read-only: its bits cannot be flipped in place")
+
+    def flip(self, elements: np.ndarray, masks: np.ndarray) -> None:
+        """Flips the bits of ``masks`` in the words at flat C-order places, each place at most once."""
+        if len(elements) == 0:
+            return
+        if self.on_host:
+            at = np.unravel_index(elements.astype(np.intp), self.shape) if self.shape else ()
+            self.cells[at] ^= masks.astype(self.cells.dtype)
+            return
+        from ._torch import flip_on_device
+
+        flip_on_device(self.cells, elements, masks)
+
+
+def words_of(x: Any, name: str = "x", *, format: str | None = None) -> Words:
+    """The words of a NumPy array, a PyTorch tensor, a Keras variable, or anything with the buffer protocol.
+
+    ``format`` says what the words are where the dtype does not: ``"i4"`` for 4-bit codes in the low bits of bytes.
+    """
+    if type(x).__module__.split(".")[0] == "torch" or hasattr(x, "untyped_storage"):
+        from ._torch import cells_of
+
+        cells, dtype, writable = cells_of(x, name)
+    else:
+        cells, dtype, writable = _numpy_cells(x, name)
+    container = cells.dtype.itemsize
+    if format is None:
+        format = FORMATS.get(dtype)
+        if format is None:
+            raise UnsupportedError(f"`{name}` is {dtype}: its words have no format; known are {', '.join(FORMATS)}")
+    elif _core.width(format) > container * 8:
+        raise UsageError(f"`{name}` is {dtype}: {container * 8} bits are too few for words of {format}")
+    return Words(name, format, cells, container, writable, tuple(cells.shape))
+
+
+def _numpy_cells(x: Any, name: str) -> tuple:
+    if not isinstance(x, np.ndarray):
+        raise UnsupportedError(
+            f"`{name}` is a {type(x).__name__}: bits are flipped in NumPy arrays and PyTorch tensors"
+        )
+    if not x.dtype.isnative:
+        raise UnsupportedError(f"`{name}` is {x.dtype}, in the byte order of another machine: convert it with x.astype(x.dtype.newbyteorder('='))")
+    unsigned = _UNSIGNED.get(x.dtype.itemsize)
+    if unsigned is None or x.dtype.hasobject or x.dtype.fields is not None or x.dtype.kind in "SUMmc":
+        raise UnsupportedError(f"`{name}` is {x.dtype}: its words have no format; known are {', '.join(FORMATS)}")
+    if x.dtype.kind == "b":
+        raise UnsupportedError(f"`{name}` is bool: flip bits of the numbers that it was made from, or give x.view('uint8')")
+    return x.view(unsigned), x.dtype.name, x.flags.writeable
+

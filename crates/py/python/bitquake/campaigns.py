@@ -1,0 +1,320 @@
+"""Campaigns: many trials at several rates, with intervals, records, resuming and a report, whoever runs the network."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from ._collect import collect, collected, distinct
+from ._errors import SelfCheckError, StoppedError, UsageError
+from ._progress import progress_bar
+from ._words import Words, words_of
+from .faults import as_fault, to_toml
+from .patterns import apply_to
+from .results import Results
+
+
+class Campaign:
+    """Trials of faults in the weights of a network: what share of answers changes, at each rate, and how sure that is.
+
+    The network is one of these:
+
+    * the path of an ONNX file, which the library runs itself; ``data`` is then the table ``[data]`` of a campaign file;
+    * a PyTorch module; ``data`` is a pair of tensors (inputs, labels), or an iterable of such pairs that gives the same ones each
+      time, such as a ``DataLoader`` without shuffling. What comes out is a row of scores for each input;
+    * any callable without arguments that evaluates the network and returns its metrics, a dict of numbers (``correct`` and ``images``, ``accuracy``,
+      ``loss``, or names of your own), with ``weights``: the arrays that hold what it computes with, as a dict or a list.
+
+    ``fault`` is a :class:`Fault` with one amount or several, one point each; flips are those of the same campaign on the command line.
+    ``trials`` is how many at each point, ``stop`` a rule instead, such as ``{"half_width": 0.005, "max_trials": 2000}``. ``storage`` is
+    what the memory holds, as :func:`quantize` takes it; for modules. ``dir`` is where records go: the same call goes on from there.
+
+    Before the first trial the campaign proves itself: without faults it gives the golden results again, bit for bit, and flips reach the
+    network. If not, it refuses to run (:class:`SelfCheckError`).
+
+    >>> import bitquake as bq, numpy as np, tempfile
+    >>> weights = np.linspace(0, 1, 1000, dtype=np.float32)
+    >>> campaign = bq.Campaign(lambda: {"sum": float(weights.sum(dtype=np.float64))}, fault=bq.Fault(counts=[1, 9], bits="mantissa"),
+    ...                        weights={"w": weights}, trials=20, dir=tempfile.mkdtemp())
+    >>> results = campaign.run(progress=False)
+    >>> len(results.trials()), results.golden["metrics"]["images"]
+    (40, 0)
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        data: Any = None,
+        fault: Any = None,
+        *,
+        dir: str | Path,
+        weights: Any = None,
+        labels: Any = None,
+        storage: Any = None,
+        seed: int = 0,
+        trials: int = 50,
+        stop: Mapping[str, Any] | None = None,
+        confidence: float = 0.95,
+        margin: float = 0.01,
+        batch: int = 256,
+        outputs: str = "logits",
+        outcome: Mapping[str, Any] | None = None,
+        failures: str = "raise",
+        reuse_mb: int = 1024,
+        name: str = "campaign",
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        if fault is None:
+            raise UsageError("a campaign needs a fault, such as bq.Fault(rates=[1e-5, 1e-4])")
+        self.dir, self.fault = Path(dir), as_fault(fault)
+        run = {"trials": trials, "confidence": float(confidence), "margin": float(margin), "stop": stop}
+        self._table: dict[str, Any] = {"schema": 1, "name": name, "seed": seed, "fault": self.fault.table}
+        self._table["run"] = {key: value for key, value in run.items() if value is not None}
+        if outcome is not None:
+            self._table["outcome"] = dict(outcome)
+        if isinstance(model, (str, Path)):
+            self._runner: Any = _OfFile(self._table, Path(model), data, storage, batch, dict(settings or {}))
+        elif hasattr(model, "state_dict") and hasattr(model, "forward"):
+            from ._torch_campaign import OfModule
+
+            options = {"batch": batch, "outputs": outputs, "failures": failures, "reuse_mb": reuse_mb}
+            self._runner = _Hosted(self._table, OfModule(model, data, labels, storage, seed, **options))
+        elif callable(model):
+            self._runner = _Hosted(self._table, _OfCallable(model, weights))
+        else:
+            raise UsageError(f"a campaign takes the path of an ONNX file, a PyTorch module or a callable, not {model!r}")
+
+    def run(self, *, progress: bool | None = None) -> Results:
+        """Runs the trials that are missing, and makes the report.
+
+        ``progress`` shows a bar: by default in terminals and notebooks. An interrupt from the keyboard stops cleanly: everything that was
+        finished is recorded, words are as they were, and the same call goes on.
+        """
+        try:
+            self.dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{self.dir}: no place for results: {error.strerror}") from error
+        with progress_bar(progress) as bar:
+            end, missing = self._runner.run(self.dir, bar)
+        report = _core.rebuild(self.dir)
+        if end == "stopped":
+            raise StoppedError(f"stopped with {missing} trials to go; the same call goes on from there")
+        return Results(self.dir, Path(report))
+
+    @property
+    def results(self) -> Results:
+        """What is recorded so far."""
+        return Results(self.dir, Path(_core.rebuild(self.dir)))
+
+
+class _OfFile:
+    """A campaign that the library runs alone."""
+
+    def __init__(self, table: dict, model: Path, data: Any, storage: Any, batch: int, settings: dict) -> None:
+        if not isinstance(data, Mapping):
+            raise UsageError("data of an ONNX file is a table, such as {'format': 'idx', 'images': ..., 'labels': ...}")
+        self._table = {**table, "model": {"path": model.resolve()}, "data": dict(data)}
+        if storage is not None:
+            self._table["storage"] = dict(storage)
+        self._settings = [f"{key}={to_toml(value)}" for key, value in settings.items()]
+
+    def run(self, dir: Path, bar: Any) -> tuple[str, int]:
+        def observe(kind: str, first: int, second: int) -> None:
+            if kind == "begin":
+                bar.begin(first + second, second)
+            elif kind == "trial":
+                bar.advance()
+
+        _offer_runtime()
+        # Here, since paths in a campaign file are relative to it.
+        with tempfile.NamedTemporaryFile("w", suffix=".toml", prefix=".bitquake-", dir=".", encoding="utf-8") as file:
+            file.write(_document(self._table))
+            file.flush()
+            return _core.run_campaign([Path(file.name)], self._settings, dir.resolve(), observe)
+
+
+class _Hosted:
+    """A campaign whose network is run here."""
+
+    def __init__(self, table: dict, host: Any) -> None:
+        self._table, self._host = {**table, "host": host.described}, host
+
+    def run(self, dir: Path, bar: Any) -> tuple[str, int]:
+        host = self._host
+        with host.ready():
+            start = time.perf_counter()
+            found = host.evaluate()
+            seconds = time.perf_counter() - start
+            hosted = _core.Hosted(_document(self._table), host.exposed, host.digest(), host.data_digest)
+            golden = found.golden(hosted, seconds)
+            run = hosted.open(dir, self._prove(hosted, golden))
+            return self._trials(hosted, golden, run, bar)
+
+    def _prove(self, hosted: Any, golden: Any) -> Any:
+        host, proof = self._host, golden.proof()
+        proof.empty(host.evaluate().judged(golden))
+        number = 0
+        while True:
+            probe = hosted.probe(number)
+            if probe is None:
+                return proof.finish()
+            tensor, pattern = probe
+            with host.flipped(pattern):
+                try:
+                    is_shown = proof.probe(tensor, host.evaluate().judged(golden))
+                except Exception as error:  # whatever the network says of such flips, it has seen them
+                    if isinstance(error, SelfCheckError):
+                        raise
+                    proof.refused(tensor)
+                    is_shown = True
+            if is_shown:
+                return proof.finish()
+            number += 1
+
+    def _trials(self, hosted: Any, golden: Any, run: Any, bar: Any) -> tuple[str, int]:
+        done, most = run.progress
+        bar.begin(most, done)
+        try:
+            while True:
+                trial = run.next_trial()
+                if trial is None:
+                    break
+                start = time.perf_counter()
+                drawn = self._host.trial(hosted, *trial)
+                result = self._host.run_trial(drawn.pattern, golden)
+                run.record(drawn, result, time.perf_counter() - start)
+                bar.advance()
+        except KeyboardInterrupt:
+            return run.finish() if run.next_trial() is None else ("stopped", run.finish()[1])
+        return run.finish()
+
+
+class _OfCallable:
+    """Any function that evaluates a network over arrays."""
+
+    data_digest = None
+
+    def __init__(self, evaluate: Callable[[], Any], weights: Any) -> None:
+        if weights is None:
+            raise UsageError("with a callable, give weights: the arrays that hold what it computes with")
+        self._evaluate = evaluate
+        if collected(weights):
+            tensors = collect(weights)
+        elif isinstance(weights, Sequence):
+            tensors = distinct([words_of(array, str(number)) for number, array in enumerate(weights)])
+        else:
+            tensors = [words_of(weights, "weights")]
+        for words in tensors:
+            words.check_writable()
+        self._words = tensors
+        self._read = [words.described() for words in tensors]
+
+    @property
+    def described(self) -> dict[str, Any]:
+        return {"model": getattr(self._evaluate, "__qualname__", type(self._evaluate).__name__), "engine": "Python callable"}
+
+    @property
+    def exposed(self) -> list[tuple]:
+        return [words.exposed() for words in self._words]
+
+    def digest(self) -> str:
+        return digest_of(self._words)
+
+    @contextmanager
+    def ready(self) -> Any:
+        yield
+
+    def trial(self, hosted: Any, point: int, trial: int) -> Any:
+        return hosted.trial(point, trial, self._read)
+
+    def evaluate(self) -> _Metrics:
+        return _Metrics(self._evaluate())
+
+    def run_trial(self, pattern: Any, golden: Any) -> Any:
+        with self.flipped(pattern):
+            return self.evaluate().judged(golden)
+
+    @contextmanager
+    def flipped(self, pattern: Any) -> Any:
+        """The words with flips, and exactly as before afterwards, whatever happens."""
+        target = [words for words in self._words if words.name in {name for name, *_ in pattern.tensors}]
+        apply_to(pattern, target)
+        try:
+            yield
+        finally:
+            apply_to(pattern, target)
+
+
+class _Metrics:
+    """What a callable returned."""
+
+    def __init__(self, told: Any) -> None:
+        if not isinstance(told, Mapping):
+            told = {"metric": told}
+        self._told = []
+        for name, value in told.items():
+            try:
+                self._told.append((str(name), float(value)))
+            except (TypeError, ValueError):
+                raise UsageError(f"metric `{name}` is {value!r}: the callable returns numbers") from None
+
+    def golden(self, hosted: Any, seconds: float) -> Any:
+        return hosted.golden_metrics(self._told, seconds)
+
+    def judged(self, golden: Any) -> Any:
+        return golden.metrics(self._told)
+
+
+class Outputs:
+    """Rows of scores, a batch at a time, with labels if there are any."""
+
+    def __init__(self, batches: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> None:
+        self._batches = list(batches)
+
+    def golden(self, hosted: Any, seconds: float) -> Any:
+        outputs = hosted.golden_outputs()
+        for rows, labels in self._batches:
+            outputs.push(rows, labels)
+        return outputs.finish(seconds)
+
+    def judged(self, golden: Any) -> Any:
+        outputs = golden.outputs()
+        for rows, _ in self._batches:
+            outputs.push(rows)
+        return outputs.finish()
+
+
+def digest_of(tensors: list[Words], *more: str) -> str:
+    """SHA-256 over words, in order, and texts."""
+    digest = hashlib.sha256()
+    for words in tensors:
+        digest.update(words.bytes())
+    for text in more:
+        digest.update(text.encode())
+    return digest.hexdigest()
+
+
+def _offer_runtime() -> None:
+    """Tells the library of the ONNX Runtime that Python has, unless the user named one."""
+    spec = importlib.util.find_spec("onnxruntime")
+    if spec is None or spec.origin is None or os.environ.get("ORT_DYLIB_PATH"):
+        return
+    found = sorted((Path(spec.origin).parent / "capi").glob("libonnxruntime.so*"))
+    if found:
+        os.environ["ORT_DYLIB_PATH"] = str(found[-1])
+
+
+def _document(table: Mapping[str, Any]) -> str:
+    """A table as a TOML file, one key a line."""
+    return "\n".join(f"{json.dumps(key)} = {to_toml(value)}" for key, value in table.items()) + "\n"

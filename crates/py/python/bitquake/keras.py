@@ -1,0 +1,177 @@
+"""Keras and QKeras: files read without TensorFlow, and variables flipped in place where Keras 3 is installed."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from ._errors import BadInputError, UnsupportedError
+from ._words import Words, words_of
+
+
+def load_weights(path: str | Path) -> dict[str, np.ndarray]:
+    """The tensors of a ``.h5`` or ``.keras`` file by name, as arrays of their own, read without Keras.
+
+    Any other tensor file that ``bitquake inspect`` lists is read as well: safetensors, ``.pt``, npz, ONNX.
+    """
+    return {name: _array(data, format, shape) for name, format, shape, data in _core.read_tensors(Path(path))}
+
+
+def _array(data: np.ndarray, format: str, shape: list[int]) -> np.ndarray:
+    names = {"f64": "f8", "f32": "f4", "f16": "f2", "i64": "i8", "u64": "u8", "i32": "i4", "u32": "u4", "i16": "i2", "u16": "u2"}
+    dtype = np.dtype(names.get(format, "u1" if format.startswith("u") or _core.width(format) < 8 else "i1"))
+    if format == "bf16":
+        try:
+            import ml_dtypes
+
+            dtype = np.dtype(ml_dtypes.bfloat16)
+        except ImportError:
+            dtype = np.dtype("u2")
+    if dtype.itemsize * 8 != _core.width(format):
+        return data  # packed codes: their bytes
+    return data.view(dtype).reshape(shape)
+
+
+def quantizers(path: str | Path) -> dict[str, dict[str, Any]]:
+    """The QKeras quantizers of a model file, as storages of bitquake: the layer's name and role, such as ``dense/kernel``, to the table
+    that :func:`quantize` and ``[storage]`` take.
+
+    Reads the configuration that ``.keras`` archives hold, and that of ``.h5`` files if h5py is installed. What is no fixed-point
+    quantizer (``quantized_bits`` or ``quantized_relu`` of a plain range) is an error that names it.
+    """
+    return dict(_found(model_config(path)))
+
+
+def model_config(path: str | Path) -> dict[str, Any]:
+    """The configuration of a Keras model file: what ``model.get_config()`` gave when it was saved."""
+    path = Path(path)
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return json.loads(archive.read("config.json"))
+        return json.loads(_h5_config(path))
+    except (OSError, KeyError, ValueError) as error:
+        raise BadInputError(f"{path}: no configuration of a Keras model: {error}") from None
+
+
+def _h5_config(path: Path) -> str:
+    try:
+        import h5py
+    except ImportError:
+        raise UnsupportedError(f"{path}: the configuration of an .h5 file is read with h5py: pip install h5py") from None
+    with h5py.File(path, "r") as file:
+        text = file.attrs["model_config"]
+        return text.decode() if isinstance(text, bytes) else text
+
+
+def _found(node: Any, layer: str = "") -> Any:
+    """Every quantizer below a node of a configuration."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _found(item, layer)
+        return
+    if not isinstance(node, Mapping):
+        return
+    config = node.get("config")
+    if isinstance(config, Mapping) and "name" in config:
+        layer = str(config["name"])
+    for key, value in node.items():
+        if key.endswith("_quantizer") and value is not None:
+            yield f"{layer}/{key[: -len('_quantizer')]}", quantizer_table(value)
+        elif isinstance(value, (Mapping, list)):
+            yield from _found(value, layer)
+
+
+def quantizer_table(quantizer: Any) -> dict[str, Any]:
+    """A QKeras quantizer, as its configuration or as the text ``quantized_bits(4, 0, 1)``, as a storage of bitquake.
+
+    >>> from bitquake.keras import quantizer_table
+    >>> quantizer_table("quantized_bits(5, 1, alpha=1)")
+    {'family': 'qkeras', 'bits': 5, 'integer': 1, 'keep_negative': True, 'symmetric': False, 'alpha': 1.0}
+    """
+    name, fields = _fields(quantizer)
+    if name != "quantized_bits":
+        raise UnsupportedError(f"the quantizer `{name}` is not known: quantized_bits is")
+    alpha = fields.get("alpha")
+    return {
+        "family": "qkeras",
+        "bits": int(fields.get("bits", 8)),
+        "integer": int(fields.get("integer", 0)),
+        "keep_negative": bool(fields.get("keep_negative", True)),
+        "symmetric": bool(fields.get("symmetric", False)),
+        "alpha": 1.0 if alpha is None else alpha if isinstance(alpha, str) else float(alpha),
+    }
+
+
+_ORDER = ("bits", "integer", "symmetric", "keep_negative", "alpha")
+
+
+def _fields(quantizer: Any) -> tuple[str, dict[str, Any]]:
+    if isinstance(quantizer, str):
+        return _parsed(quantizer)
+    if isinstance(quantizer, Mapping) and "class_name" in quantizer:
+        config = quantizer.get("config", {})
+        return str(quantizer["class_name"]), {key: _plain(value) for key, value in config.items()}
+    raise BadInputError(f"{quantizer!r} is no quantizer of QKeras")
+
+
+def _parsed(text: str) -> tuple[str, dict[str, Any]]:
+    """A call with literals, read without evaluating it."""
+    import ast
+
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+        if isinstance(call, ast.Name):
+            return call.id, {}
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or len(call.args) > len(_ORDER):
+            raise ValueError("not a call")
+        fields = dict(zip(_ORDER, (ast.literal_eval(argument) for argument in call.args)))
+        fields.update({str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords})
+        return call.func.id, fields
+    except (SyntaxError, ValueError) as error:
+        raise BadInputError(f"`{text}` is no quantizer of QKeras: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """Keras wraps numbers of NumPy as dicts with their value."""
+    return value.get("config", {}).get("value", value) if isinstance(value, Mapping) else value
+
+
+class _Assigned(Words):
+    """A variable whose backend has no words that can be written: flips go to a copy, which is assigned."""
+
+    assign: Any = None
+
+    @property
+    def is_shared(self) -> bool:
+        return False
+
+    def flip(self, elements: np.ndarray, masks: np.ndarray) -> None:
+        super().flip(elements, masks)
+        self.assign()
+
+
+def keras_words(model: Any) -> list[Words]:
+    """The weights of a Keras 3 model as words, by the paths of its variables.
+
+    With the PyTorch and NumPy backends they are flipped where they are; with others, whose arrays cannot be written, a copy is flipped
+    and assigned.
+    """
+    return [_variable_words(variable) for variable in model.weights]
+
+
+def _variable_words(variable: Any) -> Words:
+    value = variable.value
+    if hasattr(value, "untyped_storage") or (isinstance(value, np.ndarray) and value.flags.writeable):
+        return words_of(value, variable.path)
+    copy = np.array(variable.numpy() if hasattr(variable, "numpy") else value)
+    words = words_of(copy, variable.path)
+    assigned = _Assigned(**vars(words))
+    assigned.assign = lambda: variable.assign(copy)
+    return assigned

@@ -1,0 +1,209 @@
+"""Stored weights as ``torch.nn.utils.parametrize`` parametrizations, one layer at a time. Needs PyTorch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.autograd.function import once_differentiable
+
+from ._errors import UnsupportedError, UsageError
+from ._method import core_method, table_of
+
+
+class FakeQuantize(torch.nn.Module):
+    """A weight as its codes have it: forward gives the decoded levels, backward goes straight through the rounding.
+
+    ``quantizer`` has the fields of a campaign's ``[storage]``. The gradient passes as it is, but for families that clip: that of LSQ is 0 where a
+    weight saturates, that of DoReFa goes through its tangent. With ``ranges={"rule": "learn"}`` the range of WCAT and the step of LSQ
+    are a parameter of this module, ``range``, which ``parameters()`` has and the optimizer moves; its other keys (``clip``,
+    ``scale_gradient``, ``lowest``, ``lsq``) are those of docs/training.md.
+
+    Float32 on any device; computed on the host.
+
+    >>> import bitquake as bq, torch
+    >>> from torch.nn.utils.parametrize import register_parametrization
+    >>> layer = torch.nn.Linear(64, 1)
+    >>> quantizer = {"family": "symmetric", "bits": 2, "range": {"fixed": 0.1}}
+    >>> _ = register_parametrization(layer, "weight", bq.FakeQuantize(quantizer))
+    >>> sorted({round(value, 3) for value in layer.weight.flatten().tolist()})
+    [-0.1, 0.0, 0.1]
+    >>> layer.weight.sum().backward()
+    >>> layer.parametrizations.weight.original.grad.unique().tolist()
+    [1.0]
+    """
+
+    def __init__(self, quantizer: Mapping[str, Any], *, ranges: Mapping[str, Any] | None = None, seed: int = 0) -> None:
+        super().__init__()
+        rule = dict(ranges or {}).get("rule", "refit")
+        if rule not in ("refit", "learn"):
+            raise UsageError(f"the ranges of one layer are refitted or learnt (`refit`, `learn`), not `{rule}`")
+        self._table = table_of({"quantization": dict(quantizer), "ranges": ranges})
+        self._seed = seed
+        self._name = "weight"
+        self._core: Any = None
+        #: Which forward pass the method's arithmetic is about.
+        self._turn = 0
+        self.register_parameter("range", None)
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        _check(self._name, weight)
+        if self._core is None:
+            self._begin(weight)
+        return _Levels.apply(weight, self.range, self)
+
+    def right_inverse(self, weight: torch.Tensor) -> torch.Tensor:
+        """What is assigned to the parametrized weight becomes its master."""
+        return weight
+
+    def _begin(self, weight: torch.Tensor) -> None:
+        self._core = core_method(self._table, [(self._name, list(weight.shape), _array(weight))], self._seed)
+        if self.range is None and self._core.ranges:
+            self.range = torch.nn.Parameter(torch.tensor(self._core.ranges[0][1], device=weight.device))
+
+    def _store(self, values: np.ndarray) -> None:
+        """Codes of these values in the range of now."""
+        if self.range is not None:
+            lower = self._core.ranges[0][5]
+            self.range.data.clamp_(min=lower)
+            self._core.set_ranges([self.range.item()])
+        self._core.begin([values.copy()])
+        self._turn += 1
+
+    def _write(self, values: np.ndarray, out: np.ndarray) -> None:
+        self._store(values)
+        self._core.clean_levels([out])
+
+    def _told(self, gradient: np.ndarray) -> None:
+        self._core.add_clean(0.0, [gradient])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_core": None}
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{key}={value!r}" for key, value in self._table["quantization"].items())
+
+
+class RandomBitErrors(FakeQuantize):
+    """A weight as its codes have it under random bit errors, in training mode; in evaluation mode without.
+
+    Give the bit error ``rate``, or a ``fault`` (the keys of a campaign's ``[fault]``, with one amount). Faults hang on ``seed``, ``name`` and the step,
+    so give each layer a name of its own. The step is how often the weight was seen with other values than before: reading a weight several
+    times, or accumulating gradients, keeps the faults until the optimizer has moved it. State dicts have it.
+
+    >>> import bitquake as bq, torch
+    >>> from torch.nn.utils.parametrize import register_parametrization
+    >>> layer = torch.nn.Linear(64, 64)
+    >>> errors = bq.RandomBitErrors({"family": "symmetric", "bits": 8}, rate=0.01, seed=1, name="weight")
+    >>> _ = register_parametrization(layer, "weight", errors)
+    >>> faulty, clean = layer.train().weight, layer.eval().weight
+    >>> int((faulty != clean).sum()), errors.flips
+    (300, 314)
+    """
+
+    def __init__(
+        self,
+        quantizer: Mapping[str, Any],
+        *,
+        name: str,
+        rate: float | None = None,
+        fault: Any = None,
+        ranges: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(quantizer, ranges=ranges, seed=seed)
+        if (rate is None) == (fault is None):
+            raise UsageError("give a rate or a fault")
+        errors = {"rate": rate, "fault": fault, "combination": "adversarial", "curriculum": "always"}
+        # With these statistics, of which one layer has none, there is no clean pass.
+        self._table = table_of({**self._table, "bit_errors": errors, "statistics": "perturbed"})
+        self._name = name
+        self._step = 0
+        self._seen: np.ndarray | None = None
+        self._digest: str | None = None
+        self._flips = 0
+
+    @property
+    def step(self) -> int:
+        """What keys the faults beside the seed and the name."""
+        return self._step
+
+    @property
+    def flips(self) -> int:
+        """The flips of the last forward pass in training mode."""
+        return self._flips
+
+    def _write(self, values: np.ndarray, out: np.ndarray) -> None:
+        if not self.training:
+            super()._write(values, out)
+            return
+        self._advance(values)
+        self._store(values)
+        self._flips = self._core.perturbed_levels(self._step, 0, [out])
+
+    def _advance(self, values: np.ndarray) -> None:
+        if self._seen is None:
+            self._step += self._digest is not None and self._digest != _digest(values)
+        else:
+            self._step += not np.array_equal(self._seen.view(np.uint32), values.view(np.uint32))
+        self._seen = values.copy()
+
+    def _told(self, gradient: np.ndarray) -> None:
+        self._core.add_perturbed(0.0, [gradient])
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"step": self._step, "digest": self._digest if self._seen is None else _digest(self._seen)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self._step, self._digest, self._seen = state["step"], state["digest"], None
+
+    def extra_repr(self) -> str:
+        errors = self._table["bit_errors"]
+        amount = f"rate={errors['rate']}" if "rate" in errors else f"fault={errors['fault']}"
+        return f"{super().extra_repr()}, {amount}, name={self._name!r}, seed={self._seed}"
+
+
+class _Levels(torch.autograd.Function):
+    """Levels of a weight; the gradient goes back as the family has it."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: torch.Tensor, range_: Any, stored: FakeQuantize) -> torch.Tensor:
+        values, levels = _array(weight), torch.empty(weight.shape, dtype=torch.float32)
+        stored._write(values, levels.numpy().reshape(-1))
+        ctx.stored, ctx.turn = stored, stored._turn
+        ctx.save_for_backward(weight)
+        return levels.to(weight.device)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple:
+        stored, (weight,) = ctx.stored, ctx.saved_tensors
+        if stored._turn != ctx.turn or ctx.turn < 0:
+            stored._store(_array(weight))
+        ctx.turn = -1  # told once; a second backward pass begins anew
+        stored._told(_array(gradient))
+        own = torch.empty(weight.shape, dtype=torch.float32)
+        stored._core.combine([own.numpy().reshape(-1)])
+        stored._turn += 1
+        of_range = None
+        if stored.range is not None:
+            of_range = torch.full_like(stored.range, stored._core.ranges[0][2])
+        return own.to(weight.device), of_range, None
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().contiguous().numpy().reshape(-1)
+
+
+def _digest(values: np.ndarray) -> str:
+    return hashlib.blake2b(values.tobytes(), digest_size=16).hexdigest()
+
+
+def _check(name: str, weight: torch.Tensor) -> None:
+    if weight.is_meta:
+        raise UnsupportedError(f"`{name}` is on the meta device: it has no values")
+    if weight.dtype is not torch.float32:
+        raise UnsupportedError(f"`{name}` is {str(weight.dtype).split('.')[-1]}: only float32 weights are quantized here")

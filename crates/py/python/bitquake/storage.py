@@ -1,0 +1,248 @@
+"""What a memory holds of a PyTorch module: codes, whose bits are faulted in place of those of floats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Callable
+
+import numpy as np
+
+from . import _core
+from ._errors import UnsupportedError, UsageError
+from ._slots import Slot, slots_of
+from ._watch import Block, Exposed, Watched, once
+from ._words import Words
+from .faults import Fault, one_amount, to_toml
+from .patterns import FaultPattern
+from .weights import check_module, with_selection
+
+_SINCE = "it was quantized: quantize again"
+
+
+class Storage:
+    """A module as a memory of codes. Made by :func:`quantize`; as a context manager it gives the original floats back
+    at the end.
+
+    The module's floats are what the codes stand for, until :meth:`restore_`. They must stay so: training the module in
+    between, or moving it, makes the storage stale, which :meth:`faulty` says by a :class:`UsageError`.
+    """
+
+    def __init__(self, module: Any, table: Mapping, seed: int) -> None:
+        self.module, self.text = module, to_toml(table)
+        self._watched = Watched(once(_storable(slots_of(module))))
+        #: The clean words of coded tensors whose own memory cannot be handed to ``_core``.
+        self._copies: dict[str, tuple] = {}
+        slots = self._watched.slots.values()
+        plan = _core.Plan(self.text, [(slot.name, slot.format, list(slot.tensor.shape), _role(slot)) for slot in slots])
+        self._memory: Any = plan.store(self._native(), seed, 0)
+        self._coded = [self._watched.slots[name] for name in self._memory.coded]
+        self._originals = [slot.tensor.detach().clone() for slot in self._coded]
+        self._write_levels()
+        self._versions = self._now()
+        self._sources: list[tuple[Fault, Any, Exposed]] = []
+
+    @property
+    def memory(self) -> Any:
+        """The half in ``_core``, for campaigns and attacks."""
+        return self._held()
+
+    @property
+    def words(self) -> list[Words]:
+        """The module's own tensors, with the levels of the codes."""
+        self._check_current()
+        return [self._watched.words(name) for name in self._watched.slots]
+
+    @property
+    def tensors(self) -> dict[str, str]:
+        """All that is stored, also scales, zero points and check bits, and the formats of the words."""
+        return {name: format for name, format, _ in self._held().tensors}
+
+    @property
+    def coded(self) -> list[str]:
+        """The tensors that are stored as codes."""
+        return self._held().coded
+
+    @property
+    def check_bits(self) -> int:
+        """How many bits the protections add."""
+        return self._held().check_bits
+
+    def codes(self, tensor: str) -> np.ndarray:
+        """The codes of a tensor as whole numbers (int64), in its shape."""
+        return self._of(tensor, self._held().codes(tensor)).reshape(self._watched.slots[tensor].tensor.shape)
+
+    def scales(self, tensor: str) -> np.ndarray:
+        """The scale of each unit of a tensor (float32): one, or one for each channel or group."""
+        return np.array(self._of(tensor, self._held().scales(tensor)), dtype=np.float32)
+
+    def faulty(self, fault: Any, *, seed: int = 0, trial: int = 0, select: Any = None) -> Block:
+        """A context manager: inside, the module computes with what codes under the faults of a trial decode to.
+
+        It gives the :class:`FaultPattern` of the stored words, before any protection corrects them. Globs of the fault
+        reach codes and check bits; scales and other parts by ``"*@scale"`` and the like; running means and variances
+        by name. What :func:`faulty` says of blocks holds here.
+        """
+        from .arrays import _check_key
+
+        _check_key(seed=seed, trial=trial)
+        fault = with_selection(one_amount(fault), select)
+        if fault.target != "weights":
+            raise UsageError(f"the target of the fault is {fault.target}: a storage holds weights")
+        source, exposed = self._source(fault)
+        return Block(self._watched, exposed, lambda: self._put(source, seed, trial), _SINCE)
+
+    def seen(self, pattern: FaultPattern) -> FaultPattern:
+        """The flips of the module's floats that a pattern of stored words comes to, once the protections have done
+        their work.
+        """
+        self._check_current()
+        return FaultPattern(self._held().translate(pattern._core, self._native()), self._shapes())
+
+    def restore_(self) -> None:
+        """Writes the original floats back, bit for bit. The storage cannot be used any more."""
+        self._held()
+        self._watched.check_there("it was quantized: the original floats have no place to go")
+        for slot, original in zip(self._coded, self._originals):
+            _write(slot.tensor, original)
+        self._memory = None
+
+    def __enter__(self) -> Storage:
+        self._held()
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if self._memory is not None:
+            self.restore_()
+
+    def __repr__(self) -> str:
+        if self._memory is None:
+            return "Storage(restored)"
+        return f"Storage({len(self._coded)} of {len(self._watched.slots)} tensors as codes)"
+
+    def _put(self, source: Any, seed: int, trial: int) -> tuple[FaultPattern, Callable[[], None]]:
+        self._check_current()
+        stored, seen, dormant = self._held().trial(source, seed, trial, self._native())
+        return FaultPattern(stored, self._shapes(), dormant), self._watched.flipped(seen)
+
+    def _source(self, fault: Fault) -> tuple[Any, Exposed]:
+        """The fault over the memory, and the floats that it may change; the last few are kept."""
+        for known, source, exposed in self._sources:
+            if known == fault:
+                return source, exposed
+        source = self._held().source(fault._core, 0)
+        owners = {name.partition("@")[0] for name, *_ in source.tensors}
+        exposed = self._watched.exposed([name for name in self._watched.slots if name in owners])
+        self._sources = [(fault, source, exposed), *self._sources[:3]]
+        return source, exposed
+
+    def _native(self) -> list[tuple]:
+        """The words of the module, those of coded tensors as they are without faults."""
+        return [self._copies.get(name) or self._watched.described(name) for name in self._watched.slots]
+
+    def _write_levels(self) -> None:
+        names = [slot.name for slot in self._coded]
+        for name in names:
+            words = self._watched.words(name)
+            if not words.is_shared:
+                told = words.described()
+                self._copies[name] = (*told[:-1], told[-1].copy())
+        self._memory.write_levels([self._copies.get(name) or self._watched.described(name) for name in names])
+        for slot in self._coded:
+            if slot.name in self._copies:
+                _write(slot.tensor, _as_tensor(self._copies[slot.name][-1], slot.tensor))
+            else:
+                _count(slot.tensor)
+
+    def _now(self) -> list[int]:
+        return [slot.tensor._version for slot in self._coded if not slot.tensor.is_inference()]
+
+    def _check_current(self) -> None:
+        self._held()
+        if self._now() != self._versions:
+            counted = [slot.name for slot in self._coded if not slot.tensor.is_inference()]
+            changed = [name for name, old, new in zip(counted, self._versions, self._now()) if old != new]
+            raise UsageError(f"{', '.join(f'`{name}`' for name in changed)} changed since {_SINCE}")
+
+    def _held(self) -> Any:
+        if self._memory is None:
+            raise UsageError("the original floats were restored: quantize again")
+        return self._memory
+
+    def _of(self, tensor: str, found: Any) -> Any:
+        if found is None:
+            raise UsageError(f"`{tensor}` is not stored as codes; these are: {', '.join(self.coded)}")
+        return found
+
+    def _shapes(self) -> dict[str, tuple]:
+        return {slot.name: tuple(slot.tensor.shape) for slot in self._watched.slots.values()}
+
+
+def quantize(module: Any, quantizer: Any = None, *, seed: int = 0, **keys: Any) -> Storage:
+    """Stores a module's weights as codes, and writes what the codes stand for into its floats: the quantized network.
+
+    ``quantizer`` is a family such as ``"symmetric"``, or the table ``[storage]`` of a campaign as a dict
+    (docs/storage.md); its keys may also be given by name. ``override``, ``protect`` and ``guard`` are lists of tables.
+    Float weights are quantized, each tied one once; integers stay as they are, and the running means and variances of
+    batch normalisations too, unless an override selects them. ``seed`` is for stochastic rounding.
+
+    Raises :class:`UsageError` for unknown keys, values that a quantizer does not take (NaN, infinity) and overrides
+    that match nothing; the module is unchanged then.
+
+    >>> import bitquake as bq, torch
+    >>> module = torch.nn.Linear(64, 10).eval()
+    >>> with bq.quantize(module, "symmetric", bits=4, override=[{"select": ["bias"], "bits": 8}]) as storage:
+    ...     codes = storage.codes("weight")
+    ...     with storage.faulty(bq.Fault(count=2), seed=1, select="weight") as pattern:
+    ...         y = module(torch.ones(1, 64))
+    >>> storage, codes.shape, int(abs(codes).max()) <= 8, pattern
+    (Storage(restored), (10, 64), True, FaultPattern(2 flips in weight))
+    """
+    from .arrays import _check_key
+
+    _check_key(seed=seed)
+    return Storage(check_module(module), _table(quantizer, keys), seed)
+
+
+def _table(quantizer: Any, keys: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(quantizer, str):
+        quantizer = {"family": quantizer}
+    given = quantizer if isinstance(quantizer, Mapping) else getattr(quantizer, "table", {} if quantizer is None else None)
+    if given is None:
+        raise UsageError(f"a quantizer is the name of a family or a dict of the keys of [storage], not {quantizer!r}")
+    table = {**given, **keys}
+    if not table:
+        raise UsageError("how is the module to be stored? Give a family, such as `symmetric`, or a dict of the keys of [storage]")
+    return table
+
+
+def _storable(slots: list[Slot]) -> list[Slot]:
+    for slot in slots:
+        if slot.why is not None and slot.role != "attribute":
+            raise UnsupportedError(f"`{slot.name}` {slot.why}: it cannot be stored")
+    return [slot for slot in slots if slot.why is None]
+
+
+def _role(slot: Slot) -> str:
+    # What a normalisation writes in training mode is no part of the memory.
+    return "attribute" if slot.is_updated else slot.role
+
+
+def _as_tensor(content: np.ndarray, like: Any) -> Any:
+    import torch
+
+    return torch.from_numpy(content).view(like.dtype).view(like.shape)
+
+
+def _write(tensor: Any, values: Any) -> None:
+    import torch
+
+    with torch.inference_mode() if tensor.is_inference() else torch.no_grad():
+        tensor.copy_(values)
+
+
+def _count(tensor: Any) -> None:
+    """Tells autograd of a change that it did not see."""
+    import torch
+
+    if not tensor.is_inference():
+        torch.autograd.graph.increment_version(tensor)

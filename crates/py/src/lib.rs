@@ -1,0 +1,42 @@
+//! The Rust half of the Python package `bitquake`: converts, releases the interpreter, calls the library, converts back. What users see is
+//! in `python/bitquake`.
+
+mod attack;
+mod error;
+mod fault;
+mod files;
+mod hosted;
+mod memory;
+mod method;
+mod pattern;
+mod results;
+mod text;
+mod threads;
+mod words;
+
+/// Private: see the package.
+#[pyo3::pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use crate::attack::PyAttacked;
+    #[pymodule_export]
+    use crate::fault::{PyFault, PyFaults, PySource};
+    #[pymodule_export]
+    use crate::files::read_tensors;
+    #[pymodule_export]
+    use crate::hosted::{
+        PyGolden, PyGoldenOutputs, PyHosted, PyProof, PyProved, PyResultOf, PyRun, PyTrial, PyTrialOutputs,
+    };
+    #[pymodule_export]
+    use crate::memory::{PyMemory, PyPlan};
+    #[pymodule_export]
+    use crate::method::PyMethod;
+    #[pymodule_export]
+    use crate::pattern::PyPattern;
+    #[pymodule_export]
+    use crate::results::{export, rebuild, results_json, run_campaign};
+    #[pymodule_export]
+    use crate::text::{bit_strings, decode, field, formats, settle, subset, width};
+    #[pymodule_export]
+    use crate::threads::after_fork;
+}

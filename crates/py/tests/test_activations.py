@@ -1,0 +1,535 @@
+"""Faults in what layers compute: which words, which images, nothing else, and no hooks left."""
+
+import collections
+import copy
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import bitquake as bq
+
+torch = pytest.importorskip("torch")
+
+from bitquake import _core  # noqa: E402
+from networks import TinyTransformer, same_words, small_cnn, words  # noqa: E402
+from torch import nn  # noqa: E402
+
+
+def hooks_of(module):
+    return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) + len(part._forward_hooks_always_called) for part in module.modules())
+
+
+def outputs_of(module, x):
+    """What every layer gives, as words."""
+    found, handles = {}, []
+    for name, part in module.named_modules():
+        if not list(part.children()):
+            keep = lambda _, __, output, name=name: found.update({name: output.clone().view(torch.int32)})  # noqa: E731
+            handles.append(part.register_forward_hook(keep))
+    with torch.no_grad():
+        y = module(x)
+    for handle in handles:
+        handle.remove()
+    return y, found
+
+
+def one_layer(rows=4):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 16)).eval(), torch.randn(rows, 8)
+
+
+def test_the_streams_are_those_of_the_core():
+    module, x = one_layer()
+    fault = bq.Fault(rate=0.02)
+    source = _core.Source(fault._core, 0, [("0", "f32", [16], False)])
+    with torch.no_grad():
+        clean = module(x)
+        with bq.faulty_activations(module, fault, seed=3, trial=5) as record:
+            faulty = [module(x), module(x)]
+    for run, (first, y) in enumerate(zip((0, 4), faulty)):
+        elements, masks = source.draw_images(3, 5, first, 4)[0][1].flips().masks("0")
+        wanted = clean.clone().view(torch.int32).numpy().view(np.uint32).reshape(-1)
+        wanted[elements.astype(int)] ^= masks.astype(np.uint32)
+        assert y.view(torch.int32).numpy().tobytes() == wanted.tobytes(), run
+    assert record.images == 8 and record.passes == 2 and record.flips > 5
+    assert len(record.to_frame()) == record.flips and not torch.equal(*faulty)
+
+
+def test_one_fault_an_image_among_all_layers():
+    module, x = small_cnn(), torch.randn(6, 3, 8, 8)
+    before = words(module)
+    neurons = bq.ActivationFaults(module, bq.Fault(count=1, bits="exponent"), x)
+    # A dropout in eval mode hands on what it was given: no value of its own, unlike the flattened one.
+    assert {name: rows for name, (_, rows) in neurons.planned.items()} == {
+        "0": (1, 8, 8, 8), "1": (1, 8, 8, 8), "2": (1, 8, 8, 8), "3": (1, 8, 4, 4), "5": (1, 128), "6": (1, 4),
+    }  # fmt: skip
+    with torch.no_grad():
+        clean = module(x)
+        with neurons.faulty(seed=1, trial=2) as record:
+            faulty = module(x)
+        assert torch.equal(module(x), clean) and not torch.equal(faulty, clean)
+    places = record.to_frame().drop(columns="pass").sort_values("image", ignore_index=True)
+    assert places["image"].tolist() == list(range(6)) and record.flips == 6
+    assert hooks_of(module) == 0 and same_words(before, module)
+    with torch.no_grad(), neurons.faulty(seed=1, trial=2) as again:
+        assert torch.equal(module(x[:2]), faulty[:2])  # the faults of an image hang on its number alone
+        module(x[2:])
+    assert again.to_frame().drop(columns="pass").sort_values("image", ignore_index=True).equals(places)
+
+
+def test_old_and_new_words_are_those_of_the_layer():
+    module, x = small_cnn(), torch.randn(2, 3, 8, 8)
+    _, clean = outputs_of(module, x)
+    with torch.no_grad(), bq.faulty_activations(module, bq.Fault(count=3), x, layers="0", seed=2) as record:
+        module(x)
+    assert record.layers == {"0": 6} and record.flips == 6
+    for row in record.to_frame().to_dict("records"):
+        word = clean["0"][(row["image"], *row["index"])]
+        assert word.view(torch.float32).item() == row["old"]
+        assert (word ^ torch.tensor(1 << row["bit"]).to(torch.int32)).view(torch.float32).item() == row["new"] or row["new"] != row["new"]
+        assert np.ravel_multi_index(row["index"], (8, 8, 8)) == row["element"]
+
+
+def test_stuck_bits_look_at_the_present_value():
+    module, x = one_layer(100)
+    with torch.no_grad():
+        clean = module(x)
+        with bq.faulty_activations(module, bq.Fault("stuck-at-1", rate=0.5, bits="sign"), seed=1) as record:
+            faulty = module(x)
+    was_negative = clean < 0
+    assert torch.equal(faulty.abs(), clean.abs()) and (faulty[was_negative] < 0).all()
+    assert record.flips == ((faulty < 0) & ~was_negative).sum() and record.dormant > 100
+    with torch.no_grad(), bq.faulty_activations(module, bq.Fault("set-value", value=0, rate=0.2), seed=1):
+        zeros = module(x) == 0
+    assert 200 < zeros.sum() < 450
+
+
+def test_permanent_faults_are_the_same_in_every_image():
+    module, x = one_layer()
+    fault = bq.Fault(count=2, bits="sign", target="activations", persistence="permanent")
+    with torch.no_grad(), bq.faulty_activations(module, fault, x, seed=1) as record:
+        module(x), module(x[:3])
+    places = collections.Counter(record.to_frame()["element"])
+    assert record.images == 7 and sorted(places.values()) == [7, 7]
+
+
+def test_one_draw_a_batch():
+    module, x = small_cnn(), torch.randn(6, 3, 8, 8)
+    with torch.no_grad(), bq.faulty_activations(module, bq.Fault(count=1), x, per="batch", seed=1) as record:
+        for size in (6, 6, 4):
+            module(x[:size])
+    frame = record.to_frame()
+    assert record.flips == 3 and frame["pass"].tolist() == [0, 1, 2] and frame["image"].isna().all()
+    module = nn.LSTM(5, 7)  # the first axis is that of time
+    with torch.no_grad(), bq.faulty_activations(nn.Sequential(module), 0.01, per="batch", types=nn.LSTM) as record:
+        module(torch.randn(9, 2, 5))
+    assert record.flips > 10
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_what_others_hold_is_not_touched(grad):
+    """A layer that gives a view of what it was given, a parameter, or one value twice: only its own output has faults."""
+
+    class Keeps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter(torch.ones(4, 8), requires_grad=grad)
+
+        def forward(self, x):
+            return self.table
+
+    class Whole(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.flatten, self.keeps, self.expand = nn.Flatten(), Keeps(), nn.Unflatten(1, (2, 4))
+
+        def forward(self, x):
+            flat, kept = self.flatten(x), self.keeps(x)
+            return x.sum() + flat.sum() * 0, flat, kept, self.expand(flat)
+
+    module, x = Whole(), torch.ones(4, 2, 4)
+    with torch.set_grad_enabled(grad), bq.faulty_activations(module, bq.Fault(rate=1.0, bits="sign"), seed=1):
+        total, flat, kept, last = module(x)
+    assert total == 32 and (x == 1).all() and (module.keeps.table == 1).all()
+    assert (flat == -1).all() and (kept == -1).all() and (last == 1).all()
+
+
+def test_residual_networks_of_libraries():
+    models = pytest.importorskip("torchvision").models
+    torch.manual_seed(0)
+    for module in (models.resnet18(weights=None).eval(), models.mobilenet_v2(weights=None).eval()):
+        x = torch.randn(2, 3, 32, 32)
+        before = words(module)
+        with torch.no_grad():
+            clean = module(x)
+            with bq.faulty_activations(module, bq.Fault(count=4, bits="exponent"), x, seed=1) as record:
+                faulty = module(x)
+            assert torch.equal(module(x), clean) and not torch.equal(faulty, clean)
+        assert record.flips == 8 and hooks_of(module) == 0 and same_words(before, module)
+    with torch.no_grad(), bq.faulty_activations(module, 1e-4, layers=["features.1.*"]) as record:
+        module.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
+    assert record.layers and all(layer.startswith("features.1.") for layer in record.layers)
+
+
+def test_channels_last_has_the_same_faults():
+    module = small_cnn()
+    x = torch.randn(3, 3, 8, 8)
+    other = copy.deepcopy(module).to(memory_format=torch.channels_last)
+    records = []
+    for network, images in ((module, x), (other, x.to(memory_format=torch.channels_last))):
+        with torch.no_grad(), bq.faulty_activations(network, bq.Fault(rate=1e-3, bits="mantissa"), seed=4) as record:
+            network(images)
+        records.append(record.to_frame()[["image", "layer", "element", "index", "bit"]])
+    assert len(records[0]) and records[0].equals(records[1])
+
+
+def test_vision_transformer_of_timm():
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    module = timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=32, patch_size=16, depth=2).eval()
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad(), bq.faulty_activations(module, bq.Fault(count=1), x, types=nn.Linear, seed=1) as record:
+        module(x)
+    assert record.flips == 2 and hooks_of(module) == 0
+    with torch.no_grad(), bq.faulty_activations(module, bq.Fault(rate=1e-4), layers="blocks.0") as record:
+        module(x)
+    assert set(record.layers) == {"blocks.0"}
+
+
+def test_keyword_inputs_and_dict_outputs():
+    torch.manual_seed(0)
+    module = TinyTransformer().eval()
+    ids = torch.randint(0, 50, (3, 7))
+    with torch.no_grad():
+        clean = module(input_ids=ids)
+        fault = bq.Fault(count=1, bits="sign")
+        with bq.faulty_activations(module, fault, {"input_ids": ids}, layers=["blocks.0", "."], output=None) as record:
+            faulty = module(input_ids=ids)
+        assert set(record.layers) <= {"blocks.0", "."} and record.flips == 3
+        with bq.faulty_activations(module, 1.0, layers="blocks.1", output="hidden"):
+            assert not torch.equal(module(ids).logits, clean.logits)
+        with pytest.raises(bq.UsageError, match="layer `blocks.1` gives a dict without a tensor at 'other'"):
+            with bq.faulty_activations(module, 1.0, layers="blocks.1", output="other"):
+                module(ids)
+    assert type(faulty) is type(clean) and hooks_of(module) == 0
+
+
+@dataclass
+class Pair:
+    note: str
+    value: torch.Tensor
+
+
+Named = collections.namedtuple("Named", ["first", "second"])
+
+
+@pytest.mark.parametrize(
+    ("wrap", "unwrap"),
+    [
+        (lambda x: x, lambda y: y),
+        (lambda x: (1, x), lambda y: y[1]),
+        (lambda x: [x, x + 1], lambda y: y[0]),
+        (lambda x: Named("a", x), lambda y: y.second),
+        (lambda x: {"a": x}, lambda y: y["a"]),
+        (lambda x: Pair("a", x), lambda y: y.value),
+    ],
+)
+def test_outputs_of_any_kind(wrap, unwrap):
+    class Wraps(nn.Module):
+        def forward(self, x):
+            self.given = wrap(x * 1)
+            return self.given
+
+    module, x = Wraps(), torch.ones(2, 3)
+    with bq.faulty_activations(module, bq.Fault(rate=1.0, bits="sign")):
+        output = module(x)
+    assert (unwrap(output) == -1).all() and (unwrap(module.given) == 1).all()
+    assert type(output) is type(module.given)
+
+
+def test_a_layer_that_is_called_twice_has_two_values():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act = nn.Tanh()
+
+        def forward(self, x):
+            return self.act(self.act(x))
+
+    module, x = Twice(), torch.randn(5, 20)
+    with bq.faulty_activations(module, bq.Fault(count=20), x, seed=1) as record:
+        module(x)
+    assert set(record.layers) == {"act", "act#1"} and record.flips == 100
+    with bq.faulty_activations(module, bq.Fault(rate=0.01), seed=1) as record:
+        module(x)
+    first, second = (set(group["element"]) for _, group in record.to_frame().groupby("layer"))
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        dict(rate=1e-3),
+        dict(model="stuck-at-0", rate=1e-3),
+        dict(model="set-value", value=1.0, rate=1e-3),
+        dict(model="random-value", rate=1e-3),
+        dict(model="burst", length=2, rate=1e-3),
+        dict(model="shape", shape="row", rate=1e-3),
+        dict(rate=1e-4, target="activations", persistence="permanent"),
+    ],
+)
+def test_known_shapes_are_drawn_together_and_give_the_same(fault):
+    """The first pass draws layer by layer; later ones with inputs of the same shape draw for all layers at once."""
+    module, x, y = small_cnn(), torch.randn(3, 3, 8, 8), torch.randn(3, 3, 12, 12)
+    module = nn.Sequential(*list(module)[:5])
+    neurons = bq.ActivationFaults(module, bq.Fault(**fault))
+    runs = []
+    for _ in range(2):
+        with torch.no_grad(), neurons.faulty(seed=1, trial=3) as record:
+            outputs = [module(x), module(y), module(x)]
+        runs.append((outputs, record.to_frame()))
+    assert len(neurons.known) == 2 and len(runs[0][1]) > 0
+    assert all(torch.equal(a.view(torch.int32), b.view(torch.int32)) for a, b in zip(runs[0][0], runs[1][0]))
+    assert runs[0][1].equals(runs[1][1])
+
+
+def test_shapes_that_hang_on_the_values():
+    """A network that gives other shapes for inputs of one shape: what is known of it is not relied on."""
+
+    class Picks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act = nn.Tanh()
+
+        def forward(self, x):
+            return self.act(x[:, : int(x[0, 0])])
+
+    module = Picks()
+    neurons = bq.ActivationFaults(module, bq.Fault("set-value", value=3.0, rate=1.0))
+    for width in (5, 9, 2):
+        with torch.no_grad(), neurons.faulty():
+            assert torch.equal(module(torch.full((2, 10), float(width))), torch.full((2, width), 3.0))
+    neurons = bq.ActivationFaults(module, bq.Fault(rate=1e-4))
+    flips = []
+    for width in (2, 2, 999):  # with the two values that are known nothing is hit, so the layer is spared
+        with torch.no_grad(), neurons.faulty(seed=1) as record:
+            module(torch.full((2, 1000), float(width)))
+        flips.append(record.flips)
+    assert flips[:2] == [0, 0] and flips[2] > 2
+
+
+# Training.
+
+
+def test_gradients_pass_straight_through():
+    module = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 1))
+    x = torch.randn(4, 3, requires_grad=True)
+    with bq.faulty_activations(module, bq.Fault("set-value", value=2.0, rate=1.0), layers="1"):
+        module(x).sum().backward()
+    passed = (module[0](x) > 0).float() * module[2].weight
+    assert torch.allclose(x.grad, passed @ module[0].weight)
+    assert torch.allclose(module[2].weight.grad, torch.full((1, 3), 8.0))
+
+
+def test_training_with_batch_norm_and_dropout():
+    torch.manual_seed(0)
+    module = small_cnn().train()
+    x = torch.randn(4, 3, 8, 8)
+    before, state = words(module), torch.random.get_rng_state()
+    neurons = bq.ActivationFaults(module, bq.Fault(count=2, bits="mantissa"), x)
+    assert same_words(before, module) and torch.equal(state, torch.random.get_rng_state()), "the run over inputs leaves no trace"
+    assert module.training and "4" in neurons.planned
+    with neurons.faulty(seed=1) as record:
+        module(x).square().mean().backward()
+    assert record.flips == 8 and all(torch.isfinite(tensor.grad).all() for tensor in module.parameters())
+
+
+def test_autocast_has_the_words_at_hand():
+    torch.manual_seed(0)
+    module, x = small_cnn(), torch.randn(4, 3, 8, 8)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        with bq.faulty_activations(module, bq.Fault(rate=1e-3), types=nn.Conv2d, seed=1) as record:
+            module(x)
+        assert record.to_frame()["bit"].max() < 16 and record.flips > 10
+        neurons = bq.ActivationFaults(module, bq.Fault(count=1), x)
+        with neurons.faulty() as record:
+            module(x)
+        assert record.flips == 4 and neurons.planned["0"][0] == "bf16"
+    with pytest.raises(bq.UsageError, match="layer `0` gives f32 .* in the run over `inputs` it was bf16"):
+        with torch.no_grad(), neurons.faulty():
+            module(x)
+    with bq.faulty_activations(module.half(), bq.Fault(rate=1e-3)) as record:
+        module(x.half())
+    assert record.flips > 0
+
+
+# What goes wrong.
+
+
+def test_parts_that_run_by_themselves():
+    module, x = small_cnn(), torch.randn(2, 3, 8, 8)
+    with bq.faulty_activations(module, bq.Fault(rate=0.01)) as record:
+        module[0](x)  # each call is a pass
+        module[0](x)
+    assert record.images == 4 and record.passes == 2 and record.to_frame()["image"].max() == 3
+    with pytest.raises(bq.UsageError, match="layer `0` runs outside of the module"):
+        with bq.faulty_activations(module, bq.Fault(count=1), x):
+            module(x)
+            module[0](x)
+    assert hooks_of(module) == 0
+
+
+def test_saturated_values_keep_their_sign():
+    module, x = one_layer()
+    clean = module(x)
+    with bq.faulty_activations(module, bq.Fault("set-value", value="saturate", count=3), x, seed=1) as record:
+        faulty = module(x)
+    hit = faulty != clean
+    assert hit.sum() == 12 and torch.equal(faulty[hit], torch.finfo(torch.float32).max * clean[hit].sign())
+    assert set(record.to_frame()["new"].abs()) == {float(torch.finfo(torch.float32).max)}
+
+
+def test_no_hooks_are_left_by_exceptions():
+    class Breaks(nn.Module):
+        def forward(self, x):
+            if x.shape[0] == 3:
+                raise ZeroDivisionError
+            return x
+
+    module = nn.Sequential(nn.Linear(8, 16), Breaks(), nn.Linear(16, 16))
+    with pytest.raises(ZeroDivisionError):
+        with bq.faulty_activations(module, 0.01):
+            module(torch.ones(3, 8))
+    assert hooks_of(module) == 0
+    with pytest.raises(ZeroDivisionError):
+        bq.ActivationFaults(module, bq.Fault(count=1), torch.ones(3, 8))
+    assert hooks_of(module) == 0
+    with bq.faulty_activations(module, bq.Fault(count=1), torch.ones(2, 8)) as record:
+        with pytest.raises(ZeroDivisionError):
+            module(torch.ones(3, 8))
+        module(torch.ones(2, 8))
+    assert record.images == 5 and record.passes == 2
+
+
+def test_a_block_is_entered_once():
+    module, x = one_layer()
+    block = bq.faulty_activations(module, 0.01)
+    with block:
+        with pytest.raises(bq.UsageError, match="entered already"):
+            block.__enter__()
+        module(x)
+    assert hooks_of(module) == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "message"),
+    [
+        (dict(count=1), {}, "a fault of bit-flip by count is drawn over all layers together: give `inputs`"),
+        (dict(rate=0.1), dict(layers="nothing*"), "nothing"),
+        (dict(rate=0.1), dict(types=nn.LSTM), "no part of type LSTM"),
+        (dict(rate=0.1), dict(types="Linear"), "types are module classes"),
+        (dict(rate=0.1), dict(per="pixel"), "per is `image` or `batch`"),
+        (dict(rate=0.1), dict(trial=-1), "trial is a whole number"),
+        (dict(rate=0.1, at_least=1), {}, "at_least is for weights"),
+        (dict(rate=0.1, target="inputs"), {}, "flip bits of the module's inputs with bq.inject_"),
+        (dict(rates=[0.1, 0.2]), {}, "one amount"),
+        (dict(count=10**6), dict(inputs=torch.ones(1, 3, 8, 8)), "1000000"),
+    ],
+)
+def test_wrong_requests(fault, options, message):
+    module = small_cnn()
+    with pytest.raises(bq.UsageError, match=message):
+        with bq.faulty_activations(module, fault, **options):
+            module(torch.ones(1, 3, 8, 8))
+    assert hooks_of(module) == 0
+
+
+def test_other_shapes_than_those_that_were_drawn_for():
+    module, x = small_cnn(), torch.randn(2, 3, 8, 8)
+    network = nn.Sequential(*list(module)[:3])
+    neurons = bq.ActivationFaults(network, bq.Fault(count=1), x)
+    with pytest.raises(bq.UsageError, match=r"layer `0` gives f32 \[1, 8, 6, 6\] an image, .* it was f32 \[1, 8, 8, 8\]"):
+        with neurons.faulty():
+            network(torch.randn(2, 3, 6, 6))
+    with bq.faulty_activations(network, bq.Fault(rate=1e-3)) as record:
+        network(torch.randn(2, 3, 6, 6)), network(torch.randn(5, 3, 9, 7))
+    assert record.images == 7 and record.flips
+
+
+def test_values_that_are_no_neurons():
+    class Counts(nn.Module):
+        def forward(self, x):
+            return x.argmax(-1)
+
+    module = nn.Sequential(nn.Linear(8, 16), Counts())
+    with bq.faulty_activations(module, 1.0) as record:
+        module(torch.randn(2, 8))
+    assert set(record.layers) == {"0"}
+    with pytest.raises(bq.UsageError, match="layer `1` gives torch.int64: neurons are tensors of floats"):
+        with bq.faulty_activations(module, 1.0, layers=["1"]):
+            module(torch.randn(2, 8))
+    turned = nn.Sequential(nn.Linear(8, 16), nn.Flatten(0))  # 2 images become 32 numbers, 16 an image
+    with bq.faulty_activations(turned, bq.Fault(count=1), torch.randn(2, 8), layers="1") as record:
+        turned(torch.randn(2, 8))
+    assert record.flips == 2
+    with pytest.raises(bq.UsageError, match=r"layer `1` gives \[3\], whose first axis is not that of 2 images"):
+        part = nn.Sequential(nn.Linear(8, 1), nn.ConstantPad1d(0, 0.0))
+        part[1].forward = lambda x: torch.ones(3)
+        with bq.faulty_activations(part, 0.1):
+            part(torch.randn(2, 8))
+
+
+def test_the_record_keeps_a_million_words_and_counts_all(monkeypatch):
+    from bitquake import records
+
+    monkeypatch.setattr(records, "KEPT", 100)
+    module, x = one_layer()
+    with torch.no_grad(), bq.faulty_activations(module, bq.Fault(rate=1.0)) as record:
+        for _ in range(5):
+            module(x)
+    assert record.flips == 5 * 4 * 16 * 32 and record.left_out == 3 * 64 and len(record.columns()["bit"]) == 2 * 64 * 32
+
+
+def test_words_of_another_device(monkeypatch):
+    """The path of a GPU, on tensors of the CPU."""
+    from bitquake._values import Hits
+
+    module, x = small_cnn(), torch.randn(3, 3, 8, 8)
+
+    def run():
+        with torch.no_grad(), bq.faulty_activations(module, bq.Fault("stuck-at-1", rate=0.01), seed=1) as record:
+            y = module(x)
+        return y.view(torch.int32), record.flips, record.dormant, record.to_frame()
+
+    wanted = run()
+    monkeypatch.setattr(Hits, "flip", lambda self, value: self._flip_on_device(value.detach().view(torch.int32)))
+    found = run()
+    assert torch.equal(wanted[0], found[0]) and wanted[1:3] == found[1:3] and wanted[3].equals(found[3])
+
+
+def test_compiled_modules(monkeypatch):
+    torch.manual_seed(0)
+    module, x = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 4)), torch.randn(3, 8)
+    compiled = torch.compile(module, backend="aot_eager")
+    fault = bq.Fault(count=1, bits="sign")
+    with torch.no_grad():
+        clean = compiled(x)
+        with bq.faulty_activations(module, fault, x, seed=1) as wanted:
+            faulty = module(x)
+        with bq.faulty_activations(compiled, fault, x, seed=1) as record:
+            assert torch.allclose(compiled(x), faulty) and not torch.allclose(faulty, clean)
+        assert torch.equal(compiled(x), clean)
+    assert record.flips == wanted.flips == 3 and hooks_of(module) == 0
+    fresh = nn.Sequential(nn.Linear(8, 16))
+    with torch.no_grad(), bq.faulty_activations(fresh, 1.0, seed=1) as record:
+        compiled_inside = torch.compile(fresh, backend="aot_eager", fullgraph=True)
+        faulty = compiled_inside(x)
+    assert record.flips == 3 * 16 * 32 and torch.equal(compiled_inside(x), fresh(x)) and not torch.equal(fresh(x), faulty)
+    if "torch._dynamo" in sys.modules:
+        monkeypatch.delattr(torch.compiler, "set_stance")
+        with torch.no_grad(), pytest.raises(bq.UsageError, match="did not run inside the block, or as compiled code"):
+            with bq.faulty_activations(compiled, fault, x, seed=1):
+                compiled(x)
+        assert hooks_of(module) == 0

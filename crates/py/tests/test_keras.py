@@ -1,0 +1,131 @@
+"""Keras and QKeras without TensorFlow."""
+
+import json
+import os
+import zipfile
+
+import numpy as np
+import pytest
+
+import bitquake as bq
+from bitquake import keras as bq_keras
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+CONFIG = {
+    "class_name": "Sequential",
+    "config": {
+        "name": "s",
+        "layers": [
+            {"class_name": "InputLayer", "config": {"name": "input"}},
+            {
+                "class_name": "QDense",
+                "config": {
+                    "name": "dense",
+                    "kernel_quantizer": {
+                        "class_name": "quantized_bits",
+                        "config": {"bits": 5, "integer": 1, "symmetric": 0, "keep_negative": True, "alpha": 1.0},
+                    },
+                    "bias_quantizer": "quantized_bits(8,0,1,alpha=1)",
+                    "activation_quantizer": None,
+                },
+            },
+        ],
+    },
+}
+
+
+def test_quantizers_of_an_archive(tmp_path):
+    path = tmp_path / "q.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps(CONFIG))
+    assert bq_keras.quantizers(path) == {
+        "dense/kernel": {"family": "qkeras", "bits": 5, "integer": 1, "keep_negative": True, "symmetric": False, "alpha": 1.0},
+        "dense/bias": {"family": "qkeras", "bits": 8, "integer": 0, "keep_negative": True, "symmetric": True, "alpha": 1.0},
+    }
+
+
+def test_quantizers_of_an_h5_file(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "q.h5", "w") as file:
+        file.attrs["model_config"] = json.dumps(CONFIG)
+        file.create_dataset("dense/kernel", data=np.arange(6, dtype=np.float32).reshape(2, 3))
+    assert set(bq_keras.quantizers(tmp_path / "q.h5")) == {"dense/kernel", "dense/bias"}
+    weights = bq_keras.load_weights(tmp_path / "q.h5")
+    assert np.array_equal(weights["dense/kernel"], np.arange(6, dtype=np.float32).reshape(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "message"),
+    [
+        ("quantized_relu(4)", "`quantized_relu` is not known"),
+        ("quantized_bits(", "is no quantizer of QKeras"),
+        ("__import__('os').system('true')", "is no quantizer of QKeras"),
+        (3, "is no quantizer of QKeras"),
+    ],
+)
+def test_other_quantizers(quantizer, message):
+    with pytest.raises(bq.BitquakeError, match=message):
+        bq_keras.quantizer_table(quantizer)
+
+
+def test_what_is_no_model_file(tmp_path):
+    path = tmp_path / "x.keras"
+    path.write_bytes(b"no zip")
+    with pytest.raises(bq.BadInputError, match="x.keras"):
+        bq_keras.model_config(path)
+    with pytest.raises(bq.BadInputError, match="missing"):
+        bq_keras.load_weights(tmp_path / "missing.h5")
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(0)
+    net = keras.Sequential([keras.layers.Input((8,)), keras.layers.Dense(6, activation="relu"), keras.layers.Dense(3)])
+    net.build((None, 8))
+    return net
+
+
+def test_a_model_of_keras_in_place(model):
+    before = [np.array(variable.numpy() if hasattr(variable, "numpy") else variable) for variable in model.weights]
+    pattern = bq.inject_(model, bq.Fault(count=5), seed=1)
+    after = [np.array(variable.numpy() if hasattr(variable, "numpy") else variable) for variable in model.weights]
+    assert pattern.flips == 5 and set(pattern.tensors) <= {variable.path for variable in model.weights}
+    changed = sum(int((a.view(np.uint32) ^ b.view(np.uint32)).any()) for a, b in zip(before, after))
+    assert changed == len(pattern.tensors)
+    pattern.undo_(model)
+    assert all(np.array_equal(a, np.array(b)) for a, b in zip(before, model.get_weights()))
+
+
+def test_saved_weights_are_those_of_the_model(model, tmp_path):
+    for name in ("m.keras", "m.weights.h5"):
+        (model.save if name.endswith("keras") else model.save_weights)(tmp_path / name)
+        loaded = bq_keras.load_weights(tmp_path / name)
+        for weight in model.get_weights():
+            assert any(array.shape == weight.shape and np.array_equal(array, weight) for array in loaded.values())
+
+
+def test_variables_that_can_only_be_assigned():
+    """What JAX and TensorFlow have: arrays that nobody writes to, in a variable that takes a new one."""
+
+    class Frozen:
+        path = "dense/kernel"
+
+        def __init__(self):
+            self.assign(np.ones((2, 2), dtype=np.float32))
+
+        def numpy(self):
+            return self.value
+
+        def assign(self, value):
+            self.value = np.array(value)
+            self.value.flags.writeable = False
+
+    class Model:
+        weights = [Frozen()]
+
+    words = bq_keras.keras_words(Model())
+    assert [word.name for word in words] == ["dense/kernel"] and not words[0].is_shared
+    words[0].flip(np.array([3], dtype=np.uint64), np.array([1 << 31], dtype=np.uint64))
+    assert Model.weights[0].value.tolist() == [[1, 1], [1, -1]]

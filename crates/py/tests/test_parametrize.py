@@ -1,0 +1,134 @@
+"""Parametrizations: fake quantizers and random bit errors in single layers, and clipping."""
+
+import copy
+
+import pytest
+
+import bitquake as bq
+
+torch = pytest.importorskip("torch")
+from trainings import network  # noqa: E402
+
+nn, F = torch.nn, torch.nn.functional
+
+
+class TestParametrizations:
+    def layer(self, parametrization, weight):
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+        layer.weight.data.copy_(weight)
+        torch.nn.utils.parametrize.register_parametrization(layer, "weight", parametrization)
+        return layer, layer.parametrizations.weight.original
+
+    WEIGHTS = torch.tensor([[-0.9, -0.5, -0.26, -0.05, 0.0, 0.05, 0.3, 0.47, 0.5, 1.2]])
+    GRADIENT = torch.tensor([[1.0, -1.0, 0.5, 2.0, 1.0, -0.5, 1.0, 1.0, 3.0, -2.0]])
+
+    @pytest.mark.parametrize(
+        ("quantizer", "ranges", "changed", "of_range"),
+        [
+            ({"family": "symmetric", "bits": 4}, None, {}, None),
+            ({"family": "lsq", "bits": 4, "range": {"step": 0.1}}, None, {0: 0.0, 9: 0.0}, None),
+            ({"family": "lsq", "bits": 4, "range": {"step": 0.1}}, {"rule": "learn"}, {0: 0.0, 9: 0.0}, -2.468147),
+            ({"family": "wcat", "bits": 4, "range": {"alpha": 0.5}}, {"rule": "learn", "clip": "pwl"}, {0: 0.0, 9: 0.0}, -0.948683),
+            ({"family": "wcat", "bits": 4, "range": {"alpha": 0.5}}, {"rule": "learn"}, {}, -0.948683),
+        ],
+    )
+    def test_gradients_are_those_of_the_specification(self, quantizer, ranges, changed, of_range):
+        """The vectors of SPEC 4.5."""
+        own = bq.FakeQuantize(quantizer, ranges=ranges)
+        layer, original = self.layer(own, self.WEIGHTS)
+        (layer.weight * self.GRADIENT).sum().backward()
+        wanted = self.GRADIENT.clone()
+        for at, value in changed.items():
+            wanted[0, at] = value
+        assert torch.equal(original.grad, wanted)
+        assert (own.range is None) == (of_range is None)
+        if of_range is not None:
+            assert own.range.grad.item() == pytest.approx(of_range, abs=2e-6)
+            assert "parametrizations.weight.0.range" in dict(layer.named_parameters())
+
+    def test_levels_are_those_of_the_specification(self):
+        layer, _ = self.layer(bq.FakeQuantize({"family": "wcat", "bits": 4, "range": {"alpha": 0.5}}), self.WEIGHTS)
+        assert layer.weight.tolist() == [[-0.5, -0.5, -0.25, -0.0625, 0.0, 0.0625, 0.3125, 0.4375, 0.4375, 0.4375]]
+        layer.weight = torch.full((1, 10), 0.25)
+        assert layer.weight.tolist() == [[0.25] * 10]
+
+    def test_passes_may_interleave(self):
+        """Each backward pass belongs to its own forward pass, whatever came between."""
+        own = bq.FakeQuantize({"family": "lsq", "bits": 4, "range": {"step": 0.1}})
+        a, b = self.WEIGHTS.clone().requires_grad_(), (self.WEIGHTS * 0.1).requires_grad_()
+        first, second = own(a), own(b)
+        (first * self.GRADIENT).sum().backward()
+        (second * self.GRADIENT).sum().backward()
+        assert a.grad[0, 0] == 0.0 and torch.equal(b.grad, self.GRADIENT)
+
+    def errors(self, seed=1, name="fc.weight", rate=0.02):
+        torch.manual_seed(3)
+        return self.layer(bq.RandomBitErrors({"family": "symmetric", "bits": 8}, rate=rate, seed=seed, name=name), torch.randn(20, 30))
+
+    def test_faults_come_in_training_and_change_with_the_weights(self):
+        layer, original = self.errors()
+        clean = layer.eval().weight.clone()
+        plain, _ = self.layer(bq.FakeQuantize({"family": "symmetric", "bits": 8}), original.detach())
+        assert torch.equal(clean, plain.weight)
+        layer.train()
+        first = layer.weight.clone()
+        assert not torch.equal(first, clean) and torch.equal(first, layer.weight)
+        optimizer = torch.optim.SGD([original], lr=0.1)
+        layer.weight.sum().backward()
+        assert torch.equal(original.grad, torch.ones(20, 30))
+        optimizer.step()
+        moved = layer.weight - layer.eval().weight
+        assert layer.parametrizations.weight[0].step == 1 and not torch.equal(moved != 0, first != clean)
+
+    def test_names_and_seeds_have_faults_of_their_own(self):
+        seen = {(seed, name): self.errors(seed, name)[0].weight for seed in (1, 2) for name in ("a", "b")}
+        assert len({tuple(weight.flatten().tolist()) for weight in seen.values()}) == 4
+        again = self.errors(1, "a")[0].weight
+        assert torch.equal(again, seen[1, "a"])
+
+    @pytest.mark.parametrize("is_read_before_saving", [True, False])
+    def test_state_dicts_have_the_step(self, is_read_before_saving):
+        layer, original = self.errors()
+        for _ in range(3):
+            layer.weight  # noqa: B018
+            original.data.mul_(0.99)
+        if is_read_before_saving:
+            layer.weight  # noqa: B018
+        state = copy.deepcopy(layer.state_dict())
+        other, _ = self.errors()
+        other.load_state_dict(state)
+        assert torch.equal(other.weight, layer.weight)
+        assert layer.parametrizations.weight[0].step == 3
+
+    def test_copies_are_independent(self):
+        layer, _ = self.errors()
+        wanted = layer.weight.clone()
+        assert torch.equal(copy.deepcopy(layer).weight, wanted)
+
+    def test_any_fault(self):
+        own = bq.RandomBitErrors({"family": "symmetric", "bits": 8}, fault=bq.Fault(count=5, bits="sign"), name="w")
+        layer, _ = self.layer(own, torch.randn(10, 10))
+        assert layer.weight is not None and own.flips == 5
+
+    def test_what_is_wrong(self):
+        with pytest.raises(bq.UsageError, match="a rate or a fault"):
+            bq.RandomBitErrors({"family": "symmetric"}, name="w")
+        with pytest.raises(bq.UsageError, match="`refit`, `learn`"):
+            bq.FakeQuantize({"family": "symmetric"}, ranges={"rule": "frozen"})
+        with pytest.raises(bq.UsageError, match="famly"):
+            bq.FakeQuantize({"famly": "symmetric"})(torch.ones(2))
+        with pytest.raises(bq.UnsupportedError, match="float64"):
+            bq.FakeQuantize({"family": "symmetric"})(torch.ones(2, dtype=torch.float64))
+
+
+def test_clipping():
+    model = network()
+    model[0].weight.data[0, 0, 0, 0] = float("nan")
+    changed = bq.clip_weights_(model, 0.1, select="5.*")
+    assert changed > 0 and model[5].weight.abs().max() <= 0.1 and model[1].weight.max() == 1.0
+    assert bq.clip_weights_(model, 0.1, select=["0.*", "1.*"]) > 0 and model[0].weight[0, 0, 0, 0].isnan()
+    assert bq.clip_weights_(model, 0.1) == 0
+    with pytest.raises(bq.UsageError, match="w_max is -1"):
+        bq.clip_weights_(model, -1)
+    with pytest.raises(bq.UsageError, match="no float parameter is named `conv`"):
+        bq.clip_weights_(model, 0.1, select="conv")
