@@ -1,9 +1,7 @@
 //! Drawing and applying in one pass, without a pattern in between.
 
-use bitquake_sample::{BernoulliDraw, Rate, Scratch, Stream};
+use bitquake_sample::{BernoulliDraw, BlockHits, Rate, Scratch, Stream};
 use rayon::prelude::*;
-
-use crate::pattern::flip_all;
 
 /// Hits each bit of `bytes` with probability `rate`: the same flips as drawing a [`FaultModel`](crate::FaultModel) over the
 /// whole tensor and applying it, but no list of them is kept, so memory stays flat at high rates. Doing it again undoes it.
@@ -24,7 +22,7 @@ pub fn flip_at_rate(bytes: &mut [u8], stream: &Stream, rate: Rate) -> u64 {
 }
 
 /// As [`flip_at_rate`] for the first `bits` bits of `bytes` alone: the words of a packed tensor may end within a byte. `scratch`
-/// is memory for draws that fit into one block; larger ones are divided among threads, which have their own.
+/// is memory for small draws; larger ones are divided among threads, which have their own.
 ///
 /// # Panics
 /// When `bytes` has fewer bits.
@@ -37,28 +35,23 @@ pub fn flip_bits_at_rate(
 ) -> u64 {
     assert!(bits <= bytes.len() as u64 * 8, "{bits} bits of {} bytes", bytes.len());
     let draw = BernoulliDraw::new(stream, bits, rate);
-    if !draw.is_dense() {
-        let addresses = draw.sites();
-        flip_all(bytes, &addresses);
-        return addresses.len() as u64;
-    }
-    let flip_block = |scratch: &mut Scratch, (block, bytes): (usize, &mut [u8])| {
-        let first = block as u64 * (draw.block_sites() / 64);
-        let mut flips = 0;
-        draw.visit_block(block as u64, scratch, |start, words| {
-            xor(&mut bytes[(start - first) as usize * 8..], words);
-            flips += words.iter().map(|word| u64::from(word.count_ones())).sum::<u64>();
-        });
-        flips
-    };
-    match draw.blocks() {
-        0 => 0,
-        1 => flip_block(scratch, (0, bytes)),
-        _ => {
-            let block_bytes = (draw.block_sites() / 8) as usize;
-            let bytes = &mut bytes[..bits.div_ceil(8) as usize]; // no chunk without a block
-            bytes.par_chunks_mut(block_bytes).enumerate().map_init(Scratch::default, flip_block).sum()
-        }
+    let flip_block =
+        |scratch: &mut Scratch, (block, bytes): (usize, &mut [u8])| match draw.block(block as u64, scratch) {
+            BlockHits::Sites(sites) => {
+                sites.iter().for_each(|&site| bytes[(site / 8) as usize] ^= 1 << (site % 8));
+                sites.len() as u64
+            }
+            BlockHits::Bitmap(words) => {
+                xor(bytes, words);
+                words.iter().map(|word| u64::from(word.count_ones())).sum()
+            }
+        };
+    let bytes = &mut bytes[..bits.div_ceil(8) as usize]; // no chunk without a block
+    let block_bytes = (draw.block_sites() / 8) as usize;
+    if draw.is_small() {
+        bytes.chunks_mut(block_bytes).enumerate().map(|block| flip_block(scratch, block)).sum()
+    } else {
+        bytes.par_chunks_mut(block_bytes).enumerate().map_init(Scratch::default, flip_block).sum()
     }
 }
 

@@ -5,16 +5,18 @@ use rayon::prelude::*;
 use crate::blockset::{BlockSet, push_ones_of};
 use crate::key::Stream;
 use crate::rate::Rate;
-use crate::shells::{MAX_SITES, Shell, shells, width_log2};
+use crate::sequences::Ahead;
+use crate::shells::{MAX_SITES, Shell, shells, visit, width_log2};
+use crate::sorted;
 
-/// Dense blocks hold 2^22 sites, whose bitmap fits a second-level cache.
-const DENSE_BLOCK_LOG2: u32 = 22;
+/// The smallest blocks hold 2^22 sites, whose bitmap fits a second-level cache.
+const SMALLEST_BLOCK_LOG2: u32 = 22;
 /// With fewer expected hits in such a block, sorting them beats the bitmap.
-const FEW: f64 = 2048.0;
-/// Then blocks are made to hold about this many, which sort fast.
-const SPARSE_BLOCK_HITS: f64 = 24.0;
-/// Blocks that one thread takes at a time.
-const BLOCKS_AT_ONCE: u64 = 8;
+const FEW: f64 = 12_000.0;
+/// Then blocks are made to hold about this many: enough that most cells lie within a block, and few enough for the first cache.
+const SPARSE_BLOCK_HITS: f64 = 4096.0;
+/// Spans that one thread takes at a time.
+const SPANS_AT_ONCE: usize = 64;
 /// Below this many expected hits in all, threads do not pay.
 const ALONE: f64 = 20_000.0;
 
@@ -45,12 +47,23 @@ pub struct BernoulliDraw<'s> {
     starts: Vec<usize>,
 }
 
-/// Memory that [`BernoulliDraw::visit_block`] uses again and again; keep one a thread.
+/// Memory that [`BernoulliDraw::block`] uses again and again; keep one a thread.
 #[derive(Default)]
 pub struct Scratch {
+    ahead: Ahead,
     set: BlockSet,
     /// Sites counted from the start of the block; blocks have at most 2^32.
     list: Vec<u32>,
+    spare: Vec<u32>,
+}
+
+/// The hits of one block, whose sites are counted from its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockHits<'s> {
+    /// The sites, rising.
+    Sites(&'s [u32]),
+    /// Site `64 * i + b` is hit if bit `b` of word `i` is set. There are no more words than the block has sites for.
+    Bitmap(&'s [u64]),
 }
 
 impl<'s> BernoulliDraw<'s> {
@@ -68,12 +81,12 @@ impl<'s> BernoulliDraw<'s> {
         let (narrow, wide) = all.into_iter().partition(|shell: &Shell| shell.span_log2 <= block_log2);
         let mut draw =
             Self { stream, sites, hazard, block_log2, narrow, wide_hits: Vec::new(), starts: Vec::new() };
-        let hits = draw.draw_wide(wide);
+        let hits = draw.draw_wide(&wide);
         draw.group_by_block(hits);
         draw
     }
 
-    /// Number of blocks into which the sites are divided for [`visit_block`](Self::visit_block).
+    /// Number of blocks into which the sites are divided for [`block`](Self::block).
     #[must_use]
     pub fn blocks(&self) -> u64 {
         self.sites.div_ceil(self.block_sites())
@@ -90,63 +103,52 @@ impl<'s> BernoulliDraw<'s> {
         self.hazard.min(1.0) * sites as f64
     }
 
-    /// Whether hits are so many that reading the bitmap of a block is faster than going from hit to hit.
-    #[must_use]
-    pub fn is_dense(&self) -> bool {
-        is_dense(self.hazard)
-    }
-
     /// Whether visiting all blocks is so little work that starting threads for it would cost more.
-    fn is_small(&self) -> bool {
+    #[must_use]
+    pub fn is_small(&self) -> bool {
         self.expected(self.sites) < ALONE
     }
 
-    /// Hands over the hits of one block as a bitmap, in order and in runs: `run(i, words)` says that site `64 * (i + j) + b`
-    /// is hit for every set bit `b` of `words[j]`. What no run mentions is not hit. Sites count from the start of the draw,
-    /// not of the block.
+    /// The hits of one block: a list where they are few, a bitmap where they are many.
     ///
     /// # Panics
     /// When there is no such block.
-    pub fn visit_block(&self, block: u64, scratch: &mut Scratch, mut run: impl FnMut(u64, &[u64])) {
+    pub fn block<'r>(&self, block: u64, scratch: &'r mut Scratch) -> BlockHits<'r> {
         assert!(block < self.blocks(), "block {block} of {}", self.blocks());
-        if self.hazard == 0.0 || self.has_no_hits(block) {
-            return;
-        }
         let start = block << self.block_log2;
-        let end = self.sites.min(start + self.block_sites());
+        let count = self.block_sites().min(self.sites - start);
+        let Scratch { ahead, set, list, spare } = scratch;
         if self.hazard.is_infinite() {
-            all_words(start, end, run);
-        } else if !is_dense(self.hazard) {
-            scratch.list.clear();
-            self.visit_hits(block, end, |site| scratch.list.push((site - start) as u32));
-            scratch.list.sort_unstable();
-            words_of_sorted(start / 64, &scratch.list, run);
+            set.clear(count);
+            set.insert_all(count);
+            BlockHits::Bitmap(set.first(count))
+        } else if is_dense(self.hazard) {
+            set.clear(self.block_sites());
+            self.visit_block(block, ahead, |sites| sites.iter().for_each(|site| set.insert(site - start)));
+            BlockHits::Bitmap(set.first(count))
         } else {
-            scratch.set.reserve(end - start);
-            self.visit_hits(block, end, |site| scratch.set.insert(site - start));
-            scratch.set.drain(end - start, |words| run(start / 64, words));
+            list.clear();
+            self.visit_block(block, ahead, |sites| {
+                list.extend(sites.iter().map(|site| (site - start) as u32))
+            });
+            sorted::sort(list, spare, self.block_log2);
+            list.dedup();
+            list.truncate(list.partition_point(|&site| u64::from(site) < count));
+            BlockHits::Sites(list)
         }
-    }
-
-    /// Whether it is known without looking that a block has no hits. At low rates most blocks have none.
-    fn has_no_hits(&self, block: u64) -> bool {
-        let block = block as usize;
-        self.narrow.is_empty() && self.hazard.is_finite() && self.starts[block] == self.starts[block + 1]
     }
 
     /// Every hit, sorted.
     #[must_use]
     pub fn sites(&self) -> Vec<u64> {
+        let blocks = 0..self.blocks();
         if self.hazard == 0.0 {
             Vec::new()
         } else if self.is_small() {
-            self.sites_of(&mut Scratch::default(), 0..self.blocks())
+            self.sites_of(&mut Scratch::default(), blocks)
         } else {
-            let some = |scratch: &mut Scratch, first: u64| {
-                self.sites_of(scratch, first..self.blocks().min(first + BLOCKS_AT_ONCE))
-            };
-            let starts: Vec<u64> = (0..self.blocks()).step_by(BLOCKS_AT_ONCE as usize).collect();
-            let parts: Vec<Vec<u64>> = starts.into_par_iter().map_init(Scratch::default, some).collect();
+            let one = |scratch: &mut Scratch, block: u64| self.sites_of(scratch, block..block + 1);
+            let parts: Vec<Vec<u64>> = blocks.into_par_iter().map_init(Scratch::default, one).collect();
             parts.concat()
         }
     }
@@ -183,40 +185,48 @@ impl<'s> BernoulliDraw<'s> {
         // Three standard deviations of room: growing would copy everything.
         let mut hits = Vec::with_capacity((expected + 3.0 * expected.sqrt()) as usize + 16);
         for block in blocks {
-            self.visit_block(block, scratch, |first, words| push_ones_of(first, words, &mut hits));
+            let start = block << self.block_log2;
+            match self.block(block, scratch) {
+                BlockHits::Sites(sites) => hits.extend(sites.iter().map(|&site| start + u64::from(site))),
+                BlockHits::Bitmap(words) => push_ones_of(start / 64, words, &mut hits),
+            }
         }
         hits
     }
 
-    /// Every hit that lies in a block, in no order, repeats included.
-    fn visit_hits(&self, block: u64, end: u64, mut hit: impl FnMut(u64)) {
-        let start = block << self.block_log2;
-        let range = self.starts[block as usize]..self.starts[block as usize + 1];
-        self.wide_hits[range].iter().for_each(|&site| hit(site));
-        for shell in &self.narrow {
-            let first = start >> shell.span_log2;
-            let spans = (end - start).div_ceil(1 << shell.span_log2);
-            for span in first..first + spans {
-                shell.visit(self.stream, span, self.sites, &mut hit);
-            }
+    /// Every hit that lies in a block, in no order, repeats included, and hits of the block beyond the last site.
+    fn visit_block(&self, block: u64, ahead: &mut Ahead, mut hits: impl FnMut(&[u64])) {
+        if self.hazard == 0.0 {
+            return;
         }
+        hits(&self.wide_hits[self.starts[block as usize]..self.starts[block as usize + 1]]);
+        let start = block << self.block_log2;
+        let end = self.sites.min(start + self.block_sites());
+        let spans = self.narrow.iter().flat_map(|shell| {
+            let first = start >> shell.span_log2;
+            (first..first + (end - start).div_ceil(1 << shell.span_log2)).map(move |span| (shell, span))
+        });
+        visit(self.stream, spans, self.sites, ahead, hits);
     }
 
-    fn draw_wide(&self, shells: Vec<Shell>) -> Vec<u64> {
-        let spans: Vec<(Shell, u64)> = shells
-            .into_iter()
+    fn draw_wide(&self, shells: &[Shell]) -> Vec<u64> {
+        let spans: Vec<(&Shell, u64)> = shells
+            .iter()
             .flat_map(|shell| (0..shell.spans(self.sites)).map(move |span| (shell, span)))
             .collect();
-        let expected = self.expected(self.sites);
-        let collect = |spans: &[(Shell, u64)]| {
-            let mut hits =
-                Vec::with_capacity(if self.is_small() { (1.25 * expected) as usize + 64 } else { 0 });
-            for (shell, span) in spans {
-                shell.visit(self.stream, *span, self.sites, |site| hits.push(site));
-            }
-            hits
+        let collect = |ahead: &mut Ahead, spans: &[(&Shell, u64)]| {
+            let mut all = Vec::new();
+            visit(self.stream, spans.iter().copied(), self.sites, ahead, |hits| {
+                all.extend(hits.iter().filter(|&&site| site < self.sites));
+            });
+            all
         };
-        if self.is_small() { collect(&spans) } else { spans.par_chunks(64).flat_map_iter(collect).collect() }
+        if self.is_small() {
+            return collect(&mut Ahead::default(), &spans);
+        }
+        let parts: Vec<Vec<u64>> =
+            spans.par_chunks(SPANS_AT_ONCE).map_init(Ahead::default, collect).collect();
+        parts.concat()
     }
 
     /// Counting sort of the hits by block.
@@ -242,30 +252,12 @@ impl<'s> BernoulliDraw<'s> {
 
 /// Sites in a block, log2. Hits do not depend on it.
 fn block_log2(hazard: f64) -> u32 {
-    if is_dense(hazard) {
-        DENSE_BLOCK_LOG2
-    } else {
-        (SPARSE_BLOCK_HITS / hazard).log2().clamp(10.0, 32.0) as u32
-    }
+    let sparse = (SPARSE_BLOCK_HITS / hazard).log2().clamp(SMALLEST_BLOCK_LOG2.into(), 32.0) as u32;
+    if is_dense(hazard) { SMALLEST_BLOCK_LOG2 } else { sparse }
 }
 
 fn is_dense(hazard: f64) -> bool {
-    hazard * f64::from(1 << DENSE_BLOCK_LOG2) >= FEW
-}
-
-/// Words that hit every site of a range which starts at a multiple of 64.
-fn all_words(start: u64, end: u64, mut run: impl FnMut(u64, &[u64])) {
-    for first in (start..end).step_by(64) {
-        let beyond = (first + 64).saturating_sub(end);
-        run(first / 64, &[u64::MAX >> beyond]);
-    }
-}
-
-/// Groups sorted sites, perhaps with repeats, into words; `first` is the word of site 0.
-fn words_of_sorted(first: u64, sites: &[u32], mut run: impl FnMut(u64, &[u64])) {
-    for group in sites.chunk_by(|a, b| a / 64 == b / 64) {
-        run(first + u64::from(group[0] / 64), &[group.iter().fold(0, |mask, site| mask | 1 << (site % 64))]);
-    }
+    hazard * f64::from(1 << SMALLEST_BLOCK_LOG2) >= FEW
 }
 
 #[cfg(test)]
@@ -276,11 +268,10 @@ mod tests {
     /// Every shell read in full, without blocks, bitmaps or threads.
     fn reference(stream: &Stream, sites: u64, rate: Rate) -> Vec<u64> {
         let mut hits = Vec::new();
-        for shell in shells(sites, rate) {
-            for span in 0..shell.spans(sites) {
-                shell.visit(stream, span, sites, |site| hits.push(site));
-            }
-        }
+        let all = shells(sites, rate);
+        let spans = all.iter().flat_map(|shell| (0..shell.spans(sites)).map(move |span| (shell, span)));
+        visit(stream, spans, sites, &mut Ahead::default(), |some| hits.extend_from_slice(some));
+        hits.retain(|&site| site < sites);
         hits.sort_unstable();
         hits.dedup();
         hits
@@ -288,7 +279,7 @@ mod tests {
 
     #[test]
     fn blocks_give_what_the_shells_hold() {
-        let block = 1 << DENSE_BLOCK_LOG2;
+        let block = 1 << SMALLEST_BLOCK_LOG2;
         let sizes = [1, 2, 63, 64, 65, 1000, 1 << 18, 300_001, block - 1, block, block + 1, 3 * block + 77];
         for (trial, sites) in sizes.into_iter().enumerate() {
             let stream = StreamKey { seed: 3, point: 0, trial: trial as u64 }.tensor("w");
@@ -302,7 +293,7 @@ mod tests {
 
     #[test]
     fn ranges_are_parts_of_the_whole() {
-        let sites = (1 << DENSE_BLOCK_LOG2) + 70_001;
+        let sites = (1 << SMALLEST_BLOCK_LOG2) + 70_001;
         let stream = StreamKey { seed: 3, point: 0, trial: 0 }.tensor("w");
         for p in [0.0, 1e-6, 1e-4, 2e-3, 1.0] {
             let draw = BernoulliDraw::new(&stream, sites, Rate(p));

@@ -1,17 +1,20 @@
 //! A set of sites within one block: filled in any order, read in order, repeats forgotten.
 
-/// A bitmap that is all zero between uses.
+/// A bitmap.
 #[derive(Default)]
 pub(crate) struct BlockSet {
     words: Vec<u64>,
+    /// How many words may have bits.
+    used: usize,
 }
 
 impl BlockSet {
-    /// Makes room for `sites` sites. The set must be empty.
-    pub(crate) fn reserve(&mut self, sites: u64) {
-        let words = sites.div_ceil(64) as usize;
-        if self.words.len() < words {
-            self.words.resize(words, 0);
+    /// Forgets everything and makes room for `sites` sites.
+    pub(crate) fn clear(&mut self, sites: u64) {
+        self.words[..self.used].fill(0);
+        self.used = sites.div_ceil(64) as usize;
+        if self.words.len() < self.used {
+            self.words.resize(self.used, 0);
         }
     }
 
@@ -19,11 +22,18 @@ impl BlockSet {
         self.words[(site >> 6) as usize] |= 1 << (site & 63);
     }
 
-    /// Hands over the bitmap of the first `sites` sites and empties it.
-    pub(crate) fn drain(&mut self, sites: u64, take: impl FnOnce(&[u64])) {
+    /// Inserts all of the first `sites` sites.
+    pub(crate) fn insert_all(&mut self, sites: u64) {
+        self.words[..sites.div_ceil(64) as usize].fill(u64::MAX);
+    }
+
+    /// The bitmap of the first `sites` sites; what lies beyond is forgotten.
+    pub(crate) fn first(&mut self, sites: u64) -> &[u64] {
         let words = &mut self.words[..sites.div_ceil(64) as usize];
-        take(words);
-        words.fill(0);
+        if let Some(last) = words.last_mut() {
+            *last &= u64::MAX >> (sites.next_multiple_of(64) - sites);
+        }
+        words
     }
 }
 
@@ -82,17 +92,18 @@ mod tests {
     #[test]
     fn holds_what_was_inserted_once_and_in_order() {
         let mut set = BlockSet::default();
-        set.reserve(300_000);
         for round in 0..2 {
-            let sites = [299_999, 0, 63, 64, 4096, 4096, 262_144, 5, 61 + round];
+            set.clear(1 << 19);
+            let sites = [299_999, 0, 63, 64, 4096, 4096, 262_144, 5, 61 + round, 300_000, 500_000];
             sites.iter().for_each(|&site| set.insert(site));
-            let mut got = Vec::new();
-            set.drain(300_000, |words| got.extend(ones_of(0, words)));
-            let mut want = sites.to_vec();
+            let mut want = sites[..9].to_vec();
             want.sort_unstable();
             want.dedup();
-            assert_eq!(got, want);
+            assert_eq!(ones_of(0, set.first(300_000)).collect::<Vec<_>>(), want);
         }
-        set.drain(300_000, |words| assert!(words.iter().all(|&word| word == 0)));
+        set.clear(1 << 19);
+        assert!(set.first(1 << 19).iter().all(|&word| word == 0));
+        set.insert_all(130);
+        assert_eq!(set.first(130), [u64::MAX, u64::MAX, 3]);
     }
 }

@@ -7,6 +7,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use crate::rate::Rate;
+use crate::sequences::Key;
 
 /// Version of the streams. A change of any drawn bit raises it, is announced in CHANGELOG.md, and makes older campaigns
 /// refuse to resume. New parts ([`PartKey::numbered`] among them) only add streams and leave it as it is.
@@ -190,6 +191,12 @@ impl Stream {
         self.block(sequence)
     }
 
+    /// The key, for [`Ahead`](crate::sequences::Ahead).
+    pub(crate) fn key(&self) -> Key {
+        let seed = self.root.get_seed();
+        std::array::from_fn(|word| u32::from_le_bytes(seed.as_chunks().0[word]))
+    }
+
     /// The sequence of one block.
     pub(crate) fn block(&self, block: u64) -> Words {
         let mut rng = self.root.clone();
@@ -197,9 +204,6 @@ impl Stream {
         Words { rng }
     }
 }
-
-/// Numbers that are copied out of the generator at a time.
-const BULK: usize = 64;
 
 /// A sequence of random words, read from its start.
 #[derive(Clone, Debug)]
@@ -211,31 +215,6 @@ impl Words {
     /// 64 random bits.
     pub fn u64(&mut self) -> u64 {
         self.rng.next_u64()
-    }
-
-    /// A number of `width` random bits.
-    pub(crate) fn bits(&mut self, width: u32) -> u64 {
-        if width <= 32 {
-            u64::from(self.rng.next_u32()) & ((1 << width) - 1)
-        } else {
-            self.u64() & ((1 << width) - 1)
-        }
-    }
-
-    /// Numbers of `width` random bits each, the same as one [`bits`](Self::bits) after the other.
-    pub(crate) fn fill_bits(&mut self, width: u32, numbers: &mut [u64]) {
-        if width > 32 {
-            return numbers.iter_mut().for_each(|number| *number = self.bits(width));
-        }
-        let mask = (1 << width) - 1;
-        let mut bytes = [0; 4 * BULK];
-        for numbers in numbers.chunks_mut(BULK) {
-            let bytes = &mut bytes[..4 * numbers.len()];
-            self.rng.fill_bytes(bytes);
-            for (number, word) in numbers.iter_mut().zip(bytes.as_chunks().0) {
-                *number = u64::from(u32::from_le_bytes(*word)) & mask;
-            }
-        }
     }
 
     /// True with the probability `rate`: exact to the last digit of a double, certain for 0 and 1.
@@ -335,21 +314,6 @@ mod tests {
     fn chances_are_certain_at_0_and_1() {
         let mut words = KEY.whole().block(0);
         assert!((0..1000).all(|_| words.chance(Rate(1.0)) && !words.chance(Rate(0.0))));
-    }
-
-    #[test]
-    fn numbers_in_bulk_are_those_one_by_one() {
-        for width in [0, 1, 7, 19, 32, 33, 56] {
-            // The sizes leave the generator at every place of its buffer, and in the middle of a `u64`.
-            let (mut bulk, mut single) = (KEY.whole().block(5), KEY.whole().block(5));
-            for count in [1, 0, 3, 64, 65, 200, 31] {
-                let mut numbers = vec![u64::MAX; count];
-                bulk.fill_bits(width, &mut numbers);
-                let wanted: Vec<u64> = (0..count).map(|_| single.bits(width)).collect();
-                assert_eq!(numbers, wanted, "{count} of {width} bits");
-                assert_eq!(bulk.u64(), single.u64());
-            }
-        }
     }
 
     #[test]

@@ -16,14 +16,17 @@
 
 mod bernoulli;
 mod blockset;
+mod chacha;
 mod first;
 mod key;
 mod poisson;
 mod rate;
+mod sequences;
 mod shells;
+mod sorted;
 mod subset;
 
-pub use bernoulli::{BernoulliDraw, Scratch};
+pub use bernoulli::{BernoulliDraw, BlockHits, Scratch};
 pub use first::{Trials, first_hit};
 pub use key::{PartKey, STREAM_VERSION, Stream, StreamKey, Words};
 pub use rate::{Rate, RateError};

@@ -14,12 +14,13 @@
 use crate::key::Stream;
 use crate::poisson::{self, table};
 use crate::rate::{Rate, scaled_to_2_128};
+use crate::sequences::{Ahead, Plan, Reader};
 
 /// Mean number of events in the core, log2.
 const CORE_MEAN_LOG2: i32 = 6;
 const SHELLS_PER_OCTAVE: u32 = 8;
 const SHELLS_LOG2: i32 = 3;
-/// Neighbouring cells share one random sequence up to this many sites (log2): starting a sequence costs as much as 30 events.
+/// Neighbouring cells share one random sequence up to this many sites (log2).
 const SEQUENCE_LOG2: u32 = 18;
 /// Events that are drawn before any is looked at.
 const AT_ONCE: usize = 64;
@@ -92,11 +93,28 @@ impl Shell {
         sites.div_ceil(1 << self.span_log2)
     }
 
-    /// Hands every hit of one span to `hit`: sites below `sites`, in no order, some perhaps twice.
-    pub(crate) fn visit(&self, stream: &Stream, span: u64, sites: u64, mut hit: impl FnMut(u64)) {
-        let mut words = stream.block((self.id << 52) | span);
-        let mut thinning =
-            self.keep_below.map(|limit| (limit, stream.block((self.id << 52) | (1 << 51) | span)));
+    /// The sequences of one span.
+    fn plan(&self, span: u64) -> Plan {
+        let cells = 1_usize << (self.span_log2 - self.cell_log2);
+        let mean = 1_usize << self.mean_log2;
+        // Two standard deviations more than the mean.
+        let events = mean + 2 * mean.isqrt();
+        let words = cells.saturating_mul(2 + events * if self.cell_log2 > 32 { 2 } else { 1 });
+        let thinning = self.keep_below.map(|_| self.id << 52 | 1 << 51 | span);
+        Plan { sequence: self.id << 52 | span, words, beside: thinning }
+    }
+
+    /// Hands over the hits of one span, some at a time, in no order, some perhaps twice. The last span may reach beyond the last site,
+    /// and hits do, too.
+    fn visit(
+        &self,
+        span: u64,
+        sites: u64,
+        words: &mut Reader<'_>,
+        fractions: Option<Reader<'_>>,
+        hits: &mut impl FnMut(&[u64]),
+    ) {
+        let mut thinning = self.keep_below.zip(fractions);
         let table = table(self.mean_log2);
         let start = span << self.span_log2;
         let end = sites.min(start + (1 << self.span_log2));
@@ -108,20 +126,36 @@ impl Shell {
                 left -= events.len();
                 words.fill_bits(self.cell_log2, events);
                 events.iter_mut().for_each(|event| *event += cell);
-                let kept = match &mut thinning {
-                    None => keep(events, |site| site < sites),
-                    Some((limit, fractions)) => {
-                        keep(events, |site| (fractions.u128() < *limit) & (site < sites))
-                    }
-                };
-                kept.iter().for_each(|&site| hit(site));
+                match &mut thinning {
+                    None => hits(events),
+                    Some((limit, fractions)) => hits(keep(events, |_| fractions.u128() < *limit)),
+                }
             }
         }
     }
 }
 
+/// Hands over the hits of some spans of shells: sites, some at a time, in no order, some perhaps twice, and some beyond the last site
+/// but within the span.
+pub(crate) fn visit<'s>(
+    stream: &Stream,
+    spans: impl Iterator<Item = (&'s Shell, u64)>,
+    sites: u64,
+    ahead: &mut Ahead,
+    mut hits: impl FnMut(&[u64]),
+) {
+    ahead.read(
+        &stream.key(),
+        spans,
+        |(shell, span)| shell.plan(*span),
+        |(shell, span), mut words, fractions| {
+            shell.visit(span, sites, &mut words, fractions, &mut hits);
+        },
+    );
+}
+
 /// Moves the events that are kept to the front. Which are is hard to guess, so nothing branches on it.
-fn keep(events: &mut [u64], mut is_kept: impl FnMut(u64) -> bool) -> &[u64] {
+pub(crate) fn keep(events: &mut [u64], mut is_kept: impl FnMut(u64) -> bool) -> &[u64] {
     let mut kept = 0;
     for i in 0..events.len() {
         let event = events[i];
