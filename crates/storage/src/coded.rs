@@ -1,6 +1,7 @@
 //! One tensor as codes.
 
 use std::borrow::Cow;
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bitquake_bits::{Format, Words, WordsMut};
@@ -34,18 +35,19 @@ struct StoredPart {
 }
 
 impl Coded {
-    /// Quantizes the words of a float tensor. `stream` decides stochastic rounding; `bytes` is memory for the codes.
+    /// Quantizes the words of a float tensor. `stream` decides stochastic rounding, and is made for that alone; `bytes` is memory for
+    /// the codes.
     pub(crate) fn new(
         quantizer: &Quantizer,
         words: &Words<'_>,
         shape: &[u64],
-        stream: &Stream,
+        stream: impl FnOnce() -> Stream,
         mut bytes: Vec<u8>,
     ) -> Result<Self, QuantError> {
         let native = words.format();
         let values = floats(words);
         let grid = quantizer.fit(&values, shape)?;
-        let mut uniforms = stream.words(0);
+        let mut uniforms = LazyCell::new(|| stream().words(0));
         let uniform = |_| (uniforms.u64() >> 11) as f64 * 2.0_f64.powi(-53);
         grid.quantize_with_over(&values, uniform, &mut bytes)?;
         let stored = |part: Part| StoredPart { bytes: part.packed_bytes(), part };

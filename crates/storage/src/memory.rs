@@ -109,8 +109,8 @@ impl Memory {
     ) -> Result<(), StorageError> {
         let name = || tensor.name.clone();
         let words = native.words(&tensor.name).ok_or_else(|| PatternError::NoTensor { tensor: name() })?;
-        let stream = key.part("rounding").tensor(&tensor.name);
-        let coded = Coded::new(quantizer, &words, &tensor.shape, &stream, bytes)
+        let stream = || key.part("rounding").tensor(&tensor.name);
+        let coded = Coded::new(quantizer, &words, &tensor.shape, stream, bytes)
             .map_err(|source| StorageError::Quantize { tensor: name(), source })?;
         let entry = |name, words: &Words<'_>, by_name_only| Entry {
             name,

@@ -64,7 +64,7 @@ impl Grid {
         if bits > 8 {
             return self.quantize_wide(values, bytes);
         }
-        let mut scratch = Scratch { table: self.word_table(), wide: [0; CHUNK] };
+        let mut scratch = Scratch { table: self.word_table(), wide: Vec::new() };
         let mut buffer = [0_u8; CHUNK];
         for (i, chunk) in values.chunks(CHUNK).enumerate() {
             let start = i * CHUNK;

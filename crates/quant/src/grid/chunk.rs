@@ -18,7 +18,8 @@ pub(super) const CHUNK: usize = 2048;
 pub(super) struct Scratch {
     /// The word of each code of up to 8 bits, by the code's low byte.
     pub(super) table: [u8; 256],
-    pub(super) wide: [u32; CHUNK],
+    /// Words of the slow way; empty until it is gone.
+    pub(super) wide: Vec<u32>,
 }
 
 impl Grid {
@@ -46,6 +47,7 @@ impl Grid {
         for (unit, from, to) in self.runs_in(start, values.len()) {
             let (values, words) = (&values[from..to], &mut words[from..to]);
             if !is_fast || unit.step == 0.0 {
+                scratch.wide.resize(CHUNK, 0);
                 let wide = &mut scratch.wide[..values.len()];
                 kernel::words_by_rule(values, quantizer, unit, wide);
                 words.iter_mut().zip(wide).for_each(|(word, wide)| *word = *wide as u8);
@@ -58,10 +60,13 @@ impl Grid {
         }
     }
 
-    /// The word of each code of up to 8 bits, by the code's low byte.
+    /// The word of each code of up to 8 bits, by the code's low byte; zeros where words are computed.
     pub(super) fn word_table(&self) -> [u8; 256] {
         let codes = self.quantizer.codes;
         let mut table = [0; 256];
+        if codes.is_linear() {
+            return table;
+        }
         for code in codes.low()..=codes.high() {
             table[usize::from(code as u8)] = codes.word(code) as u8;
         }
@@ -99,9 +104,10 @@ impl Grid {
         Ok(())
     }
 
-    /// The code of each word of up to 8 bits.
+    /// The code of each word of up to 8 bits; zeros where codes are computed.
     pub(super) fn code_table(&self) -> [i32; 256] {
-        std::array::from_fn(|word| self.quantizer.codes.code(word as u64) as i32)
+        let codes = self.quantizer.codes;
+        if codes.is_linear() { [0; 256] } else { std::array::from_fn(|word| codes.code(word as u64) as i32) }
     }
 
     pub(super) fn narrow_levels(&self, words: &[u8], start: usize, levels: &mut [f32], table: &[i32; 256]) {
