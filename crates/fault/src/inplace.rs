@@ -78,9 +78,15 @@ mod tests {
     #[test]
     fn same_flips_as_a_pattern() {
         let key = StreamKey { seed: 5, point: 0, trial: 1 };
-        for (elements, p) in
-            [(3, 0.4), (1_000_001, 1e-4), (1_000_001, 0.02), (1_300_003, 0.9), (5, 1.0), (9, 0.0)]
-        {
+        for (elements, p) in [
+            (3, 0.4),
+            (1_000_001, 1e-4),
+            (1_000_001, 2.6e-3),
+            (1_000_001, 0.02),
+            (1_300_003, 0.9),
+            (5, 1.0),
+            (9, 0.0),
+        ] {
             let rate = Rate::new(p).unwrap();
             let w = Candidate { name: "w", format: Format::U8, elements, by_name_only: false };
             let space = FaultSpace::select([w], &Selector::all(), BitSelection::All).unwrap();
