@@ -89,19 +89,39 @@ pub enum GradError {
         /// Why, and what to do.
         problem: String,
     },
-    /// There is not enough memory for what a pass keeps of its images.
+    /// There is not enough memory for a pass, however little it keeps of its images.
     #[error(
-        "a pass of {batch} images needs {} MiB more than it has, the system can give {} MiB: use a smaller batch",
-        .needed >> 20,
+        "a pass of {batch} images needs at least {} MiB more than it has, the system can give {} MiB: use a smaller batch",
+        .needed.div_ceil(1 << 20),
         .available >> 20
     )]
     Memory {
         /// The images.
         batch: usize,
-        /// The bytes that the pass would take.
+        /// The least bytes that the pass would take.
         needed: usize,
         /// The bytes that the system can give.
         available: usize,
+    },
+    /// A pass takes more memory than it may, however little it keeps of its images.
+    #[error(
+        "a pass of {batch} images works with at least {} MiB, the limit is {} MiB: use a smaller batch or a higher limit",
+        .needed.div_ceil(1 << 20),
+        .limit >> 20
+    )]
+    MemoryLimit {
+        /// The images.
+        batch: usize,
+        /// The least bytes that the pass would work with.
+        needed: usize,
+        /// The most that it may.
+        limit: usize,
+    },
+    /// The memory of passes cannot be limited.
+    #[error("memory cannot be limited: {because}")]
+    NoMemoryLimit {
+        /// Why.
+        because: String,
     },
     /// The backend gave up where every check had passed.
     #[error("the backend failed{}: {message}", .node.as_ref().map(|node| format!(" at node `{node}`")).unwrap_or_default())]

@@ -12,6 +12,7 @@ use bitquake_graph::program::{BatchNorm, Lowered};
 use bitquake_kernels::program::{self, Executor, Products, Request, Statistics, Vector};
 use burn_flex::{Flex, FlexDevice};
 
+use memory::Need;
 use objective::Ends;
 
 use crate::model::Model;
@@ -28,18 +29,24 @@ pub(crate) struct Native {
     vectors: Vec<(usize, Vector)>,
     has_gradient: Vec<bool>,
     norms: Vec<BatchNorm>,
+    /// The most bytes of a pass with gradients.
+    limit: Option<usize>,
 }
 
 impl Native {
     pub(crate) fn new(lowered: Lowered) -> Native {
         let Lowered { program, output, sizes, has_softmax, values, vectors, has_gradient, norms } = lowered;
         let (executor, ends) = (Executor::new(program, output), Ends { sizes, has_softmax });
-        Native { executor, ends, values, vectors, has_gradient, norms }
+        Native { executor, ends, values, vectors, has_gradient, norms, limit: None }
     }
 
     /// Burn, for what the program does not compute.
-    fn burn(model: &Model) -> Runner<Flex> {
-        Runner::new(model, FlexDevice)
+    fn burn(&self, model: &Model) -> Result<Runner<Flex>, GradError> {
+        if self.limit.is_some() {
+            let because = "burn computes this pass, which the project's own kernels do not have".to_owned();
+            return Err(GradError::NoMemoryLimit { because });
+        }
+        Ok(Runner::new(model, FlexDevice))
     }
 
     /// The program's values for the names of a pass; `None` if the program cannot give all the gradients.
@@ -64,6 +71,10 @@ impl Engine for Native {
         // The parameters are those of the model, which each call gets.
     }
 
+    fn limit_memory(&mut self, limit: Option<usize>) {
+        self.limit = limit;
+    }
+
     fn forward(&self, model: &Model, images: &Images<'_>, mode: Mode) -> Result<Vec<f32>, GradError> {
         let logits = self.executor.forward(&model.values, images.values, images.shape[0], statistics(mode));
         Ok(self.ends.outputs(logits))
@@ -71,12 +82,13 @@ impl Engine for Native {
 
     fn gradients(&self, model: &Model, images: &Images<'_>, pass: &Pass<'_>) -> Result<Gradients, GradError> {
         let Some(values) = self.values(model, pass) else {
-            return Native::burn(model).gradients(model, images, pass);
+            return self.burn(model)?.gradients(model, images, pass);
         };
         let Native { executor, ends, norms, .. } = self;
-        let request =
-            Request { statistics: statistics(pass.mode), parameters: pass.parameters, values: &values };
-        memory::check(executor.missing_bytes(&request, pass.batch), pass.batch)?;
+        let statistics = statistics(pass.mode);
+        let request = Request { statistics, parameters: pass.parameters, values: &values, thrift: 0 };
+        let thrift = memory::thrift(executor, &request, pass.batch, self.limit)?;
+        let request = Request { thrift, ..request };
         let mut loss = 0.0;
         let objective = |logits: &[f32], slopes: &mut [f32]| {
             loss = ends.differentiate(&pass.objective, logits, pass.batch, slopes)?;
@@ -127,11 +139,14 @@ impl Engine for Native {
         let has_gradients = pass.parameters.iter().all(|&parameter| self.has_gradient[parameter]);
         let statistics = statistics(pass.mode);
         if !has_gradients || self.executor.check_products(statistics).is_err() {
-            return Native::burn(model).hessian_product(model, images, pass, direction);
+            return self.burn(model)?.hessian_product(model, images, pass, direction);
         }
         let Native { executor, ends, .. } = self;
-        let request = Request { statistics, parameters: pass.parameters, values: &[] };
-        memory::check(executor.missing_bytes_of_products(&request, pass.batch), pass.batch)?;
+        let request = Request { statistics, parameters: pass.parameters, values: &[], thrift: 0 };
+        let batch = pass.batch;
+        let bytes = executor.bytes_of_products(&request, batch);
+        let missing = executor.missing_bytes_of_products(&request, batch);
+        memory::check(&Need { batch, bytes, missing }, self.limit)?;
         let mut loss = 0.0;
         let objective = |logits: [&[f32]; 2], slopes: [&mut [f32]; 2]| {
             loss = ends.differentiate_twice(&pass.objective, logits, pass.batch, slopes)?;

@@ -120,6 +120,45 @@ impl Network {
         &self.executor
     }
 
+    /// Limits the memory of passes that ask for gradients, in bytes; `None`, as it is at first, leaves them what the system has.
+    ///
+    /// Where what a batch is kept as for the backward pass needs more, the pass keeps less and computes more again: no bit of its results changes,
+    /// on any number of threads. Counted is what grows with the batch; weights, and what threads work in, come on top. Passes without gradients
+    /// are not limited, and Hessian products keep all. A network that is computed [`on_burn`](Self::on_burn) loses its limit.
+    ///
+    /// ```
+    /// use bitquake_grad::{Device, GradError, Mode, Network, Objective, Pass};
+    /// use bitquake_graph::architecture::Architecture;
+    ///
+    /// let model = Architecture::new("resnet20", [3, 32, 32], 10).build(1)?;
+    /// let mut network = Network::from_onnx(&model, Device::Cpu)?;
+    /// let (images, labels) = (vec![0.5; 2 * 3 * 32 * 32], [3, 7]);
+    /// let objective = Objective::CrossEntropy { labels: &labels, smoothing: 0.0 };
+    /// let parameters: Vec<usize> = (0..network.parameters().len()).collect();
+    /// let mode = Mode::Train;
+    /// let pass = Pass { images: &images, batch: 2, objective, mode, parameters: &parameters, values: &[] };
+    /// let all = network.gradients(&pass)?;
+    /// network.set_memory_limit(Some(4 << 20))?;
+    /// assert_eq!(network.gradients(&pass)?, all);
+    /// network.set_memory_limit(Some(1 << 20))?;
+    /// assert!(matches!(network.gradients(&pass), Err(GradError::MemoryLimit { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`GradError::NoMemoryLimit`] if burn computes the network; a pass that burn computes of a limited network fails with it too.
+    pub fn set_memory_limit(&mut self, limit: Option<usize>) -> Result<(), GradError> {
+        match &self.executor {
+            Executor::Burn { because } if limit.is_some() => Err(GradError::NoMemoryLimit {
+                because: format!("burn computes the network, since {because}"),
+            }),
+            _ => {
+                self.engine.limit_memory(limit);
+                Ok(())
+            }
+        }
+    }
+
     /// Where the network is computed.
     pub fn device(&self) -> Device {
         self.device
@@ -199,7 +238,7 @@ impl Network {
     /// A forward and a backward pass.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward); [`GradError::Objective`] if labels, targets or cotangents do not fit the output;
+    /// As [`forward`](Self::forward); [`GradError::Memory`], [`GradError::MemoryLimit`]; [`GradError::Objective`] if labels, targets or cotangents do not fit the output;
     /// [`GradError::NoParameter`], [`GradError::NoValue`].
     pub fn gradients(&self, pass: &Pass<'_>) -> Result<Gradients, GradError> {
         let images = self.images(pass.images, pass.batch)?;

@@ -18,6 +18,8 @@ pub(crate) trait Engine: Send + Sync {
     /// A parameter has other values.
     fn set(&mut self, index: usize, values: &[f32], shape: &[usize]);
     fn forward(&self, model: &Model, images: &Images<'_>, mode: Mode) -> Result<Vec<f32>, GradError>;
+    /// Passes that ask for gradients work with so many bytes at most.
+    fn limit_memory(&mut self, _limit: Option<usize>) {}
     fn gradients(&self, model: &Model, images: &Images<'_>, pass: &Pass<'_>) -> Result<Gradients, GradError>;
     /// The objective under each of several sets of edits; `None` where the engine computes nothing once for several sets.
     fn losses(

@@ -5,7 +5,10 @@
 //! machine too what changed (Linux only). Goals, on an idle machine of 2 cores with AVX-512: 85, 1,340 (PyTorch's
 //! whole step in benches/RESULTS.md) and 2.5.
 //!
-//! A name as an argument measures the networks that contain it only.
+//! Then the training pass of ResNet-20 that computes ever more again in place of keeping it, in turns with the one that keeps all: time as a
+//! ratio, and memory. Goal: half the memory for at most 1.25 of the time.
+//!
+//! A name as an argument measures the networks that contain it only; `thrift` measures the last alone.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its result")]
 
@@ -29,6 +32,64 @@ fn main() -> Result<(), Box<dyn Error>> {
     all.into_iter()
         .filter(|(name, ..)| name.contains(&only))
         .for_each(|(name, network, goal)| measure(name, network, goal));
+    if "thrift resnet20".contains(&only) {
+        measure_thrifts()?;
+    }
+    Ok(())
+}
+
+/// A training pass for each thrift, in turns.
+fn measure_thrifts() -> Result<(), Box<dyn Error>> {
+    let (executor, lengths) = resnet20()?;
+    let (parameters, images) = inputs(&executor, &lengths);
+    let wanted: Vec<usize> = (0..lengths.len()).collect();
+    let request =
+        |thrift| Request { statistics: Statistics::Batch, parameters: &wanted, values: &[], thrift };
+    // Each has an executor of its own, whose memory stays as it is.
+    let mut executors = vec![executor];
+    for _ in 1..executors[0].thrifts(&request(0)) {
+        executors.push(resnet20()?.0);
+    }
+    let mut times = vec![Vec::new(); executors.len()];
+    let mut slopes = None;
+    for round in 0..=ROUNDS {
+        for (thrift, executor) in executors.iter().enumerate() {
+            let start = Instant::now();
+            let found = executor.gradients(&parameters, &images, BATCH, &request(thrift), objective)?;
+            if round > 0 {
+                times[thrift].push(start.elapsed().as_secs_f64() * 1e3);
+            }
+            assert_eq!(
+                *slopes.get_or_insert_with(|| found.parameters.clone()),
+                found.parameters,
+                "the same bits"
+            );
+        }
+    }
+    let ratios = |times: &[f64], all: &[f64]| {
+        let mut ratios: Vec<f64> = times.iter().zip(all).map(|(time, all)| time / all).collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios[ratios.len() / 2]
+    };
+    for (thrift, executor) in executors.iter().enumerate() {
+        let bytes = executor.bytes(&request(thrift), BATCH) as f64 / 1e6;
+        let ratio = ratios(&times[thrift], &times[0]);
+        println!("resnet20 thrift {thrift:2}  keeps {bytes:6.1} MB  {ratio:.3} of the time");
+    }
+    Ok(())
+}
+
+/// Parameters and images.
+fn inputs(executor: &Executor, lengths: &[usize]) -> (Vec<Vec<f32>>, Vec<f32>) {
+    let mut random = SplitMix64::new(1);
+    let mut normal = |count: usize| (0..count).map(|_| 0.1 * random.normal() as f32).collect::<Vec<f32>>();
+    let parameters = lengths.iter().map(|&length| normal(length)).collect();
+    let images = normal(BATCH * executor.program().shape(executor.program().input()).elements());
+    (parameters, images)
+}
+
+fn objective(outputs: &[f32], slopes: &mut [f32]) -> Result<(), Infallible> {
+    slopes.iter_mut().zip(outputs).for_each(|(slope, output)| *slope = output / BATCH as f32);
     Ok(())
 }
 
@@ -43,16 +104,9 @@ fn processor_ms() -> Option<f64> {
 }
 
 fn measure(name: &str, (executor, lengths): (Executor, Vec<usize>), goal: f64) {
-    let mut random = SplitMix64::new(1);
-    let mut normal = |count: usize| (0..count).map(|_| 0.1 * random.normal() as f32).collect::<Vec<f32>>();
-    let parameters: Vec<Vec<f32>> = lengths.iter().map(|&length| normal(length)).collect();
-    let images = normal(BATCH * executor.program().shape(executor.program().input()).elements());
+    let (parameters, images) = inputs(&executor, &lengths);
     let wanted: Vec<usize> = (0..parameters.len()).collect();
-    let request = Request { statistics: Statistics::Batch, parameters: &wanted, values: &[] };
-    let objective = |outputs: &[f32], slopes: &mut [f32]| {
-        slopes.iter_mut().zip(outputs).for_each(|(slope, output)| *slope = output / BATCH as f32);
-        Ok::<(), Infallible>(())
-    };
+    let request = Request { statistics: Statistics::Batch, parameters: &wanted, values: &[], thrift: 0 };
     let kept = executor.missing_bytes(&request, BATCH) as f64 / 1e6;
     let mut both = [Vec::new(), Vec::new()];
     let outputs = executor.forward(&parameters, &images, BATCH, Statistics::Batch);

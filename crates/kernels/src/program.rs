@@ -11,6 +11,8 @@
 //! - What is needed in one stage alone lives in memory of the thread; what later stages or the backward pass need is kept for the batch.
 //!   Normalizations, and the activations after them, are not kept but computed anew, from what the normalization's own gradient needs
 //!   anyway.
+//! - Where that is too much for the memory there is, the forward pass is cut into segments, of which only the ends are kept; the backward pass
+//!   computes a segment again when it enters it (`compile/again.rs`), to the same bits.
 //! - Sums over images (statistics, gradients of parameters) are taken in parts that depend on shapes alone, and added in order: the same
 //!   bits on any number of threads.
 //! - What the gradients that are asked for do not need is not computed.

@@ -95,7 +95,7 @@ fn half_square(
 }
 
 fn request(parameters: &[usize]) -> Request<'_> {
-    Request { statistics: Statistics::Running, parameters, values: &[] }
+    Request { statistics: Statistics::Running, parameters, values: &[], thrift: 0 }
 }
 
 impl Case {

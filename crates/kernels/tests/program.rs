@@ -58,7 +58,7 @@ fn gradients(
     values: &[Value],
 ) -> Gradients {
     let all: Vec<usize> = (0..LENGTHS.len()).collect();
-    let request = Request { statistics, parameters: &all, values };
+    let request = Request { statistics, parameters: &all, values, thrift: 0 };
     let objective = |_: &[f32], slopes: &mut [f32]| {
         slopes.copy_from_slice(&normal(5, BATCH * 5));
         Ok::<(), Infallible>(())
@@ -109,7 +109,7 @@ fn all_instructions_on_small_images() {
     // Running statistics need no instruction that those of the batch do not.
     let kinds = [Statistics::Batch, Statistics::Running];
     for &statistics in if cfg!(miri) { &kinds[..1] } else { &kinds } {
-        let request = Request { statistics, parameters: &all, values: &[sum, first] };
+        let request = Request { statistics, parameters: &all, values: &[sum, first], thrift: 0 };
         let found = [1, 2].map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| executor.gradients(&parameters, &images, 3, &request, objective).unwrap())
@@ -234,7 +234,7 @@ fn missing_memory_is_told_before_it_is_taken() {
     let (program, values) = program(Isa::best());
     let executor = Executor::new(program, values[3]);
     let all: Vec<usize> = (0..LENGTHS.len()).collect();
-    let request = Request { statistics: Statistics::Batch, parameters: &all, values: &[] };
+    let request = Request { statistics: Statistics::Batch, parameters: &all, values: &[], thrift: 0 };
     let missing = |batch| executor.missing_bytes(&request, batch);
     let (few, many) = (missing(BATCH), missing(1000));
     assert!(few > 0 && many > 50 * few, "{few} {many}");

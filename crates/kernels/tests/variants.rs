@@ -190,7 +190,7 @@ fn apart(
     batch: usize,
     edits: &[Vec<Edit>],
 ) -> Vec<Vec<u32>> {
-    let request = Request { statistics: Statistics::Running, parameters: &[], values: &[] };
+    let request = Request { statistics: Statistics::Running, parameters: &[], values: &[], thrift: 0 };
     let one = |edits: &Vec<Edit>| {
         let mut parameters = parameters.to_vec();
         edits.iter().for_each(|edit| parameters[edit.parameter][edit.element] = edit.value);

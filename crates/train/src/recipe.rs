@@ -93,6 +93,10 @@ pub struct TrainConfig {
     pub label_smoothing: f32,
     /// Where to compute: `cpu` (the default), `cuda`, `cuda:1`, `wgpu`.
     pub device: DeviceName,
+    /// The MiB that a pass over a batch may work with, on the CPU in the project's own kernels; by default what the system has. It decides
+    /// how much is computed again in the backward pass, and no weight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<usize>,
     /// A line of `training.jsonl` for every so many steps; 50 by default, 0 for none but those of epochs.
     pub log_every: u64,
 }
@@ -106,6 +110,7 @@ impl Default for TrainConfig {
             last_batch: LastBatch::Keep,
             label_smoothing: 0.0,
             device: DeviceName::default(),
+            memory: None,
             log_every: 50,
         }
     }
@@ -230,6 +235,11 @@ impl Recipe {
 }
 
 impl TrainConfig {
+    /// The most bytes of a pass.
+    pub(crate) fn memory_limit(&self) -> Option<usize> {
+        self.memory.map(|mib| mib.saturating_mul(1 << 20))
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.epochs <= self.first_epoch {
             let (first, epochs) = (self.first_epoch, self.epochs);
@@ -237,6 +247,9 @@ impl TrainConfig {
         }
         if self.batch == 0 {
             return Err("batch is 0; it must be at least 1".into());
+        }
+        if self.memory == Some(0) {
+            return Err("memory is 0; it must be at least 1, in MiB".into());
         }
         if (0.0..1.0).contains(&self.label_smoothing) {
             Ok(())

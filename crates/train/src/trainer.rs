@@ -141,7 +141,8 @@ impl Training {
             Parts::load(&data.files, &data.split, seed, Path::new("")).map_err(TrainError::data("[data]"))?;
         let model = recipe.model.starting_model(parts.training.data(), seed)?;
         let identity = identity(&recipe, &model)?;
-        let network = Network::from_file(&model, recipe.train.device.0)?;
+        let mut network = Network::from_file(&model, recipe.train.device.0)?;
+        network.set_memory_limit(recipe.train.memory_limit())?;
         let learner = Learner::new(&recipe, network)?;
         let sets = Sets::new(parts, &recipe, learner.input_shape(), learner.classes().into())?;
         let steps_per_epoch = sets.training.batches() as u64;

@@ -3,7 +3,7 @@
 mod support;
 
 use bitquake_train::{End, Event, LogLine, Snapshot, TrainError};
-use support::Place;
+use support::{Place, RECIPE};
 
 /// Settings of methods, each with something to save of its own.
 const METHODS: [&[&str]; 4] = [
@@ -91,6 +91,29 @@ fn stopped_after_any_step_it_ends_with_the_same_bits() {
     }
 }
 
+/// Less memory than everything takes: the same training. Less than anything takes: an error.
+#[test]
+fn a_limit_on_memory_changes_no_bit() {
+    let place = Place::new();
+    let recipe = RECIPE.replace("architecture = \"mlp\"\nhidden = [12]", "architecture = \"resnet20\"");
+    std::fs::write(place.path("recipe.toml"), recipe).unwrap();
+    // All of it takes 25 MiB, of which 17 are sums of gradients.
+    let settings = ["train.epochs=2", "train.batch=90"];
+    let with = |memory| [&settings[..], &[memory]].concat();
+    place.train("free", &settings).unwrap();
+    place.train("limited", &with("train.memory=22")).unwrap();
+    for file in ["model.onnx", "best.onnx", "last.safetensors"] {
+        assert!(place.bytes(&format!("free/{file}")) == place.bytes(&format!("limited/{file}")), "{file}");
+    }
+    assert_eq!(place.log("free"), place.log("limited"));
+    let error = place.train("little", &with("train.memory=2")).unwrap_err().to_string();
+    let least: usize = error
+        .split_once("a pass of 90 images works with at least ")
+        .and_then(|(_, rest)| rest.split_once(" MiB, the limit is 2 MiB")?.0.parse().ok())
+        .unwrap_or_else(|| panic!("{error}"));
+    assert!((18..=22).contains(&least), "{error}");
+}
+
 #[test]
 fn a_finished_training_only_writes_its_models_again() {
     let place = Place::new();
@@ -164,6 +187,11 @@ fn what_does_not_fit_is_told_before_training() {
         (&["method.w_mx=1"], "unknown key `w_mx`; did you mean `w_max`?"),
         (&["train.epochs=0"], "epochs 0 leaves none"),
         (&["train.batch=0"], "batch is 0"),
+        (&["train.memory=0"], "memory is 0"),
+        (
+            &["train.memory=9", "model.activation=sigmoid"],
+            "memory cannot be limited: burn computes the network",
+        ),
         (&["train.label_smoothing=1.0"], "label_smoothing 1"),
         (&["train.device=tpu"], "tpu"),
         (&["schema=2"], "schema 2 is not known"),

@@ -1,5 +1,6 @@
 //! From operations to stages of instructions.
 
+mod again;
 mod backward;
 mod forward;
 mod tangents;
@@ -10,7 +11,7 @@ use super::Program;
 use super::fuse::{MapNode, Node, Norm, fused};
 use super::instruction::{Instruction, Item, Slope, Source, Task};
 use super::operation::Linear;
-use super::placement::{Home, place};
+use super::placement::{Home, Sharing, place};
 use super::plan::{Plan, PlannedLayer, Stage, Table};
 use crate::{Convolution, LANES};
 
@@ -38,15 +39,30 @@ pub(super) struct Wanted {
 
 /// Compiles a program for a purpose; `output` is the number of the value that calls give.
 pub(super) fn compile(program: &Program, output: usize, purpose: &Purpose) -> Plan {
-    let mut compiler = Compiler::new(program, output, purpose);
-    compiler.forward();
-    if purpose.gradients.is_some() {
-        compiler.backward();
+    Compiler::new(program, output, purpose).compile(&[], Sharing::Alike)
+}
+
+/// Plans for the same purpose that hold ever less of a batch, and compute ever more again. Empty if nothing can be spared.
+///
+/// The first keeps all, but packs it. The others cut the forward pass into segments, of which only the values at the cuts are kept; all of
+/// the last segment is, since the backward pass begins there. Of `n` segments of about as many floats each, about `(n - 1) / n` of the forward
+/// pass is computed again, so fewer segments cost less time; what is held at once is the cuts and about one segment, which is least at about
+/// the root of the number of operations. More and more segments are therefore tried, and a plan stays if it holds less than all before it.
+pub(super) fn compile_thriftily(program: &Program, output: usize, purpose: &Purpose) -> Vec<Plan> {
+    // Tangents need the values of both passes at once.
+    if purpose.gradients.as_ref().is_none_or(|wanted| wanted.products) {
+        return Vec::new();
     }
-    if purpose.gradients.as_ref().is_some_and(|wanted| wanted.products) {
-        compiler.add_tangents();
+    let mut least = compile(program, output, purpose).kept_floats();
+    let mut plans = Vec::new();
+    for cuts in Compiler::new(program, output, purpose).cuts() {
+        let plan = Compiler::new(program, output, purpose).compile(&cuts, Sharing::Packed);
+        if plan.kept_floats() < least {
+            least = plan.kept_floats();
+            plans.push(plan);
+        }
     }
-    compiler.finish()
+    plans
 }
 
 /// The place of a value: what holds it, and the stage that computes it.
@@ -67,6 +83,12 @@ struct Compiler<'p> {
     places: Vec<Option<Place>>,
     /// Values computed once more: by value and stage.
     again: BTreeMap<(usize, usize), Item>,
+    /// The values at which the forward pass is cut, rising.
+    cuts: Vec<usize>,
+    /// Of each value whether the backward pass computes it once more.
+    is_dropped: Vec<bool>,
+    /// The stage in which the backward pass enters the segment that it goes through, if values of that were dropped.
+    entered: Option<usize>,
     /// Of each value that maps give the table of its norm.
     tables: Vec<Table>,
     table_of: Vec<Option<usize>>,
@@ -107,6 +129,9 @@ impl<'p> Compiler<'p> {
             is_plain: vec![false; count],
             places: vec![None; count],
             again: BTreeMap::new(),
+            cuts: Vec::new(),
+            is_dropped: vec![false; count],
+            entered: None,
             tables: Vec::new(),
             table_of: vec![None; count],
             statistics: Vec::new(),
@@ -129,6 +154,18 @@ impl<'p> Compiler<'p> {
         compiler.make_layers();
         compiler.make_tables();
         compiler
+    }
+
+    fn compile(mut self, cuts: &[usize], sharing: Sharing) -> Plan {
+        self.forward();
+        if self.purpose.gradients.is_some() {
+            self.drop_before(cuts);
+            self.backward();
+        }
+        if self.purpose.gradients.as_ref().is_some_and(|wanted| wanted.products) {
+            self.add_tangents();
+        }
+        self.finish(sharing)
     }
 
     /// Which values' gradients are needed: those that are asked for, and those on the way to what is asked for.
@@ -262,7 +299,7 @@ impl<'p> Compiler<'p> {
         if let Some(&item) = self.again.get(&(value, stage)) {
             return item;
         }
-        let Some(map) = self.cheap(value) else { return item };
+        let Some(map) = self.cheap(value) else { return self.recalled(value, item) };
         let item = self.map(value, map, stage);
         self.again.insert((value, stage), item);
         item
@@ -297,8 +334,8 @@ impl<'p> Compiler<'p> {
         Source { table, statistics: self.statistics[table] }
     }
 
-    fn finish(self) -> Plan {
-        let placed = place(&self.items, &self.stages, &self.slopes);
+    fn finish(self, sharing: Sharing) -> Plan {
+        let placed = place(&self.items, &self.stages, &self.slopes, sharing);
         let shapes = &self.program.shapes;
         let taps = self.purpose.gradients.iter().flat_map(|wanted| &wanted.values);
         let taps = taps.map(|&value| shapes[value]).collect();

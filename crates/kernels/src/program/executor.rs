@@ -5,13 +5,13 @@ mod variants;
 
 use std::convert::Infallible;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub use products::{NoProducts, Products};
 pub use variants::Edit;
 
 use super::Program;
-use super::compile::{Purpose, Wanted, compile};
+use super::compile::{Purpose, Wanted, compile, compile_thriftily};
 use super::inference::joined;
 use super::operation::{Shape, Value};
 use super::plan::Plan;
@@ -24,7 +24,8 @@ use super::run::{Call, Measured, Slopes, Workspace, floats_of_batch, run};
 ///
 /// Memory grows with the batch: [`missing_bytes`](Self::missing_bytes) says by how much, before a call takes it. Of each image are kept the
 /// results of convolutions, of sums and of linear layers, blocked; normalizations, and activations after them, are computed anew in the
-/// backward pass, and of a pool of maxima is kept where those stand. For ResNet-20 at 32x32 that is 1.5 MB an image.
+/// backward pass, and of a pool of maxima is kept where those stand. For ResNet-20 at 32x32 that is 1.5 MB an image. Where that is too much,
+/// [`Request::thrift`] keeps less and computes more of it again.
 ///
 /// ```
 /// use bitquake_kernels::program::{Executor, Program, Request, Shape, Statistics};
@@ -39,7 +40,7 @@ use super::run::{Call, Measured, Slopes, Workspace, floats_of_batch, run};
 /// let images = [1.0, 1.0, -1.0, -1.0]; // two images
 /// assert_eq!(executor.forward(&parameters, &images, 2, Statistics::Running), [2.5, 0.0]);
 ///
-/// let request = Request { statistics: Statistics::Running, parameters: &[0], values: &[] };
+/// let request = Request { statistics: Statistics::Running, parameters: &[0], values: &[], thrift: 0 };
 /// let ones = |_: &[f32], gradient: &mut [f32]| {
 ///     gradient.fill(1.0);
 ///     Ok::<(), std::convert::Infallible>(())
@@ -74,6 +75,10 @@ pub struct Request<'a> {
     pub parameters: &'a [usize],
     /// The values whose gradients are wanted.
     pub values: &'a [Value],
+    /// How much less is kept for the backward pass, and how much more is computed again: 0 keeps all, each number above it holds less
+    /// than the one before, and those from [`thrifts`](Executor::thrifts) on are as the last below. It changes no bit of the results.
+    /// [`Executor::least_thrift`] finds the one that fits. [`products`](Executor::products) keep all.
+    pub thrift: usize,
 }
 
 /// The results of a forward and a backward pass.
@@ -102,6 +107,9 @@ struct Found {
 struct Compiled {
     purpose: Purpose,
     plan: Plan,
+    /// Plans that keep ever less, made when one is asked for.
+    thrifty: OnceLock<Vec<Plan>>,
+    /// Each for the plan that used it last.
     workspaces: Mutex<Vec<Workspace>>,
 }
 
@@ -144,7 +152,7 @@ impl Executor {
         statistics: Statistics,
     ) -> Vec<f32> {
         let purpose = Purpose { of_batch: statistics == Statistics::Batch, gradients: None, checks: false };
-        let found = self.run(purpose, parameters, images, batch, &[], |_, _| Ok::<(), Infallible>(()));
+        let found = self.run((purpose, 0), parameters, images, batch, &[], |_, _| Ok::<(), Infallible>(()));
         match found {
             Ok(Found { outputs, .. }) => outputs,
             Err(never) => match never {},
@@ -173,7 +181,7 @@ impl Executor {
             objective(outputs, slopes)
         };
         let Found { outputs, taps: values, measured, mut slopes } =
-            self.run(purpose, parameters, images, batch, &[], objective)?;
+            self.run((purpose, request.thrift), parameters, images, batch, &[], objective)?;
         let measured = measured.into_iter().map(|(value, measured)| (Value(value), measured)).collect();
         let parameters = self.taken(request.parameters, &mut slopes);
         Ok(Gradients { outputs, parameters, values, measured })
@@ -196,16 +204,73 @@ impl Executor {
     /// When a parameter or a value is not the program's.
     #[must_use]
     pub fn missing_bytes(&self, request: &Request<'_>, batch: usize) -> usize {
-        self.missing_bytes_of(self.purpose(request), batch)
+        self.missing_bytes_of(self.purpose(request), request.thrift, batch)
     }
 
-    fn missing_bytes_of(&self, purpose: Purpose, batch: usize) -> usize {
+    fn missing_bytes_of(&self, purpose: Purpose, thrift: usize, batch: usize) -> usize {
         let compiled = self.compiled(purpose);
+        let plan = self.plan(&compiled, thrift);
         let workspaces = compiled.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
         // The last is the one that the next call takes.
-        let capacity = workspaces.last().map_or(0, Workspace::capacity);
-        let bytes = |batch: usize| floats_of_batch(&compiled.plan, batch).saturating_mul(size_of::<f32>());
-        if capacity >= batch { 0 } else { bytes(batch) - if capacity > 0 { bytes(capacity) } else { 0 } }
+        let missing =
+            workspaces.last().map_or_else(|| floats_of_batch(plan, batch), |last| last.missing(plan, batch));
+        missing.saturating_mul(size_of::<f32>())
+    }
+
+    /// The bytes that [`gradients`](Self::gradients) of such a batch works with in all: what it keeps of each image, and sums of
+    /// gradients. Packed weights, and what threads work in, do not grow with the batch and are not counted.
+    ///
+    /// # Panics
+    /// When a parameter or a value is not the program's.
+    #[must_use]
+    pub fn bytes(&self, request: &Request<'_>, batch: usize) -> usize {
+        self.bytes_of(self.purpose(request), request.thrift, batch)
+    }
+
+    fn bytes_of(&self, purpose: Purpose, thrift: usize, batch: usize) -> usize {
+        let compiled = self.compiled(purpose);
+        floats_of_batch(self.plan(&compiled, thrift), batch).saturating_mul(size_of::<f32>())
+    }
+
+    /// The number of different [thrifts](Request::thrift): 1 if nothing can be spared.
+    ///
+    /// # Panics
+    /// When a parameter or a value is not the program's.
+    #[must_use]
+    pub fn thrifts(&self, request: &Request<'_>) -> usize {
+        1 + self.thrifty(&self.compiled(self.purpose(request))).len()
+    }
+
+    /// The least [thrift](Request::thrift) that `fits`, which computes the least again; `None` if none does. That of the request is passed
+    /// over.
+    ///
+    /// ```
+    /// use bitquake_kernels::program::{Executor, Program, Request, Shape, Statistics};
+    /// use bitquake_kernels::{Isa, Window};
+    ///
+    /// // Eight convolutions of 16 channels, one after the other.
+    /// let window = Window { pads: [[1, 1]; 2], ..Window::new([3, 3]) };
+    /// let mut program = Program::new(Shape::new(16, 8, 8), vec![16 * 16 * 9; 8], Isa::best())?;
+    /// let mut value = program.input();
+    /// for weight in 0..8 {
+    ///     value = program.convolution(value, 16, 1, window, weight, None)?;
+    /// }
+    /// let executor = Executor::new(program, value);
+    /// let request =
+    ///     Request { statistics: Statistics::Batch, parameters: &[0], values: &[], thrift: 0 };
+    /// let half = executor.bytes(&request, 64) * 2 / 3;
+    /// let fits = |request: &Request<'_>| executor.bytes(request, 64) <= half;
+    /// assert!(executor.least_thrift(&request, fits).is_some_and(|thrift| thrift > 0));
+    /// # Ok::<(), bitquake_kernels::program::ProgramError>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When a parameter or a value is not the program's.
+    #[must_use]
+    pub fn least_thrift(&self, request: &Request<'_>, fits: impl Fn(&Request<'_>) -> bool) -> Option<usize> {
+        let fits = |thrift: &usize| fits(&Request { thrift: *thrift, ..*request });
+        // The plans of others are not made if all can be kept.
+        Some(0).filter(fits).or_else(|| (1..self.thrifts(request)).find(fits))
     }
 
     fn purpose(&self, request: &Request<'_>) -> Purpose {
@@ -233,7 +298,7 @@ impl Executor {
     ) -> Vec<bool> {
         let purpose = Purpose { of_batch: statistics == Statistics::Batch, gradients: None, checks: true };
         let flags: Vec<AtomicBool> = self.program.shapes.iter().map(|_| AtomicBool::new(false)).collect();
-        match self.run(purpose, parameters, images, batch, &flags, |_, _| Ok::<(), Infallible>(())) {
+        match self.run((purpose, 0), parameters, images, batch, &flags, |_, _| Ok::<(), Infallible>(())) {
             Ok(_) => flags.into_iter().map(AtomicBool::into_inner).collect(),
             Err(never) => match never {},
         }
@@ -252,7 +317,7 @@ impl Executor {
 
     fn run<E: Send>(
         &self,
-        purpose: Purpose,
+        (purpose, thrift): (Purpose, usize),
         parameters: &[Vec<f32>],
         images: &[f32],
         batch: usize,
@@ -264,7 +329,7 @@ impl Executor {
         let own = if moves { &parameters[..self.program.parameters.len()] } else { parameters };
         self.check(own, images, batch);
         let compiled = self.compiled(purpose);
-        let plan = &compiled.plan;
+        let plan = self.plan(&compiled, thrift);
         let elements = batch * plan.output.elements();
         let has_seed = compiled.purpose.gradients.is_some();
         let list = |is_there: bool| vec![0.0; if is_there { elements } else { 0 }];
@@ -301,6 +366,16 @@ impl Executor {
         );
     }
 
+    fn plan<'c>(&self, compiled: &'c Compiled, thrift: usize) -> &'c Plan {
+        let Some(place) = thrift.checked_sub(1) else { return &compiled.plan };
+        let thrifty = self.thrifty(compiled);
+        thrifty.get(place).or(thrifty.last()).unwrap_or(&compiled.plan)
+    }
+
+    fn thrifty<'c>(&self, compiled: &'c Compiled) -> &'c [Plan] {
+        compiled.thrifty.get_or_init(|| compile_thriftily(&self.program, self.output, &compiled.purpose))
+    }
+
     fn compiled(&self, purpose: Purpose) -> Arc<Compiled> {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         let found = plans.iter().position(|compiled| compiled.purpose == purpose);
@@ -310,7 +385,8 @@ impl Executor {
                 let plan = compile(&self.program, self.output, &purpose);
                 let is_inference = purpose.gradients.is_none() && !purpose.checks && !purpose.of_batch;
                 let plan = if is_inference { joined(plan, &self.program) } else { plan };
-                Arc::new(Compiled { purpose, plan, workspaces: Mutex::new(Vec::new()) })
+                let (thrifty, workspaces) = (OnceLock::new(), Mutex::new(Vec::new()));
+                Arc::new(Compiled { purpose, plan, thrifty, workspaces })
             }
         };
         if plans.len() >= MOST_PLANS {

@@ -47,6 +47,18 @@ impl<'a> Rows<'a> {
         Rows { len, ..*self }
     }
 
+    /// Other rows in the memory of these, from a float of it on.
+    ///
+    /// # Panics
+    ///
+    /// When there is less memory, or rows overlap.
+    pub(super) fn regrouped(&self, start: usize, count: usize, len: usize, stride: usize) -> Rows<'a> {
+        let floats = if self.count == 0 { 0 } else { (self.count - 1) * self.stride + self.len };
+        assert!(start <= floats, "from float {start} on of {floats}");
+        check(floats - start, count, len, stride);
+        Rows { first: self.first.wrapping_add(start), count, len, stride, ..*self }
+    }
+
     /// The same rows, which are not written any more through this value.
     pub(super) fn frozen(&self) -> Rows<'a> {
         Rows { is_writable: false, ..*self }
@@ -117,4 +129,26 @@ fn check(floats: usize, count: usize, len: usize, stride: usize) {
         len <= stride && needed <= floats,
         "{count} rows of {len} floats, {stride} apart, in {floats} floats"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regrouped_rows_are_where_they_were_put() {
+        let mut floats: Vec<f32> = (0..24).map(|i| i as f32).collect();
+        let rows = Rows::new(&mut floats, 3, 6, 8).regrouped(4, 4, 3, 4);
+        // SAFETY: nothing else uses the floats.
+        #[expect(unsafe_code, reason = "rows are borrowed one after the other")]
+        let found: Vec<&[f32]> = (0..4).map(|image| unsafe { rows.row(image) }).collect();
+        assert_eq!(found, [[4.0, 5.0, 6.0], [8.0, 9.0, 10.0], [12.0, 13.0, 14.0], [16.0, 17.0, 18.0]]);
+    }
+
+    #[test]
+    #[should_panic(expected = "5 rows of 3 floats, 4 apart, in 18 floats")]
+    fn rows_beyond_the_memory_panic() {
+        let mut floats = vec![0.0; 24];
+        let _ = Rows::new(&mut floats, 3, 6, 8).regrouped(4, 5, 3, 4);
+    }
 }

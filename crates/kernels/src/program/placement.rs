@@ -1,5 +1,5 @@
 //! Where items are: in the memory of a thread if one stage uses them, else in regions that are kept for the batch. Items that are not
-//! used at the same time share memory.
+//! used at the same time share memory: either regions of about their size, or, where memory is scarce, one region in which they are packed.
 
 use super::instruction::{Item, Slope};
 use super::plan::{Place, Placed, Stage};
@@ -34,8 +34,22 @@ struct Life {
     is_shared: bool,
 }
 
+/// How regions are shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// Each region by items of about its size, one after the other.
+    Alike,
+    /// One region by all.
+    Packed,
+}
+
 /// Places all items.
-pub(super) fn place(items: &[(usize, Home)], stages: &[Stage], slopes: &[Slope]) -> Placement {
+pub(super) fn place(
+    items: &[(usize, Home)],
+    stages: &[Stage],
+    slopes: &[Slope],
+    sharing: Sharing,
+) -> Placement {
     let lives = lives(items.len(), stages, slopes);
     let fixed = |home: Home| match home {
         Home::Free => None,
@@ -47,7 +61,10 @@ pub(super) fn place(items: &[(usize, Home)], stages: &[Stage], slopes: &[Slope])
         Home::Tap(tap) => Some(Place::Tap(tap)),
     };
     let mut places: Vec<Option<Place>> = items.iter().map(|(_, home)| fixed(*home)).collect();
-    let regions = regions(items, &lives, &mut places);
+    let regions = match sharing {
+        Sharing::Alike => regions(items, &lives, &mut places),
+        Sharing::Packed => vec![packed(items, &lives, &mut places)],
+    };
     let scratches = stages.iter().map(|stage| scratch(stage, items, &mut places));
     let scratch = scratches.max().unwrap_or(0);
     let placed = items.iter().zip(places).map(|(&(floats, _), place)| {
@@ -81,15 +98,12 @@ fn lives(count: usize, stages: &[Stage], slopes: &[Slope]) -> Vec<Option<Life>> 
 
 /// Puts shared items into regions, those of disjoint lives into the same one where their sizes are alike. Gives the regions' sizes.
 fn regions(items: &[(usize, Home)], lives: &[Option<Life>], places: &mut [Option<Place>]) -> Vec<usize> {
-    let is_shared = |item: &Item| lives[*item].is_some_and(|life| life.is_shared);
-    let mut shared: Vec<Item> =
-        (0..items.len()).filter(|item| places[*item].is_none() && is_shared(item)).collect();
-    let life = |item: Item| lives[item].map_or((0, 0), |life| (life.first, life.last));
-    shared.sort_by_key(|&item| life(item).0);
+    let mut shared = shared(lives, places);
+    shared.sort_by_key(|(_, life)| life.first);
     // Of each region the size, and the last stage that uses it.
     let mut regions: Vec<(usize, usize)> = Vec::new();
-    for item in shared {
-        let (floats, (first, last)) = (items[item].0, life(item));
+    for (item, Life { first, last, .. }) in shared {
+        let floats = items[item].0;
         let fits = |(size, used): &(usize, usize)| *used < first && *size >= floats && *size <= 2 * floats;
         let best = (0..regions.len())
             .filter(|&region| fits(&regions[region]))
@@ -102,6 +116,37 @@ fn regions(items: &[(usize, Home)], lives: &[Option<Life>], places: &mut [Option
         places[item] = Some(Place::Region(region));
     }
     regions.into_iter().map(|(size, _)| size).collect()
+}
+
+/// The items that need memory for the batch, and their lives.
+fn shared(lives: &[Option<Life>], places: &[Option<Place>]) -> Vec<(Item, Life)> {
+    let lives = lives.iter().enumerate().filter_map(|(item, life)| Some((item, (*life)?)));
+    lives.filter(|(item, life)| places[*item].is_none() && life.is_shared).collect()
+}
+
+/// Packs shared items into one region, the largest first, each at the first float from which on it meets none that is used at the same time.
+/// Gives the region's size.
+fn packed(items: &[(usize, Home)], lives: &[Option<Life>], places: &mut [Option<Place>]) -> usize {
+    let mut shared = shared(lives, places);
+    shared.sort_by_key(|(item, _)| std::cmp::Reverse(items[*item].0));
+    // Of each packed item the first float, the one after the last, and the life; by the first float.
+    let mut taken: Vec<(usize, usize, Life)> = Vec::new();
+    let mut end = 0;
+    for (item, life) in shared {
+        let floats = items[item].0.next_multiple_of(LANES) + PACKED_APART;
+        let meets = |other: &Life| life.first <= other.last && other.first <= life.last;
+        let mut start = 0;
+        for &(first, until, _) in taken.iter().filter(|(_, _, other)| meets(other)) {
+            if first >= start + floats {
+                break;
+            }
+            start = start.max(until);
+        }
+        end = end.max(start + floats);
+        taken.insert(taken.partition_point(|(first, ..)| *first < start), (start, start + floats, life));
+        places[item] = Some(Place::Packed(start));
+    }
+    end
 }
 
 /// Puts the items that a stage alone uses one beside the other; each keeps its place from its first use to its last. Gives the floats.
@@ -134,6 +179,9 @@ fn scratch(stage: &Stage, items: &[(usize, Home)], places: &mut [Option<Place>])
     }
     end
 }
+
+/// Floats of each image between packed items, so that those can start elsewhere than at multiples of 4 KiB.
+pub(super) const PACKED_APART: usize = LANES;
 
 /// Lists that lie a multiple of 4 KiB apart get into each other's way in the cache.
 const APART: usize = 17 * LANES;
@@ -175,7 +223,7 @@ mod tests {
             Stage { instructions: vec![copy(4, 5)], ..Stage::default() },
             Stage { instructions: vec![copy(5, 6)], ..Stage::default() },
         ];
-        let placement = place(&items, &stages, &[]);
+        let placement = place(&items, &stages, &[], Sharing::Alike);
         let place = |item: Item| placement.items[item].place;
         assert_eq!(place(0), Place::Images);
         assert_eq!(
@@ -196,5 +244,32 @@ mod tests {
         let Place::Scratch(third) = apart[3].place else { panic!("{:?}", apart[3]) };
         assert!(third >= first + 64 && third + 64 <= floats, "{first} {third} of {floats}");
         assert_eq!((apart[0].place, apart[4].place), (place(0), place(4)));
+    }
+
+    #[test]
+    fn packed_items_that_are_used_at_the_same_time_lie_apart() {
+        const SMALL: usize = 32 + PACKED_APART;
+        const LARGE: usize = 128 + PACKED_APART;
+        // Each is written in one stage and read in the next: a small one, a large one, two small ones, a large one.
+        let sizes = [(0, Home::Images), (32, Home::Free), (128, Home::Free), (32, Home::Free)];
+        let items = [&sizes[..], &[(32, Home::Free), (128, Home::Free), (32, Home::Free)]].concat();
+        let chain = [
+            vec![copy(0, 1)],
+            vec![copy(1, 2)],
+            vec![copy(2, 3), copy(2, 4)],
+            vec![copy(3, 5), copy(4, 5)],
+            vec![copy(5, 6)],
+        ];
+        let stages = chain.map(|instructions| Stage { instructions, ..Stage::default() });
+        let placement = place(&items, &stages, &[], Sharing::Packed);
+        let start = |item: Item| match placement.items[item].place {
+            Place::Packed(start) => start,
+            other => panic!("{item} at {other:?}"),
+        };
+        assert_eq!((start(2), start(5)), (0, 0), "the large ones are apart in time");
+        assert_eq!(start(1), LARGE, "beside the first large one");
+        assert_eq!((start(3), start(4)), (LARGE, LARGE + SMALL), "both beside both large ones");
+        assert_eq!(placement.regions, [LARGE + 2 * SMALL]);
+        assert_eq!(placement.items[6].place, Place::Scratch(0), "used in one stage alone");
     }
 }

@@ -4,7 +4,7 @@ use super::fuse::Norm;
 use super::instruction::{Instruction, Item, Slope, Task};
 use super::operation::{Linear, Shape};
 use super::pool::Pool;
-use crate::Convolution;
+use crate::{Convolution, LANES};
 
 /// What a program computes in one kind of call, and where.
 #[derive(Debug)]
@@ -66,6 +66,8 @@ pub(super) enum Place {
     Tap(usize),
     /// A region that is kept for the batch.
     Region(usize),
+    /// The one region of a plan whose items are packed, after so many floats of each image.
+    Packed(usize),
     /// The memory of the thread, from this float on.
     Scratch(usize),
 }
@@ -102,6 +104,11 @@ pub(super) struct PlannedLayer {
 }
 
 impl Plan {
+    /// The floats that are kept of an image for later stages and the backward pass.
+    pub(super) fn kept_floats(&self) -> usize {
+        self.regions.iter().map(|floats| floats.next_multiple_of(LANES)).sum()
+    }
+
     /// Where the items are.
     pub(super) fn layout(&self) -> Layout<'_> {
         Layout { items: &self.items, scratch: self.scratch }

@@ -15,6 +15,7 @@ use super::instruction::{Instruction, Item, Slope, Task};
 use super::linear::{Matrix, Start, product};
 use super::memory::Rows;
 use super::patched::Patched;
+use super::placement::PACKED_APART;
 use super::plan::{Place, Plan, Stage};
 use super::tables::{Moving, Numbers, sums};
 use crate::{AlignedBuffer, Isa, LANES};
@@ -25,6 +26,10 @@ use frame::Frame;
 pub(super) struct Workspace {
     /// The images that the regions hold.
     capacity: usize,
+    /// The floats of an image that each region holds, and those that a thread works in.
+    made_for: (Vec<usize>, usize),
+    /// The floats of the batch that it holds, as [`floats_of_batch`] counts them.
+    held: usize,
     regions: Vec<AlignedBuffer>,
     numbers: Vec<Numbers>,
     packed: Vec<[AlignedBuffer; 2]>,
@@ -46,13 +51,24 @@ impl Workspace {
         buffers.map(|buffer| size_of_val(&buffer[..])).sum()
     }
 
-    /// The images that it has room for.
-    pub(super) fn capacity(&self) -> usize {
-        self.capacity
+    /// The floats that it lacks for a batch, as [`floats_of_batch`] counts them. What it holds for another plan it would give back first.
+    pub(super) fn missing(&self, plan: &Plan, batch: usize) -> usize {
+        if self.has_room(plan, batch) { 0 } else { floats_of_batch(plan, batch).saturating_sub(self.held) }
+    }
+
+    fn has_room(&self, plan: &Plan, batch: usize) -> bool {
+        batch <= self.capacity && self.is_made_for(plan)
+    }
+
+    fn is_made_for(&self, plan: &Plan) -> bool {
+        self.made_for.0 == plan.regions && self.made_for.1 == plan.scratch
     }
 
     /// Makes room for a batch.
     fn prepare(&mut self, plan: &Plan, batch: usize) {
+        if !self.is_made_for(plan) {
+            self.scratches.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        }
         if self.numbers.len() != plan.tables.len() {
             self.numbers = plan.tables.iter().map(Numbers::new).collect();
         }
@@ -66,8 +82,8 @@ impl Workspace {
                 })
                 .collect();
         }
-        if batch > self.capacity {
-            // What smaller batches had is given back first.
+        if !self.has_room(plan, batch) {
+            // What smaller batches and other plans had is given back first.
             self.regions.clear();
             self.sums.clear();
             let sizes = plan.regions.iter().enumerate();
@@ -88,6 +104,8 @@ impl Workspace {
                 })
                 .collect();
             self.capacity = batch;
+            self.held = floats_of_batch(plan, batch);
+            self.made_for = (plan.regions.clone(), plan.scratch);
         }
     }
 }
@@ -95,7 +113,7 @@ impl Workspace {
 /// Floats that a call needs for a batch, beside those of the caller: what later stages and the backward pass need of each image, and sums of
 /// gradients. What threads work in does not grow with the batch and is not counted.
 pub(super) fn floats_of_batch(plan: &Plan, batch: usize) -> usize {
-    let kept: usize = plan.regions.iter().map(|&floats| stride(floats)).sum();
+    let kept = plan.kept_floats();
     let wanted = plan.layers.iter().filter(|layer| layer.has_weight_gradient);
     let sums: usize = wanted.map(|layer| stride(layer.convolution.weight_gradient_len())).sum();
     kept.saturating_mul(batch).saturating_add(sums * plan.parts(batch))
@@ -106,7 +124,7 @@ fn stride(floats: usize) -> usize {
     floats.next_multiple_of(LANES)
 }
 
-/// Regions that start a multiple of 4 KiB apart would get into each other's way in the cache.
+/// Rows that start a multiple of 4 KiB apart would get into each other's way in the cache.
 fn skew(region: usize) -> usize {
     region % 8 * 9 * LANES
 }
@@ -233,18 +251,24 @@ fn rows_of_items<'r>(
         .zip(&plan.regions)
         .map(|(region, &floats)| Rows::new(region, batch, floats, stride(floats)))
         .collect();
+    // Those of a packed item lie one after the other.
+    let packed = |item: Item, floats: usize, start: usize| {
+        let start = batch * start + skew(item).min(batch * PACKED_APART);
+        regions[0].regrouped(start, batch, floats, stride(floats))
+    };
     let taps: Vec<Rows<'r>> = taps
         .iter_mut()
         .zip(&plan.taps)
         .map(|(tap, shape)| Rows::new(tap, batch, shape.elements(), shape.elements()))
         .collect();
-    let rows = |item: &super::plan::Placed| match item.place {
+    let rows = |(number, item): (Item, &super::plan::Placed)| match item.place {
         Place::Region(region) => Some(regions[region].narrowed(item.floats)),
+        Place::Packed(start) => Some(packed(number, item.floats, start)),
         Place::Images => Some(Rows::read_only(images, batch, item.floats)),
         Place::Tap(tap) => Some(taps[tap]),
         Place::Output | Place::OutputTangent | Place::Seed | Place::SeedTangent | Place::Scratch(_) => None,
     };
-    plan.items.iter().map(rows).collect()
+    plan.items.iter().enumerate().map(rows).collect()
 }
 
 /// The rows, with those of the items of a place filled in.

@@ -19,6 +19,7 @@ impl Compiler<'_> {
             self.parts[self.output].push((blocked, first));
         }
         for (value, node) in self.nodes.clone().into_iter().rev() {
+            self.enter(value);
             self.tap(value);
             if self.needs_gradient[value] && !self.parts[value].is_empty() {
                 self.differentiate(value, &node);
@@ -44,7 +45,7 @@ impl Compiler<'_> {
     }
 
     /// The stage in which all parts of a gradient are there.
-    fn ready(&self, value: usize) -> usize {
+    pub(super) fn ready(&self, value: usize) -> usize {
         self.parts[value].iter().map(|(_, stage)| *stage).max().unwrap_or(self.forward_stages)
     }
 
@@ -90,7 +91,7 @@ impl Compiler<'_> {
             Node::Pool { x, pool, .. } => {
                 if self.needs_gradient[x] {
                     let (dy, stage) = self.total(value);
-                    let winners = self.winners[value];
+                    let winners = self.recalled_winners(value);
                     let totals = (winners.is_some() && self.is_for_bias(x)).then(|| {
                         let floats = self.program.shapes[x].padded();
                         self.item(floats)

@@ -2,7 +2,7 @@
 
 use super::Compiler;
 use crate::program::fuse::{MapNode, Node, Norm};
-use crate::program::instruction::{Instruction, Task};
+use crate::program::instruction::{Instruction, Item, Task};
 use crate::program::placement::Home;
 
 impl Compiler<'_> {
@@ -43,19 +43,34 @@ impl Compiler<'_> {
     /// The input: as it is, or blocked.
     fn images(&mut self) {
         let shape = self.program.shapes[0];
-        let plain = self.item_at(shape.elements(), Home::Images);
         let item = if self.is_plain[0] {
-            plain
+            self.item_at(shape.elements(), Home::Images)
         } else {
-            let blocked = self.blocked(0);
-            self.emit(0, Instruction::Block { channels: shape.channels, plain, blocked });
-            blocked
+            self.blocked_images(0)
         };
         self.define(0, item, 0);
     }
 
+    /// The input, blocked in a stage.
+    pub(super) fn blocked_images(&mut self, stage: usize) -> Item {
+        let shape = self.program.shapes[0];
+        let plain = self.item_at(shape.elements(), Home::Images);
+        let blocked = self.blocked(0);
+        self.emit(stage, Instruction::Block { channels: shape.channels, plain, blocked });
+        blocked
+    }
+
     fn compute(&mut self, value: usize, node: &Node, stage: usize) {
-        let item = match *node {
+        if let Node::Map(map) = *node {
+            self.measure_groups(value, map, stage);
+        }
+        let item = self.result(value, node, stage);
+        self.define(value, item, stage);
+    }
+
+    /// Computes what a node gives, in a stage; a fully connected layer at the end of the stage before.
+    pub(super) fn result(&mut self, value: usize, node: &Node, stage: usize) -> Item {
+        match *node {
             Node::Convolution { x, layer } => {
                 let x = self.need(x, stage);
                 let y = self.blocked(value);
@@ -96,12 +111,8 @@ impl Compiler<'_> {
                 }
             }
             Node::Same { x } => self.need(x, stage),
-            Node::Map(map) => {
-                self.measure_groups(value, map, stage);
-                self.map(value, map, stage)
-            }
-        };
-        self.define(value, item, stage);
+            Node::Map(map) => self.map(value, map, stage),
+        }
     }
 
     /// The statistics of an image's groups, before a group norm.

@@ -48,7 +48,7 @@ impl Executor {
     /// let inner = program.linear(program.input(), 1, 0, true, None)?;
     /// let y = program.linear(inner, 1, 1, true, None)?;
     /// let executor = Executor::new(program, y);
-    /// let request = Request { statistics: Statistics::Running, parameters: &[0, 1], values: &[] };
+    /// let request = Request { statistics: Statistics::Running, parameters: &[0, 1], values: &[], thrift: 0 };
     /// let half_square = |[y, moved]: [&[f32]; 2], [slope, moved_slope]: [&mut [f32]; 2]| {
     ///     slope.copy_from_slice(y);
     ///     moved_slope.copy_from_slice(moved);
@@ -81,7 +81,8 @@ impl Executor {
         assert!(checked.is_ok(), "{checked:?}");
         let all = self.with_directions(parameters, direction, request.parameters);
         let purpose = self.purpose_of_products(request);
-        let Found { outputs, mut slopes, .. } = self.run(purpose, &all, images, batch, &[], objective)?;
+        let Found { outputs, mut slopes, .. } =
+            self.run((purpose, 0), &all, images, batch, &[], objective)?;
         let (gradients, products) = slopes.split_at_mut(self.program.parameters.len());
         let [gradients, products] =
             [gradients, products].map(|slopes| self.taken(request.parameters, slopes));
@@ -107,7 +108,16 @@ impl Executor {
     /// When a parameter is not the program's.
     #[must_use]
     pub fn missing_bytes_of_products(&self, request: &Request<'_>, batch: usize) -> usize {
-        self.missing_bytes_of(self.purpose_of_products(request), batch)
+        self.missing_bytes_of(self.purpose_of_products(request), 0, batch)
+    }
+
+    /// As [`bytes`](Self::bytes), of [`products`](Self::products).
+    ///
+    /// # Panics
+    /// When a parameter is not the program's.
+    #[must_use]
+    pub fn bytes_of_products(&self, request: &Request<'_>, batch: usize) -> usize {
+        self.bytes_of(self.purpose_of_products(request), 0, batch)
     }
 
     fn purpose_of_products(&self, request: &Request<'_>) -> Purpose {

@@ -2,7 +2,7 @@
 
 use crate::program::Program;
 use crate::program::instruction::{Instruction, Item};
-use crate::program::placement::{Home, place};
+use crate::program::placement::{Home, Sharing, place};
 use crate::program::plan::{Place, Plan, Stage};
 
 /// The same plan in more stages: a stage ends where its weights would push each other out of the cache from one image to the next. Maps that
@@ -25,10 +25,10 @@ pub(in crate::program) fn joined(mut plan: Plan, program: &Program) -> Plan {
         Place::Seed => Home::Seed,
         Place::SeedTangent => Home::SeedTangent,
         Place::Tap(tap) => Home::Tap(tap),
-        Place::Region(_) | Place::Scratch(_) => Home::Free,
+        Place::Region(_) | Place::Packed(_) | Place::Scratch(_) => Home::Free,
     };
     let items: Vec<(usize, Home)> = plan.items.iter().map(|item| (item.floats, home(item.place))).collect();
-    let placed = place(&items, &plan.stages, &plan.slopes);
+    let placed = place(&items, &plan.stages, &plan.slopes, Sharing::Alike);
     (plan.items, plan.regions, plan.scratch) = (placed.items, placed.regions, placed.scratch);
     plan
 }
