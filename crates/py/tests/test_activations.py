@@ -376,6 +376,22 @@ def test_layers_that_compute_something_else_than_is_known():
         run(planned)
 
 
+def test_batches_whose_first_axis_is_another_one():
+    """Drawn for each layer by itself, in each pass anew."""
+
+    class Seven(nn.Module):
+        def forward(self, x):
+            return x.sum() + torch.ones(7, 4)
+
+    neurons = bq.ActivationFaults(nn.Sequential(nn.Linear(8, 4), Seven()), bq.Fault(rate=0.1), per="batch")
+    frames = []
+    for _ in range(2):
+        with torch.no_grad(), neurons.faulty(seed=1) as record:
+            neurons.module(torch.ones(3, 8)), neurons.module(torch.ones(3, 8))
+        frames.append(record.to_frame()[["pass", "layer", "index", "bit"]])
+    assert frames[0].equals(frames[1]) and set(frames[0]["layer"]) == {"0", "1"} and set(frames[0]["pass"]) == {0, 1}
+
+
 def test_a_layer_that_runs_by_itself_after_a_known_pass():
     module, x = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 16)).eval(), torch.randn(4, 8)
 

@@ -41,8 +41,8 @@ class Passes:
         #: Whether the hooks are gone. Compiled code may have kept them.
         self.is_over = False
         self.calls: dict[str, int] = {}
-        #: What the present pass has computed so far.
-        self.seen = Known({}, {})
+        #: What the present pass has computed so far, and whether its dimensions say it all.
+        self.seen, self.is_regular = Known({}, {}), True
         #: What the present pass is expected to compute, and the faults drawn for it: of the values that are hit.
         self.expected: dict[str, tuple] = faults.planned
         self.drawn: dict[str, Any] = {}
@@ -57,7 +57,7 @@ class Passes:
         self.first += self.images
         self.images = 1 if images is None else images
         self.calls.clear()
-        self.seen = Known({}, {})
+        self.seen, self.is_regular = Known({}, {}), True
         self._forget()
 
     def end(self) -> None:
@@ -118,6 +118,7 @@ class Passes:
         if shape and shape[0] % self.images == 0:
             return (shape[0] // self.images, *shape[1:])
         if self.faults.per == "batch" and self.faults.by_layer:
+            self.is_regular = False
             return ()
         raise UsageError(
             f"layer `{layer}` gives {list(shape)}, whose first axis is not that of {self.images} images: leave the layer out, or draw per='batch'"
@@ -161,7 +162,7 @@ class Hooks:
                 return
             shapes, is_known = present
             # After an exception there is no output, and not all was seen.
-            if output is not None and not is_known and shapes not in faults.known:
+            if output is not None and passes.is_regular and not is_known and shapes not in faults.known:
                 faults.learn(shapes, passes.seen)
             passes.end()
 
@@ -206,18 +207,19 @@ def _on_layer(name: str, passes: Passes, on_call: Any, on_hit: Any) -> Any:
 
     def act(module: Any, args: tuple, kwargs: dict, output: Any) -> Any:
         nonlocal layer
-        dues = ready.get(name)
-        due = dues[-1] if dues and type(output) is torch.Tensor else None
-        is_due = due is not None and output.dtype is due[1] and output.shape == due[0]
-        if is_due and due[2] is None:
-            dues.pop()
-            return None
+        dues: Any = ready.get(name)
+        due: Any = None
+        if dues and type(output) is torch.Tensor and output.dtype is dues[-1][1] and output.shape == dues[-1][0]:
+            due = dues[-1]
+            if due[2] is None:
+                dues.pop()
+                return None
         if passes.is_over:
             return None
         if layer is None:
             layer = _values.Layer(name, module)
         given = _values.tensors_in((args, kwargs) if kwargs else args)
-        if is_due:
+        if due is not None:
             return on_hit(due, layer, given, output)
         if dues is not None:
             passes.surprised(name)
@@ -299,7 +301,8 @@ class ActivationBlock:
             return None
         passes, name = self._passes, due[3]
         passes.ready[layer.name].pop()
-        changed = self._put(due[2], name, *passes.expected[name], layer, given, value)
+        format, rows = passes.expected[name]
+        changed = self._put(due[2], name, format, rows, layer, given, value)
         return None if changed is value else changed
 
     def _put(self, drawn: Any, name: str, format: str, rows: tuple, layer: _values.Layer, given: list, value: torch.Tensor) -> torch.Tensor:

@@ -154,7 +154,7 @@ def _is_dense(value: torch.Tensor) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _facts(kind: type) -> tuple[bool, bool, bool, bool]:
+def _facts(kind: Any) -> tuple[bool, bool, bool, bool]:
     """Of a class of modules, whether it is PyTorch's own, an activation of those, a dropout, and whether all of it have an
     ``inplace``.
     """
@@ -173,7 +173,8 @@ class Layer:
 
     def __init__(self, name: str, module: Any) -> None:
         self.name = name
-        is_own, is_activation, is_dropout, has_default = _facts(type(module))
+        kind: Any = type(module)
+        is_own, is_activation, is_dropout, has_default = _facts(kind)
         is_in_place = bool(module.inplace if has_default else vars(module).get("inplace"))
         self.is_known = is_own and not module._modules
         #: Its output lies in the memory of its input, which nobody else can expect to be as it was.
