@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ._slots import Slot
-from ._survey import Survey, is_usual, places_of, survey
+from ._survey import Survey, survey
 from ._watch import Exposed, Watched
 from .faults import Fault
 
@@ -58,7 +58,7 @@ def find(module: Any, request: Request) -> tuple[Prepared, Watched, Exposed] | N
     """What was prepared for such a request, over the tensors that the module has now; ``None`` if anything is not as it was."""
     kept = [one for one in _of(module) if one.request == request]
     found = survey(module) if kept else None
-    if found is None or kept[0].signature != found.signature:
+    if found is None or not found.has(kept[0].signature):
         return None
     return kept[0].prepared, *_again(kept[0], found)
 
@@ -76,12 +76,14 @@ def keep(module: Any, request: Request, prepared: Prepared, slots: list[Slot]) -
     if not _is_plain(request, prepared.fault) or any(slot.commit is not None for slot in slots):
         return
     found = survey(module)
-    places = None if found is None or not is_usual(found) else places_of(slots, found)
-    if found is None or places is None:
+    if found is None or not found.is_usual():
+        return
+    signature, places = found.signature(), found.places_of(slots)
+    if signature is None or places is None:
         return
     formats, starts = {slot.name: slot.format for slot in slots}, [slot.start for slot in slots]
     statistics = [place for place, slot in enumerate(slots) if slot.role == "statistic"]
-    one = Kept(request, found.signature, prepared, formats, [slot.key for slot in slots], *places, starts, statistics)
+    one = Kept(request, signature, prepared, formats, [slot.key for slot in slots], *places, starts, statistics)
     others = [other for other in _of(module) if other.request != request]
     with suppress(TypeError):  # a module that is no key
         _kept[module] = (one, *others[: _MOST - 1])
