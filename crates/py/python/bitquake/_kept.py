@@ -73,7 +73,7 @@ def _again(kept: Kept, found: Survey) -> tuple[Watched, Exposed]:
 
 def keep(module: Any, request: Request, prepared: Prepared, slots: list[Slot]) -> None:
     """Keeps what was prepared, where a survey can tell whether it holds still."""
-    if not _is_plain(request, prepared.fault) or any(slot.commit is not None for slot in slots):
+    if not _is_plain(request, prepared.fault):
         return
     found = survey(module)
     if found is None or not found.is_usual():

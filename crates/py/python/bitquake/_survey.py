@@ -72,10 +72,10 @@ class Survey(NamedTuple):
         return None if None in holders or None in held else (holders, held)
 
     def is_usual(self) -> bool:
-        """Whether the names and tensors of the module are those that PyTorch's own classes tell."""
+        """Whether the names in the module are those that PyTorch's own class tells."""
         from torch.nn import Module
 
-        return all([type(part).named_modules is Module.named_modules and not hasattr(part, "_weight_bias") for part in self.parts])
+        return all([type(part).named_modules is Module.named_modules for part in self.parts])
 
 
 def survey(module: Any) -> Survey | None:

@@ -157,9 +157,11 @@ def _prepared(module: Any, request: Request) -> tuple[Prepared, Watched, Exposed
     fault = with_selection(one_amount(request.fault), request.select)
     if fault.target != "weights":
         raise UsageError(f"the target of the fault is {fault.target}: bq.faulty_activations takes it")
-    slots, source = _chosen(slots_of(module, request.types), fault)
+    everything = slots_of(module, request.types)
+    slots, source = _chosen(everything, fault)
     prepared = Prepared(fault, source, {slot.name: tuple(slot.tensor.shape) for slot in slots})
-    keep(module, request, prepared, slots)
+    if all(slot.commit is None for slot in everything):  # a packed tensor is made anew at each look
+        keep(module, request, prepared, slots)
     return prepared, Watched.of(slots), Exposed.of(slots)
 
 
