@@ -5,6 +5,7 @@ mod attack;
 mod error;
 mod fault;
 mod files;
+mod hits;
 mod hosted;
 mod memory;
 mod method;
@@ -23,6 +24,8 @@ mod _core {
     use crate::fault::{PyFault, PyFaults, PySource};
     #[pymodule_export]
     use crate::files::read_tensors;
+    #[pymodule_export]
+    use crate::hits::hit_words;
     #[pymodule_export]
     use crate::hosted::{
         PyGolden, PyGoldenOutputs, PyHosted, PyProof, PyProved, PyResultOf, PyRun, PyTrial, PyTrialOutputs,

@@ -295,6 +295,148 @@ def test_known_shapes_are_drawn_together_and_give_the_same(fault):
     assert runs[0][1].equals(runs[1][1])
 
 
+@pytest.mark.parametrize("per", ["image", "batch"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        dict(count=3), dict(rate=1e-3), dict(rate=0.0), dict(model="stuck-at-1", count=4), dict(model="set-value", value="saturate", count=3),
+        dict(model="set-value", value="saturate", rate=1e-3), dict(count=3, target="activations", persistence="permanent"),
+    ],
+)  # fmt: skip
+def test_known_passes_are_those_of_a_fresh_look(fault, per):
+    """What is known of a pass changes nothing: in networks that call a layer twice, in place, and give more than tensors."""
+
+    class Pairs(nn.Module):
+        def forward(self, x):
+            return x * 1, "more"
+
+    class Whole(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.act, self.pairs, self.last = nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), Pairs(), nn.Conv2d(4, 4, 3)
+            self.tanh, self.drop = nn.Tanh(), nn.Dropout(0.5)
+
+        def forward(self, x):
+            x, _ = self.pairs(self.act(self.first(x)))
+            return self.drop(self.tanh(self.tanh(self.act(self.last(x)))))
+
+    torch.manual_seed(0)
+    module, x = Whole().eval(), torch.randn(3, 3, 9, 9)
+    neurons = bq.ActivationFaults(module, bq.Fault(**fault), x, per=per)
+    runs = []
+    for number in range(4):
+        if number == 3:
+            neurons.known.clear()
+        with torch.no_grad(), neurons.faulty(seed=1, trial=3) as record:
+            runs.append(([module(x), module(x)], record.columns(), record.layers, record.dormant))
+    assert len(neurons.known) == 1 and (runs[0][1]["bit"] or fault.get("rate") == 0.0)
+    for run in runs[1:]:
+        assert all(torch.equal(a.view(torch.int32), b.view(torch.int32)) for a, b in zip(run[0], runs[0][0]))
+        assert repr(run[1:]) == repr(runs[0][1:])
+
+
+def test_layers_that_compute_something_else_than_is_known():
+    """More calls than before, fewer, other dtypes, a dropout that came to life: each is as without what is known."""
+
+    class Calls(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act, self.drop, self.times, self.as_pair = nn.Tanh(), nn.Dropout(0.5), 1, False
+
+        def forward(self, x):
+            for _ in range(self.times):
+                x = self.act(x)
+            return self.drop(x)
+
+    module, x = Calls().eval(), torch.randn(4, 50)
+
+    def run(neurons):
+        torch.manual_seed(0)
+        with torch.no_grad(), neurons.faulty(seed=1, trial=1) as record:
+            y = module(x)
+        return y, record.columns()
+
+    for before, after in [(1, 2), (2, 1), (2, 3), (3, 1)]:
+        for change in (lambda: setattr(module, "times", after), module.double, module.train):
+            module.times = before
+            module.eval().float()
+            neurons = bq.ActivationFaults(module, bq.Fault(rate=0.01))
+            run(neurons), run(neurons)
+            change()
+            x = x.double() if change == module.double else x.float()
+            y, columns = run(neurons)
+            fresh = run(bq.ActivationFaults(module, bq.Fault(rate=0.01)))
+            assert torch.equal(y.view(torch.uint8), fresh[0].view(torch.uint8)) and repr(columns) == repr(fresh[1]) and columns["bit"]
+            module.times = before
+    module.eval().float()
+    planned = bq.ActivationFaults(module, bq.Fault(count=3), x)
+    run(planned)
+    module.times = 4
+    with pytest.raises(bq.UsageError, match="layer `act#[123]` was not called in the run over `inputs`"):
+        run(planned)
+
+
+def test_batches_whose_first_axis_is_another_one():
+    """Drawn for each layer by itself, in each pass anew."""
+
+    class Seven(nn.Module):
+        def forward(self, x):
+            return x.sum() + torch.ones(7, 4)
+
+    neurons = bq.ActivationFaults(nn.Sequential(nn.Linear(8, 4), Seven()), bq.Fault(rate=0.1), per="batch")
+    frames = []
+    for _ in range(2):
+        with torch.no_grad(), neurons.faulty(seed=1) as record:
+            neurons.module(torch.ones(3, 8)), neurons.module(torch.ones(3, 8))
+        frames.append(record.to_frame()[["pass", "layer", "index", "bit"]])
+    assert frames[0].equals(frames[1]) and set(frames[0]["layer"]) == {"0", "1"} and set(frames[0]["pass"]) == {0, 1}
+
+
+def test_a_layer_that_runs_by_itself_after_a_known_pass():
+    module, x = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 16)).eval(), torch.randn(4, 8)
+
+    def run(neurons):
+        with torch.no_grad(), neurons.faulty(seed=1) as record:
+            y = module(x), module[0](x), module(x)
+        return y, record.columns(), record.passes, record.images
+
+    neurons = bq.ActivationFaults(module, bq.Fault(rate=0.01))
+    first, second = run(neurons), run(neurons)
+    assert all(torch.equal(a.view(torch.int32), b.view(torch.int32)) for a, b in zip(first[0], second[0])) and repr(first[1:]) == repr(second[1:]) and first[2:] == (3, 12)
+
+
+def test_words_of_any_width_are_hit_in_place():
+    """The native path, the one of NumPy for other floats, and that of strides."""
+    for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        for turn in (lambda value: value, lambda value: value.to(memory_format=torch.channels_last)):
+            module = nn.Sequential(nn.Tanh())
+            clean = turn(torch.randn(2, 3, 4, 5)).to(dtype)
+            with torch.no_grad(), bq.faulty_activations(module, bq.Fault(rate=0.05), seed=3) as record:
+                faulty = module(clean)
+            wanted = torch.tanh(clean)
+            bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[dtype.itemsize]
+            changed = (wanted.contiguous().view(bits) ^ faulty.contiguous().view(bits)).flatten()
+            rows = record.columns()
+            masks = torch.zeros_like(changed)
+            for image, element, bit in zip(rows["image"], rows["element"], rows["bit"]):
+                place = image * 60 + element
+                masks[place] ^= torch.tensor(1 << bit if bit < 8 * dtype.itemsize - 1 else -(1 << bit)).to(bits)
+            assert torch.equal(changed, masks) and (changed != 0).sum() > 30
+
+
+def test_hits_out_of_bounds_are_refused():
+    ones = np.ones(2, dtype=np.uint64)
+    values = np.zeros(5, dtype=np.float32)
+    for places, start, end in (([1, 5], 0, 2), ([1, -1], 0, 2), ([1, 2], 0, 3), ([1, 2], 2, 1)):
+        with pytest.raises(bq.UsageError):
+            _core.hit_words(values, (np.array(places, dtype=np.int64), ones, ones), start, end)
+        assert not values.any()
+    columns = (np.array([1, 4], dtype=np.int64), ones, ones)
+    assert _core.hit_words(values.astype(np.float16), columns, 0, 2) is None and _core.hit_words(values[::2], columns, 0, 2) is None
+    old, new = _core.hit_words(values, columns, 1, 2)
+    assert old.tolist() == [0] and new.tolist() == [1] and values.view(np.uint32).tolist() == [0, 0, 0, 0, 1]
+
+
 def test_shapes_that_hang_on_the_values():
     """A network that gives other shapes for inputs of one shape: what is known of it is not relied on."""
 

@@ -1,13 +1,16 @@
 """Forward hooks that put faults into the outputs of layers, and nothing else.
 
-Their cost must follow the hits: a layer that is not hit costs one draw, some microseconds.
+Their cost must follow the hits. All draws of a pass are made in one go when it begins, once it is known what a pass with
+such inputs computes; then a layer that is not hit costs a look at the shape of its output.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import torch
+from torch.utils.hooks import RemovableHandle
 
 from . import _values
 from ._errors import UsageError
@@ -35,20 +38,53 @@ class Passes:
         self.number = -1
         self.first, self.images = 0, 0
         self.is_running = False
+        #: Whether the hooks are gone. Compiled code may have kept them.
+        self.is_over = False
         self.calls: dict[str, int] = {}
-        #: What the present pass has computed so far.
-        self.seen = Known({}, {})
-        #: Layers that are known not to be hit in this pass, if they give a tensor of this shape and dtype.
-        self.spared: dict[str, tuple] = {}
+        #: What the present pass has computed so far, and whether its dimensions say it all.
+        self.seen, self.is_regular = Known({}, {}), True
+        #: What the present pass is expected to compute, and the faults drawn for it: of the values that are hit.
+        self.expected: dict[str, tuple] = faults.planned
+        self.drawn: dict[str, Any] = {}
+        #: Of layers that are known to give plain tensors in this pass, what their next calls are to give, the last call
+        #: first. It is changed in place: hooks hold it.
+        self.ready: dict[str, list[tuple]] = {}
+        #: Of the calls that are known to give plain tensors, by the names of the values, the layer, the shape and the dtype.
+        self._plain: dict[str, tuple] = {}
 
     def begin(self, images: int | None) -> None:
         self.number += 1
         self.first += self.images
         self.images = 1 if images is None else images
         self.calls.clear()
-        self.seen, self.spared = Known({}, {}), {}
+        self.seen, self.is_regular = Known({}, {}), True
+        self._forget()
 
-    def call(self, layer: _values.Layer, given: Any, output: Any) -> Call | None:
+    def end(self) -> None:
+        self.is_running = False
+        self._forget()
+
+    def _forget(self) -> None:
+        """Draws nothing for layers that run before the next pass begins, or after this one has ended."""
+        self.expected, self.drawn = self.faults.planned, {}
+        self.ready.clear()
+
+    def prepare(self, plain: dict[str, tuple]) -> None:
+        """Gets layers ready that are known to give plain tensors in this pass."""
+        self._plain, ready, drawn = plain, self.ready, self.drawn
+        for name, (layer, shape, dtype) in reversed(plain.items()):
+            due = (shape, dtype, drawn.get(name), name)
+            if layer in ready:
+                ready[layer].append(due)
+            else:
+                ready[layer] = [due]
+
+    def surprised(self, layer: str) -> None:
+        """Counts the calls of a layer that were known, of which this one is none: it gave something else, or is one more."""
+        dues = self.ready.pop(layer)
+        self.calls[layer] = sum(1 for other, *_ in self._plain.values() if other == layer) - len(dues)
+
+    def call(self, layer: _values.Layer, given: list, output: Any) -> Call | None:
         """What a layer has computed; ``None`` if it has no value of its own."""
         picked = (None, output) if isinstance(output, torch.Tensor) else _values.pick(output, self.faults.output)
         format = None if picked is None else _FORMATS.get(picked[1].dtype)
@@ -66,11 +102,11 @@ class Passes:
         count = self.calls.get(name, 0)
         self.calls[name] = count + 1
         rows = self._rows(name, value)
+        before = name if count < 2 else f"{name}#{count - 1}"
         if count:
-            self.seen.plain.pop(name, None)
             name = f"{name}#{count}"
-        elif place is None:
-            self.seen.plain[name] = (value.shape, value.dtype)
+        if place is None and (not count or before in self.seen.plain):
+            self.seen.plain[name] = (layer.name, value.shape, value.dtype)
         self.seen.values[name] = (format, rows)
         return Call(name, place, value, format, rows)
 
@@ -82,6 +118,7 @@ class Passes:
         if shape and shape[0] % self.images == 0:
             return (shape[0] // self.images, *shape[1:])
         if self.faults.per == "batch" and self.faults.by_layer:
+            self.is_regular = False
             return ()
         raise UsageError(
             f"layer `{layer}` gives {list(shape)}, whose first axis is not that of {self.images} images: leave the layer out, or draw per='batch'"
@@ -94,79 +131,102 @@ class Passes:
             raise UsageError(f"layer `{layer}` gives {what}{at}: neurons are tensors of floats")
 
 
-class Hook:
-    """A hook of one layer, or of the whole module. TorchDynamo does not look into it: it breaks the graph and calls
-    it.
-    """
-
-    def __init__(self, act: Any) -> None:
-        self._act = act
-        self.is_active = True
-
-    def __call__(self, *given: Any) -> Any:
-        return self._act(*given) if self.is_active else None
-
-    __call__._torchdynamo_disable = True  # type: ignore[attr-defined]
-
-
 class Hooks:
     """Hooks on a module and its layers, which are removed together."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: ActivationFaults, passes: Passes) -> None:
+        self._faults, self._passes = faults, passes
         self._handles: list[Any] = []
-        self._hooks: list[Hook] = []
+        #: The hooks of layers have one number, which no other hook has.
+        self._number = RemovableHandle(OrderedDict()).id
 
-    def _hook(self, act: Any) -> Hook:
-        hook = Hook(act)
-        self._hooks.append(hook)
-        return hook
-
-    def add(self, faults: ActivationFaults, passes: Passes, on_call: Any, on_begin: Any = None) -> None:
-        """``on_call(call, layer, given, output)`` for each value, ``on_begin(shapes)`` for each pass."""
-        shapes: list[tuple] = []
+    def add(self, on_call: Any, on_hit: Any = None, on_begin: Any = None) -> None:
+        """``on_call(call, layer, given, output)`` for each value, ``on_hit(due, layer, given, value)`` for one that is known
+        to be hit, ``on_begin(shapes)`` for each pass, which returns whether all is known of it.
+        """
+        faults, passes = self._faults, self._passes
+        present: list[Any] = [(), False]
 
         def begin(module: Any, args: tuple, kwargs: dict) -> None:
-            passes.begin(_values.first_axis((args, kwargs)))
+            if passes.is_over:
+                return
+            tensors = _values.tensors_in((args, kwargs))
+            passes.begin(_values.first_axis(tensors))
             passes.is_running = True
-            shapes[:] = [_values.shapes_of((args, kwargs))]
+            present[:] = [_values.shapes_of(tensors), False]
             if on_begin is not None:
-                on_begin(shapes[0])
+                present[1] = on_begin(present[0])
 
         def end(module: Any, args: tuple, output: Any) -> None:
-            passes.is_running = False
-            # After an exception there is no output, and not all was seen; what was spared was not seen either.
-            if output is not None and not passes.spared and shapes[0] not in faults.known:
-                faults.learn(shapes[0], passes.seen)
+            if passes.is_over:
+                return
+            shapes, is_known = present
+            # After an exception there is no output, and not all was seen.
+            if output is not None and passes.is_regular and not is_known and shapes not in faults.known:
+                faults.learn(shapes, passes.seen)
+            passes.end()
 
         try:
-            self._handles.append(faults.module.register_forward_pre_hook(self._hook(begin), with_kwargs=True, prepend=True))
+            self._handles.append(faults.module.register_forward_pre_hook(_uninspected(begin), with_kwargs=True, prepend=True))
             for name, layer in faults.layers.items():
-                act = self._hook(_on_layer(_values.Layer(name, layer), passes, on_call))
-                self._handles.append(layer.register_forward_hook(act, with_kwargs=True))
-            self._handles.append(faults.module.register_forward_hook(self._hook(end), always_call=True))
+                self._add(layer, _on_layer(name, passes, on_call, on_hit))
+            self._handles.append(faults.module.register_forward_hook(_uninspected(end), always_call=True))
         except BaseException:
             self.remove()
             raise
 
+    def _add(self, layer: Any, act: Any) -> None:
+        """What ``register_forward_hook`` does, without a handle for each layer, where it is PyTorch's own."""
+        if type(layer).register_forward_hook is not torch.nn.Module.register_forward_hook:
+            self._handles.append(layer.register_forward_hook(act, with_kwargs=True))
+            return
+        layer._forward_hooks[self._number] = act
+        layer._forward_hooks_with_kwargs[self._number] = True
+
     def remove(self) -> None:
         for handle in self._handles:
             handle.remove()
-        # Compiled code may have kept them.
-        for hook in self._hooks:
-            hook.is_active = False
-        self._handles, self._hooks = [], []
+        self._handles = []
+        for layer in self._faults.layers.values():
+            layer._forward_hooks.pop(self._number, None)
+            layer._forward_hooks_with_kwargs.pop(self._number, None)
+        self._passes.end()
+        self._passes.is_over = True
 
 
-def _on_layer(layer: _values.Layer, passes: Passes, on_call: Any) -> Any:
+def _uninspected(hook: Any) -> Any:
+    """A hook that TorchDynamo does not look into: it breaks the graph and calls it."""
+    hook._torchdynamo_disable = True
+    return hook
+
+
+def _on_layer(name: str, passes: Passes, on_call: Any, on_hit: Any) -> Any:
+    """The hook of a layer. Most calls are of layers that are known and not hit, so those cost one look."""
+    ready = passes.ready
+    layer: Any = None
+
     def act(module: Any, args: tuple, kwargs: dict, output: Any) -> Any:
-        spared = passes.spared.get(layer.name)
-        if spared is not None and type(output) is torch.Tensor and output.dtype is spared[1] and output.shape == spared[0]:
+        nonlocal layer
+        dues: Any = ready.get(name)
+        due: Any = None
+        if dues and type(output) is torch.Tensor and output.dtype is dues[-1][1] and output.shape == dues[-1][0]:
+            due = dues[-1]
+            if due[2] is None:
+                dues.pop()
+                return None
+        if passes.is_over:
             return None
-        given = (args, kwargs) if kwargs else args
+        if layer is None:
+            layer = _values.Layer(name, module)
+        given = _values.tensors_in((args, kwargs) if kwargs else args)
+        if due is not None:
+            return on_hit(due, layer, given, output)
+        if dues is not None:
+            passes.surprised(name)
         call = passes.call(layer, given, output)
         return None if call is None else on_call(call, layer, given, output)
 
-    return act
+    return _uninspected(act)
 
 
 class ActivationBlock:
@@ -178,15 +238,12 @@ class ActivationBlock:
         self._record = ActivationRecord(self._passes)
         self._hooks: Hooks | None = None
         self._uncompiled: Any = None
-        #: What this pass is expected to compute, and the faults drawn for it.
-        self._expected = faults.planned
-        self._drawn: dict[str, Any] = {}
 
     def __enter__(self) -> ActivationRecord:
         if self._hooks is not None:
             raise UsageError("the block is entered already: make one for each time")
-        self._hooks = Hooks()
-        self._hooks.add(self._faults, self._passes, self._hit, self._draw_all)
+        self._hooks = Hooks(self._faults, self._passes)
+        self._hooks.add(self._hit, self._hit_ready, self._draw_all)
         try:
             self._uncompiled = _uncompiled()
         except BaseException:
@@ -203,63 +260,72 @@ class ActivationBlock:
             # This PyTorch cannot be told to leave compiled code alone.
             raise UsageError("the module did not run inside the block, or as compiled code that leaves hooks out: enter the block with what you call")
 
-    def _draw_all(self, shapes: tuple) -> None:
+    def _draw_all(self, shapes: tuple) -> bool:
         """Draws over all layers, at the start of a pass; only values that are hit are kept.
 
         Where each layer draws for itself, this gives the same in one go, once it is known what a pass with such inputs
-        computes.
+        computes; whether it is.
         """
-        known = self._faults.known.get(shapes)
-        if self._faults.by_layer:
-            self._expected = {} if known is None else known.values
+        faults, passes = self._faults, self._passes
+        known = faults.known.get(shapes)
+        if faults.by_layer:
             if known is None:
-                return
-            source = self._faults.source_of_all(self._expected, self._passes.images, shapes)
-        else:
-            source = self._faults.source_of_all(self._expected, self._passes.images)
-        self._drawn = {name: faults for name, faults in self._draw(source) if faults is not None and faults.count}
+                return False
+            passes.expected = known.values
+        passes.drawn = self._draw(faults.source_of_all(passes.expected, passes.images, shapes if faults.by_layer else None))
         if known is not None:
-            hit = {name.partition("#")[0] for name in self._drawn}
-            self._passes.spared = {name: plain for name, plain in known.plain.items() if name not in hit}
+            passes.prepare(known.plain)
+        return known is not None
 
-    def _draw(self, source: Any) -> list[tuple[str, Any]]:
-        passes = self._passes
+    def _draw(self, source: Any) -> dict[str, Any]:
+        """What is hit, by the names of values: as words, or as faults that have to look at what a value holds."""
         if self._faults.is_permanent:
             faults = source.draw(*self._key)
-            hit = set(faults.tensors)
-            return [(name, faults if name in hit else None) for name, *_ in source.tensors]
-        if self._faults.per == "batch":
-            return source.draw_images(*self._key, passes.number, 1)
-        return source.draw_images(*self._key, passes.first, passes.images)
+            return dict.fromkeys(faults.tensors, faults)
+        passes = self._passes
+        images = (passes.number, 1) if self._faults.per == "batch" else (passes.first, passes.images)
+        found = source.hit_images(*self._key, *images)
+        if found is not None:
+            return _values.Hits.of_words(*found)
+        return {name: faults for name, faults in source.draw_images(*self._key, *images) if faults.count}
 
-    def _hit(self, call: Call, layer: _values.Layer, given: Any, output: Any) -> Any:
-        faults = self._faults_of(call)
-        if faults is None:
+    def _hit(self, call: Call, layer: _values.Layer, given: list, output: Any) -> Any:
+        drawn = self._drawn_for(call)
+        if drawn is None:
             return None
-        value, draws = call.value, 1 if self._faults.per == "batch" else self._passes.images
-        elements, container = value.numel() // draws, value.element_size()
-        if self._faults.is_permanent:
-            hits = _values.Hits.of(faults, call.name, call.format, container, elements).repeated(draws, elements)
-        else:
-            hits = _values.Hits.of(faults, call.name, call.format, container, elements * draws)
+        changed = self._put(drawn, call.name, call.format, call.rows, layer, given, call.value)
+        return None if changed is call.value else _values.replaced(output, call.place, changed)
+
+    def _hit_ready(self, due: tuple, layer: _values.Layer, given: list, value: torch.Tensor) -> Any:
+        if layer.hands_on(given, value):
+            return None
+        passes, name = self._passes, due[3]
+        passes.ready[layer.name].pop()
+        format, rows = passes.expected[name]
+        changed = self._put(due[2], name, format, rows, layer, given, value)
+        return None if changed is value else changed
+
+    def _put(self, drawn: Any, name: str, format: str, rows: tuple, layer: _values.Layer, given: list, value: torch.Tensor) -> torch.Tensor:
+        passes, is_batch = self._passes, self._faults.per == "batch"
+        images = 1 if is_batch else passes.images
+        elements = value.numel() // images
+        hits = drawn if isinstance(drawn, _values.Hits) else self._hits_of(drawn, name, format, value.element_size(), elements, images)
         changed, words = _values.put(hits, value, layer.owns(given, value))
-        self._record.add(Hit(call.name, call.format, self._dims(call), elements, hits, words, self._passes.number, self._first()))
-        return None if changed is value else _values.replaced(output, call.place, changed)
+        dims = self._faults.dims_of(rows, passes.images) if rows else tuple(value.shape)
+        self._record.add(Hit(name, format, dims, elements, hits, words, passes.number, None if is_batch else passes.first))
+        return changed
 
-    def _dims(self, call: Call) -> tuple:
-        """The dimensions that one draw is over."""
-        return self._faults.dims_of(call.rows, self._passes.images) if call.rows else tuple(call.value.shape)
+    def _hits_of(self, drawn: Any, name: str, format: str, container: int, elements: int, images: int) -> _values.Hits:
+        """The words that drawn faults hit in a value of some images."""
+        if self._faults.is_permanent:
+            return _values.Hits.of(drawn, name, format, container, elements).repeated(images, elements)
+        return _values.Hits.of(drawn, name, format, container, elements * images)
 
-    def _first(self) -> int | None:
-        """The number of the first image of the present pass."""
-        return None if self._faults.per == "batch" else self._passes.first
-
-    def _faults_of(self, call: Call) -> Any:
-        """The faults of a value; ``None`` if it has none."""
-        expected = self._expected.get(call.name)
+    def _drawn_for(self, call: Call) -> Any:
+        passes, expected = self._passes, self._passes.expected.get(call.name)
         if self._faults.by_layer and (expected is None or expected != (call.format, call.rows)):
-            drawn = self._draw(self._faults.source_of(call.name, call.format, self._dims(call)))[0][1]
-            return drawn if drawn is not None and drawn.count else None
+            dims = self._faults.dims_of(call.rows, passes.images) if call.rows else tuple(call.value.shape)
+            return self._draw(self._faults.source_of(call.name, call.format, dims)).get(call.name)
         if expected is None:
             raise UsageError(f"layer `{call.name}` was not called in the run over `inputs`")
         if expected[0] != call.format or expected[1] != call.rows:
@@ -267,7 +333,7 @@ class ActivationBlock:
                 f"layer `{call.name}` gives {call.format} {list(call.rows)} an image, but in the run over `inputs` it was "
                 f"{expected[0]} {list(expected[1])}: faults were drawn for that"
             )
-        return self._drawn.get(call.name)
+        return passes.drawn.get(call.name)
 
 
 def _uncompiled() -> Any:
@@ -285,12 +351,12 @@ def dry_run(faults: ActivationFaults, inputs: Any) -> dict[str, tuple[str, tuple
     """
     passes, found = Passes(faults), {}
 
-    def note(call: Call, layer: Any, given: Any, output: Any) -> None:
+    def note(call: Call, layer: Any, given: list, output: Any) -> None:
         found[call.name] = (call.format, call.rows)
 
     buffers = [(buffer, buffer.detach().clone()) for buffer in faults.module.buffers() if not buffer.is_meta]
-    hooks = Hooks()
-    hooks.add(faults, passes, note)
+    hooks = Hooks(faults, passes)
+    hooks.add(note)
     try:
         with torch.random.fork_rng(devices=_devices(faults.module)), torch.no_grad():
             _run(faults.module, inputs)

@@ -162,6 +162,8 @@ def _end(tensor: torch.Tensor) -> int:
 
 
 def _host(name: str, gradients: list[torch.Tensor], factor: float) -> np.ndarray:
+    if factor == 1.0 and len(gradients) == 1 and _is_plain(gradients[0]):
+        return gradients[0].numpy().reshape(-1)
     if any(gradient.layout is not torch.strided for gradient in gradients):
         raise UnsupportedError(f"the gradient of parameter `{name}` is sparse: build its module with sparse=False")
     total = gradients[0].detach()
@@ -172,12 +174,16 @@ def _host(name: str, gradients: list[torch.Tensor], factor: float) -> np.ndarray
     return total.cpu().contiguous().numpy().reshape(-1)
 
 
+def _is_plain(gradient: torch.Tensor) -> bool:
+    """Whether it is an array on the host, and part of no graph."""
+    return gradient.layout is torch.strided and gradient.is_cpu and gradient.is_contiguous() and not (gradient.requires_grad or gradient.is_neg())
+
+
 def _slot(tensor: torch.Tensor) -> tuple[np.ndarray, torch.Tensor]:
     """Memory for a gradient: that of the last pass, which is needed no more, where it can be written in place."""
     gradient = tensor.grad
-    if gradient is None or gradient.device.type != "cpu" or not gradient.is_contiguous():
+    if gradient is None or not _is_plain(gradient):
         gradient = torch.empty(tensor.shape, dtype=torch.float32)
-    gradient = gradient.detach()
     return gradient.numpy().reshape(-1), gradient
 
 

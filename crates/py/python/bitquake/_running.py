@@ -20,7 +20,7 @@ class RunningStatistics:
 
     def __init__(self, module: torch.nn.Module, rule: str) -> None:
         self._rule = rule
-        owners = [(owner, key) for owner in module.modules() for key, buffer in owner._buffers.items() if buffer is not None]
+        owners = [(owner, key) for owner in module.modules() if owner._buffers for key, buffer in owner._buffers.items() if buffer is not None]
         self._places = list({id(owner._buffers[key]): (owner, key) for owner, key in owners}.values())
         self._tensors = [owner._buffers[key] for owner, key in self._places]
         self._before = self._now()

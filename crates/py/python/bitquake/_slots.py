@@ -48,10 +48,6 @@ class Slot:
         """Whether forward passes write to it and do not read it: the statistics of a normalisation in training mode."""
         return self.role == "statistic" and self.module.training
 
-    def is_there(self) -> bool:
-        """Whether the module still holds this tensor, where it was."""
-        return self.owner.get(self.key) is self.tensor and self.tensor.data_ptr() == self.start
-
 
 def slots_of(module: Any, types: Any = None) -> list[Slot]:
     """The parameters and the persistent buffers of a module, in the order of its state dict, tied ones under each name.

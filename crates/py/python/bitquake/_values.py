@@ -4,24 +4,55 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
+from . import _core
 from ._torch import _UNSIGNED, _integers
 
 
-@dataclass
+#: Floats that ``_core`` can hit where they are.
+_FLOATS = frozenset({torch.float64, torch.float32})
+
+
 class Hits:
-    """Words of a value that are hit: flat places in C order, and the bits that change where the word holds 0 and where
-    it holds 1.
+    """Words of a value that are hit: some rows of columns. A row has the place of a word in C order (int64), and the bits that
+    change where the word holds 0 and where it holds 1 (uint64).
     """
 
-    elements: np.ndarray
-    if_zero: np.ndarray
-    if_one: np.ndarray
+    __slots__ = ("_columns", "_start", "_end")
+
+    def __init__(self, columns: tuple, start: int, end: int) -> None:
+        self._columns, self._start, self._end = columns, start, end
+
+    @classmethod
+    def of_words(cls, names: list[str], counts: list[int], columns: list[np.ndarray]) -> dict[str, Hits]:
+        """Those of each value, from the rows of all, one value after the other."""
+        shared, found, start = (columns[0].view(np.int64), *columns[1:]), {}, 0
+        for name, count in zip(names, counts):
+            found[name] = cls(shared, start, start + count)
+            start += count
+        return found
+
+    @classmethod
+    def of_columns(cls, elements: np.ndarray, if_zero: np.ndarray, if_one: np.ndarray) -> Hits:
+        return cls((elements.view(np.int64), if_zero, if_one), 0, len(elements))
+
+    @property
+    def elements(self) -> np.ndarray:
+        return self._columns[0][self._start : self._end]
+
+    @property
+    def if_zero(self) -> np.ndarray:
+        return self._columns[1][self._start : self._end]
+
+    @property
+    def if_one(self) -> np.ndarray:
+        return self._columns[2][self._start : self._end]
 
     @classmethod
     def of(cls, faults: Any, name: str, format: str, container: int, elements: int) -> Hits:
@@ -30,7 +61,7 @@ class Hits:
         """
         masks = faults.masks(name)
         if masks is not None:
-            return cls(*masks)
+            return cls.of_columns(*masks)
         # Saturation keeps the sign of a float and sets all other bits to known ones: words of zeros and of ones tell
         # which.
         sides = []
@@ -38,28 +69,29 @@ class Hits:
             words = np.full(container * elements, byte, dtype=np.uint8)
             sides.append(faults.resolve([(name, format, container, elements, words)])[0].masks(name))
         places = np.union1d(sides[0][0], sides[1][0])
-        return cls(places, *(_spread(places, own, masks) for own, masks in sides))
+        return cls.of_columns(places, *(_spread(places, own, masks) for own, masks in sides))
 
     def __len__(self) -> int:
-        return len(self.elements)
+        return self._end - self._start
 
     def repeated(self, images: int, elements: int) -> Hits:
         """The same hits in each of some images."""
-        starts = np.arange(images, dtype=np.uint64) * np.uint64(elements)
+        starts = np.arange(images, dtype=np.int64) * elements
         places = (starts[:, None] + self.elements).reshape(-1)
-        return Hits(places, np.tile(self.if_zero, images), np.tile(self.if_one, images))
+        return Hits.of_columns(places, np.tile(self.if_zero, images), np.tile(self.if_one, images))
 
     def flip(self, value: torch.Tensor) -> tuple[Any, Any]:
         """Changes the words of a tensor in place; gives them as they were and as they are, on the tensor's device."""
-        cells = _integers(value.detach())
-        if cells.device.type != "cpu":
-            return self._flip_on_device(cells)
-        host = cells.numpy().view(_UNSIGNED[cells.element_size()])
-        at: Any = self.elements.astype(np.intp)
-        if host.flags.c_contiguous:
-            host = host.reshape(-1)
-        else:
-            at = np.unravel_index(at, host.shape)
+        if not value.is_cpu:
+            return self._flip_on_device(_integers(value.detach()))
+        if value.dtype in _FLOATS and not (value.requires_grad or value.is_neg()):
+            words = _core.hit_words(value.numpy(), self._columns, self._start, self._end)
+            if words is not None:
+                return words
+        return self._flip_on_host(_integers(value.detach()).numpy())
+
+    def _flip_on_host(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        host, at = cells.view(_UNSIGNED[cells.itemsize]), np.unravel_index(self.elements, cells.shape)
         old = host[at]
         new = old ^ ((~old & self.if_zero.astype(old.dtype)) | (old & self.if_one.astype(old.dtype)))
         host[at] = new
@@ -70,7 +102,7 @@ class Hits:
         if_zero, if_one = (
             torch.from_numpy(masks.astype(_UNSIGNED[size]).view(f"i{size}")).to(cells.device) for masks in (self.if_zero, self.if_one)
         )
-        places: Any = (self.elements.astype(np.intp),)
+        places: Any = (self.elements,)
         if cells.is_contiguous():
             cells = cells.view(-1)
         else:
@@ -121,6 +153,16 @@ def _is_dense(value: torch.Tensor) -> bool:
     return value.is_contiguous() or (value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last))
 
 
+@lru_cache(maxsize=256)
+def _facts(kind: Any) -> tuple[bool, bool, bool, bool]:
+    """Of a class of modules, whether it is PyTorch's own, an activation of those, a dropout, and whether all of it have an
+    ``inplace``.
+    """
+    home = kind.__module__
+    is_own = home.startswith("torch.nn.modules.")
+    return is_own, home == "torch.nn.modules.activation", home == "torch.nn.modules.dropout", hasattr(kind, "inplace")
+
+
 class Layer:
     """What is known of a module's outputs before it runs.
 
@@ -130,26 +172,27 @@ class Layer:
     __slots__ = ("name", "is_known", "is_in_place", "may_hand_on")
 
     def __init__(self, name: str, module: Any) -> None:
-        home, self.name = type(module).__module__, name
-        self.is_known = home.startswith("torch.nn.modules.") and not any(True for _ in module.children())
+        self.name = name
+        kind: Any = type(module)
+        is_own, is_activation, is_dropout, has_default = _facts(kind)
+        is_in_place = bool(module.inplace if has_default else vars(module).get("inplace"))
+        self.is_known = is_own and not module._modules
         #: Its output lies in the memory of its input, which nobody else can expect to be as it was.
-        self.is_in_place = home == "torch.nn.modules.activation" and bool(getattr(module, "inplace", False))
-        self.may_hand_on = not getattr(module, "inplace", False) or home == "torch.nn.modules.dropout"
+        self.is_in_place = is_activation and is_in_place
+        self.may_hand_on = is_dropout or not is_in_place
 
-    def hands_on(self, given: Any, value: torch.Tensor) -> bool:
-        """Whether it gives what it was given: it computes nothing then, as a dropout in eval mode."""
-        if not self.may_hand_on:
-            return False
-        return any([tensor is value for tensor in tensors_in(given)])
+    def hands_on(self, given: list[torch.Tensor], value: torch.Tensor) -> bool:
+        """Whether it gives one of the tensors that it was given: it computes nothing then, as a dropout in eval mode."""
+        return self.may_hand_on and any([tensor is value for tensor in given])
 
-    def owns(self, given: Any, value: torch.Tensor) -> bool:
-        """Whether a value lies in memory that the module has just filled: nothing that it was given, and nothing that
+    def owns(self, given: list[torch.Tensor], value: torch.Tensor) -> bool:
+        """Whether a value lies in memory that the module has just filled: of no tensor that it was given, and nothing that
         it keeps.
         """
         if not self.is_known or self.is_in_place:
             return self.is_in_place
         start = value.untyped_storage().data_ptr()
-        return all([tensor.untyped_storage().data_ptr() != start for tensor in tensors_in(given)])
+        return all([tensor.untyped_storage().data_ptr() != start for tensor in given])
 
 
 def tensors_in(given: Any) -> list[torch.Tensor]:

@@ -56,7 +56,12 @@ class Versions:
 
     def note(self) -> None:
         """To be called before the bits are changed."""
-        self._before = [tensor._version for tensor in self._tensors]
+        try:
+            self._before = [tensor._version for tensor in self._tensors]
+        except RuntimeError:
+            # Inference tensors do not count their changes, and are in no graph either.
+            self._tensors = tuple(tensor for tensor in self._tensors if not tensor.is_inference())
+            self._before = [tensor._version for tensor in self._tensors]
 
     def enter(self) -> None:
         """To be called when the bits have been changed; what that did to the counters is forgotten."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Callable, NamedTuple
 
 from ._errors import UnsupportedError, UsageError
@@ -15,77 +16,98 @@ _NAMES = 5
 class Exposed(NamedTuple):
     """What a block may change, and nobody else inside of it.
 
-    ``counted`` are the tensors that count their changes; inference tensors do not, and are in no graph either.
-    PyTorch's batch normalisation updates ``statistics`` without counting.
+    ``tensors`` count their changes. PyTorch's batch normalisation updates ``statistics`` (their names, and the modules)
+    without counting.
     """
 
-    counted: tuple
-    statistics: list[Slot]
+    tensors: tuple
+    statistics: list[tuple[str, Any]]
+
+    @classmethod
+    def of(cls, slots: Iterable[Slot]) -> Exposed:
+        slots = list(slots)
+        return cls(tuple([slot.tensor for slot in slots]), [(slot.name, slot.module) for slot in slots if slot.role == "statistic"])
 
     def check(self) -> None:
-        for slot in self.statistics:
-            if slot.is_updated:
+        for name, module in self.statistics:
+            if module.training:
                 raise UsageError(
-                    f"`{slot.name}` is updated in training mode, where its flips could not be undone: use module.eval(), or leave it out with `select`"
+                    f"`{name}` is updated in training mode, where its flips could not be undone: use module.eval(), or leave it out with `select`"
                 )
 
 
 class Watched:
-    """Tensors of a module, as words where they are needed. Views are made of the tensors that are hit, once."""
+    """Tensors of a module, as words where they are needed. Views are made of the tensors that are hit, once.
 
-    __slots__ = ("slots", "_held", "_pointers", "_starts", "_words", "_described")
+    ``formats`` are those of their words, by name. ``held`` says of each who holds it, under which key, and the tensor;
+    ``starts`` where its memory begins; ``commits`` what hands changed words to a module that keeps a packed copy of them.
+    """
 
-    def __init__(self, slots: list[Slot]) -> None:
-        self.slots = {slot.name: slot for slot in slots}
-        self._held = [(slot.owner, slot.key, slot.tensor) for slot in slots]
-        self._pointers = [slot.tensor.data_ptr for slot in slots]
-        self._starts = [slot.start for slot in slots]
+    __slots__ = ("names", "_formats", "_held", "_starts", "_tensors", "_commits", "_bytes_of", "_start_of", "_words", "_described")
+
+    def __init__(self, formats: dict[str, str], held: list[tuple], starts: list[int], commits: dict[str, Callable[[], None]]) -> None:
+        from ._torch import shared_bytes, start_of
+
+        names = list(formats)
+        self._bytes_of, self._start_of = shared_bytes, start_of
+        self.names, self._formats, self._held, self._starts, self._commits = names, formats, held, starts, commits
+        self._tensors = dict(zip(names, [tensor for _, _, tensor in held]))
         self._words: dict[str, Words] = {}
         self._described: dict[str, tuple] = {}
 
-    def exposed(self, names: Any = None) -> Exposed:
-        """All tensors, or those of these names, as what a block may change."""
-        slots = list(self.slots.values()) if names is None else [self.slots[name] for name in names]
-        counted = tuple(slot.tensor for slot in slots if not slot.tensor.is_inference())
-        return Exposed(counted, [slot for slot in slots if slot.role == "statistic"])
+    @classmethod
+    def of(cls, slots: list[Slot]) -> Watched:
+        held = [(slot.owner, slot.key, slot.tensor) for slot in slots]
+        commits = {slot.name: slot.commit for slot in slots if slot.commit is not None}
+        return cls({slot.name: slot.format for slot in slots}, held, [slot.start for slot in slots], commits)
 
     def words(self, name: str) -> Words:
         words = self._words.get(name)
         if words is None:
-            words = self._words[name] = words_of(self.slots[name].tensor, name)
-            if words.is_shared:
-                self._described[name] = words.described()
+            words = self._words[name] = words_of(self._tensors[name], name)
         return words
 
     def described(self, name: str) -> tuple:
         """What ``_core`` takes: shared where the words lie one after the other on the host, else a copy."""
-        words = self.words(name)
-        return self._described.get(name) or words.described()
+        return self._shared(name) or self.words(name).described()
 
-    def flip(self, pattern: Any) -> None:
-        """Applies a core pattern; doing it again undoes it."""
-        names = [name for name, *_ in pattern.tensors]
-        words = [self.words(name) for name in names]
-        if all(name in self._described for name in names):
-            pattern.apply([self._described[name] for name in names])
-        else:
-            apply_to(pattern, words)
-        for name in names:
-            commit = self.slots[name].commit
-            if commit is not None:
-                commit()
+    def _shared(self, name: str) -> tuple | None:
+        told = self._described.get(name)
+        if told is None:
+            tensor = self._tensors[name]
+            content = self._bytes_of(tensor)
+            if content is None:
+                return None
+            told = self._described[name] = (name, self._formats[name], tensor.element_size(), tensor.numel(), content)
+        return told
 
     def flipped(self, pattern: Any) -> Callable[[], None]:
-        """Applies a core pattern, and gives what undoes it."""
-        self.flip(pattern)
-        return lambda: self.flip(pattern)
+        """Applies a core pattern, and gives what undoes it: applying it again."""
+        names = [name for name, *_ in pattern.tensors]
+        flip = self._flip_of(pattern, names)
+        commits = [self._commits[name] for name in names if name in self._commits]
+
+        def both() -> None:
+            flip()
+            for commit in commits:
+                commit()
+
+        both()
+        return both
+
+    def _flip_of(self, pattern: Any, names: list[str]) -> Callable[[], None]:
+        shared = [self._shared(name) for name in names]
+        if all(shared):
+            return lambda: pattern.apply(shared)
+        words = [self.words(name) for name in names]
+        return lambda: apply_to(pattern, words)
 
     def all_shared(self) -> list[tuple] | None:
         """What ``_core`` takes of all tensors, if it can change them where they are."""
-        if any(slot.commit is not None for slot in self.slots.values()):
+        if self._commits:
             return None
-        described = [self.described(name) for name in self.slots]
-        return described if len(self._described) == len(self.slots) else None
+        shared = [self._shared(name) for name in self.names]
+        return [told for told in shared if told is not None] if all(shared) else None
 
     def check_there(self, since: str) -> None:
         gone = self.gone()
@@ -94,10 +116,16 @@ class Watched:
 
     def gone(self) -> list[str]:
         """The tensors that the module does not hold any more, or elsewhere."""
-        is_held = all([owner.get(key) is tensor for owner, key, tensor in self._held])
-        if is_held and [pointer() for pointer in self._pointers] == self._starts:
+        starts = [*map(self._start_of, self._tensors.values())]
+        if starts == self._starts and all([owner.get(key) is tensor for owner, key, tensor in self._held]):
             return []
-        return [name for name, slot in self.slots.items() if not slot.is_there()]
+        found = zip(self.names, self._held, starts, self._starts)
+        return [name for name, (owner, key, tensor), now, start in found if now != start or owner.get(key) is not tensor]
+
+    def named(self, tensors: list) -> list[str]:
+        """The names of some of them."""
+        wanted = {id(tensor) for tensor in tensors}
+        return [name for name, tensor in self._tensors.items() if id(tensor) in wanted]
 
 
 class Block:
@@ -120,7 +148,7 @@ class Block:
             raise UsageError("the block is entered already: make one for each time")
         self._watched.check_there(self._since)
         self._exposed.check()
-        versions = Versions(self._exposed.counted)
+        versions = Versions(self._exposed.tensors)
         versions.note()
         given, undo = self._put()
         try:
@@ -150,10 +178,8 @@ class Block:
                 "only the old memory has its bits back"
             )
         if written:
-            places = {id(tensor) for tensor in written}
-            names = [slot.name for slot in self._watched.slots.values() if id(slot.tensor) in places]
             return (
-                f"{_listed(names)} written to inside the block: flips were made again in words that may be other ones by now; "
+                f"{_listed(self._watched.named(written))} written to inside the block: flips were made again in words that may be other ones by now; "
                 "write outside of it, or leave the tensors out with `select`"
             )
         return ""
@@ -195,4 +221,4 @@ def check_formats(slots: list[Slot]) -> None:
             raise UnsupportedError(f"`{slot.name}` {slot.why}: leave it out with `select`")
 
 
-__all__ = ["Block", "Watched", "check_formats", "once"]
+__all__ = ["Block", "Exposed", "Watched", "check_formats", "once"]

@@ -18,8 +18,8 @@ _MOST_KNOWN = 32
 
 
 class Known(NamedTuple):
-    """What one pass computed: of each value its format and its dimensions for one image, and of each layer that was
-    called once and gave a plain tensor the shape and the dtype.
+    """What one pass computed: of each value its format and its dimensions for one image, and, of those that layers gave as
+    plain tensors in their first calls, the layer, the shape and the dtype.
     """
 
     values: dict[str, tuple[str, tuple]]
@@ -68,6 +68,7 @@ class ActivationFaults:
         #: What passes with inputs of these shapes computed.
         self.known: dict[tuple, Known] = {}
         #: Of each value, its format and its dimensions for one image, where faults are drawn over all values together.
+        self.planned: dict[str, tuple[str, tuple]] = {}
         self.planned = self._plan(inputs)
 
     def faulty(self, *, seed: int = 0, trial: int = 0) -> Any:

@@ -49,7 +49,7 @@ class Hit:
         width = _core.width(self.format)
         is_flipped = ((before ^ after)[:, None] >> np.arange(width, dtype=np.uint64) & np.uint64(1)).astype(bool)
         word, bit = np.nonzero(is_flipped)
-        places = self.hits.elements[word].astype(np.int64)
+        places = self.hits.elements[word]
         draws, places = places // self.elements, places % self.elements
         table["pass"] += [self.number] * len(word)
         table["image"] += [None] * len(word) if self.first is None else (draws + self.first).tolist()

@@ -29,13 +29,13 @@ class Storage:
 
     def __init__(self, module: Any, table: Mapping, seed: int) -> None:
         self.module, self.text = module, to_toml(table)
-        self._watched = Watched(once(_storable(slots_of(module))))
+        slots = once(_storable(slots_of(module)))
+        self._watched, self._slots = Watched.of(slots), {slot.name: slot for slot in slots}
         #: The clean words of coded tensors whose own memory cannot be handed to ``_core``.
         self._copies: dict[str, tuple] = {}
-        slots = self._watched.slots.values()
         plan = _core.Plan(self.text, [(slot.name, slot.format, list(slot.tensor.shape), _role(slot)) for slot in slots])
         self._memory: Any = plan.store(self._native(), seed, 0)
-        self._coded = [self._watched.slots[name] for name in self._memory.coded]
+        self._coded = [self._slots[name] for name in self._memory.coded]
         self._originals = [slot.tensor.detach().clone() for slot in self._coded]
         self._write_levels()
         self._versions = self._now()
@@ -50,7 +50,7 @@ class Storage:
     def words(self) -> list[Words]:
         """The module's own tensors, with the levels of the codes."""
         self._check_current()
-        return [self._watched.words(name) for name in self._watched.slots]
+        return [self._watched.words(name) for name in self._slots]
 
     @property
     def tensors(self) -> dict[str, str]:
@@ -69,7 +69,7 @@ class Storage:
 
     def codes(self, tensor: str) -> np.ndarray:
         """The codes of a tensor as whole numbers (int64), in its shape."""
-        return self._of(tensor, self._held().codes(tensor)).reshape(self._watched.slots[tensor].tensor.shape)
+        return self._of(tensor, self._held().codes(tensor)).reshape(self._slots[tensor].tensor.shape)
 
     def scales(self, tensor: str) -> np.ndarray:
         """The scale of each unit of a tensor (float32): one, or one for each channel or group."""
@@ -117,7 +117,7 @@ class Storage:
     def __repr__(self) -> str:
         if self._memory is None:
             return "Storage(restored)"
-        return f"Storage({len(self._coded)} of {len(self._watched.slots)} tensors as codes)"
+        return f"Storage({len(self._coded)} of {len(self._slots)} tensors as codes)"
 
     def _put(self, source: Any, seed: int, trial: int) -> tuple[FaultPattern, Callable[[], None]]:
         self._check_current()
@@ -131,13 +131,13 @@ class Storage:
                 return source, exposed
         source = self._held().source(fault._core, 0)
         owners = {name.partition("@")[0] for name, *_ in source.tensors}
-        exposed = self._watched.exposed([name for name in self._watched.slots if name in owners])
+        exposed = Exposed.of(slot for name, slot in self._slots.items() if name in owners)
         self._sources = [(fault, source, exposed), *self._sources[:3]]
         return source, exposed
 
     def _native(self) -> list[tuple]:
         """The words of the module, those of coded tensors as they are without faults."""
-        return [self._copies.get(name) or self._watched.described(name) for name in self._watched.slots]
+        return [self._copies.get(name) or self._watched.described(name) for name in self._slots]
 
     def _write_levels(self) -> None:
         names = [slot.name for slot in self._coded]
@@ -174,7 +174,7 @@ class Storage:
         return found
 
     def _shapes(self) -> dict[str, tuple]:
-        return {slot.name: tuple(slot.tensor.shape) for slot in self._watched.slots.values()}
+        return {slot.name: tuple(slot.tensor.shape) for slot in self._slots.values()}
 
 
 def quantize(module: Any, quantizer: Any = None, *, seed: int = 0, **keys: Any) -> Storage:

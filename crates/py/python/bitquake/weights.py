@@ -6,9 +6,10 @@ from typing import Any, Callable
 
 from . import _core
 from ._errors import UsageError
+from ._kept import Prepared, Request, find, keep
 from ._slots import Slot, check_types, slots_of
-from ._watch import Block, Watched, check_formats, once
-from .faults import Fault, one_amount
+from ._watch import Block, Exposed, Watched, check_formats, once
+from .faults import Fault, as_fault, one_amount
 from .patterns import FaultPattern
 
 #: From so many expected flips on ``_core`` flips them without a list.
@@ -54,15 +55,11 @@ class WeightFaults:
     def __init__(self, module: Any, fault: Any, *, select: Any = None, types: Any = None, nonfinite: str = "allow") -> None:
         module = check_module(module)
         check_nonfinite(nonfinite)
-        self.fault = with_selection(one_amount(fault), select)
-        if self.fault.target != "weights":
-            raise UsageError(f"the target of the fault is {self.fault.target}: bq.faulty_activations takes it")
         self._nonfinite = nonfinite
-        chosen, self._source = _chosen(slots_of(module, check_types(types)), self.fault)
-        self._watched = Watched(chosen)
-        self._exposed = self._watched.exposed()
+        request = _request(fault, select, types)
+        prepared, self._watched, self._exposed = find(module, request) or _prepared(module, request)
+        self.fault, self._source, self._shapes = prepared
         self._many = self._where_many()
-        self._shapes = {slot.name: tuple(slot.tensor.shape) for slot in chosen}
 
     @property
     def bits(self) -> int:
@@ -107,7 +104,7 @@ class WeightFaults:
         return self._watched.all_shared() if is_many and self._nonfinite == "allow" else None
 
     def __repr__(self) -> str:
-        tensors = len(self._watched.slots)
+        tensors = len(self._watched.names)
         return f"WeightFaults({self.bits:,} bits of {tensors} tensor{'' if tensors == 1 else 's'})"
 
 
@@ -147,6 +144,25 @@ def faulty(
     (1, True, True)
     """
     return WeightFaults(module, fault, select=select, types=types, nonfinite=nonfinite).faulty(seed=seed, trial=trial)
+
+
+def _request(fault: Any, select: Any, types: Any) -> Request:
+    """What was asked for, in one way for what means the same."""
+    fault = fault if isinstance(fault, float) else as_fault(fault)
+    return Request(fault, select if select is None or isinstance(select, str) else tuple(select), check_types(types))
+
+
+def _prepared(module: Any, request: Request) -> tuple[Prepared, Watched, Exposed]:
+    """What a request comes to, which is kept for the next one."""
+    fault = with_selection(one_amount(request.fault), request.select)
+    if fault.target != "weights":
+        raise UsageError(f"the target of the fault is {fault.target}: bq.faulty_activations takes it")
+    everything = slots_of(module, request.types)
+    slots, source = _chosen(everything, fault)
+    prepared = Prepared(fault, source, {slot.name: tuple(slot.tensor.shape) for slot in slots})
+    if all(slot.commit is None for slot in everything):  # a packed tensor is made anew at each look
+        keep(module, request, prepared, slots)
+    return prepared, Watched.of(slots), Exposed.of(slots)
 
 
 def _chosen(slots: list[Slot], fault: Fault) -> tuple[list[Slot], Any]:
