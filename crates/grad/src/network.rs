@@ -127,14 +127,15 @@ impl Network {
     /// are not limited, and Hessian products keep all. A network that is computed [`on_burn`](Self::on_burn) loses its limit.
     ///
     /// ```
-    /// use bitquake_grad::{Device, GradError, Mode, Network, Objective, Pass};
+    /// use bitquake_grad::{Device, GradError, Mode, Network, Objective, ParameterRole, Pass};
     /// use bitquake_graph::architecture::Architecture;
     ///
     /// let model = Architecture::new("resnet20", [3, 32, 32], 10).build(1)?;
     /// let mut network = Network::from_onnx(&model, Device::Cpu)?;
     /// let (images, labels) = (vec![0.5; 2 * 3 * 32 * 32], [3, 7]);
     /// let objective = Objective::CrossEntropy { labels: &labels, smoothing: 0.0 };
-    /// let parameters: Vec<usize> = (0..network.parameters().len()).collect();
+    /// let is_weight = |&index: &usize| network.parameters()[index].role == ParameterRole::Weight;
+    /// let parameters: Vec<usize> = (0..network.parameters().len()).filter(is_weight).collect();
     /// let mode = Mode::Train;
     /// let pass = Pass { images: &images, batch: 2, objective, mode, parameters: &parameters, values: &[] };
     /// let all = network.gradients(&pass)?;

@@ -5,7 +5,7 @@ mod backward;
 mod forward;
 mod tangents;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Program;
 use super::fuse::{MapNode, Node, Norm, fused};
@@ -44,25 +44,33 @@ pub(super) fn compile(program: &Program, output: usize, purpose: &Purpose) -> Pl
 
 /// Plans for the same purpose that hold ever less of a batch, and compute ever more again. Empty if nothing can be spared.
 ///
-/// The first keeps all, but packs it. The others cut the forward pass into segments, of which only the values at the cuts are kept; all of
-/// the last segment is, since the backward pass begins there. Of `n` segments of about as many floats each, about `(n - 1) / n` of the forward
-/// pass is computed again, so fewer segments cost less time; what is held at once is the cuts and about one segment, which is least at about
-/// the root of the number of operations. More and more segments are therefore tried, and a plan stays if it holds less than all before it.
+/// The forward pass is cut into segments, of which only the values at the cuts are kept; all of the last segment is, since the backward pass
+/// begins there. With no cut, everything is kept and only packed. Of `n` segments of about as many floats each, what is held at once is the
+/// cuts and about one segment, which is least at about the root of the number of operations. Ever more segments are therefore tried, also
+/// with the last ones joined to one, which computes less again; and a plan stays if all that hold no more than it compute more.
 pub(super) fn compile_thriftily(program: &Program, output: usize, purpose: &Purpose) -> Vec<Plan> {
-    // Tangents need the values of both passes at once.
+    // Products with the Hessian keep all.
     if purpose.gradients.as_ref().is_none_or(|wanted| wanted.products) {
         return Vec::new();
     }
-    let mut least = compile(program, output, purpose).kept_floats();
-    let mut plans = Vec::new();
-    for cuts in Compiler::new(program, output, purpose).cuts() {
-        let plan = Compiler::new(program, output, purpose).compile(&cuts, Sharing::Packed);
-        if plan.kept_floats() < least {
-            least = plan.kept_floats();
-            plans.push(plan);
-        }
-    }
-    plans
+    let compiled = |cuts: &[usize]| Compiler::new(program, output, purpose).compile(cuts, Sharing::Packed);
+    let lists = Compiler::new(program, output, purpose).cuts();
+    let joined = |cuts: &Vec<usize>| (0..=cuts.len()).map(|count| cuts[..count].to_vec()).collect::<Vec<_>>();
+    let all: BTreeSet<Vec<usize>> = lists.iter().flat_map(joined).collect();
+    let of_cuts = |cuts: Vec<usize>| {
+        let plan = compiled(&cuts);
+        (plan.kept_floats(), plan.total_cost(), cuts)
+    };
+    let mut tried: Vec<(usize, usize, Vec<usize>)> = all.into_iter().map(of_cuts).collect();
+    tried.sort();
+    let kept = compile(program, output, purpose).kept_floats();
+    let mut least = usize::MAX;
+    tried.retain(|&(floats, cost, _)| {
+        let stays = floats < kept && cost < least;
+        least = least.min(cost);
+        stays
+    });
+    tried.iter().rev().map(|(.., cuts)| compiled(cuts)).collect()
 }
 
 /// The place of a value: what holds it, and the stage that computes it.

@@ -241,7 +241,7 @@ impl Executor {
         1 + self.thrifty(&self.compiled(self.purpose(request))).len()
     }
 
-    /// The least [thrift](Request::thrift) that `fits`, which computes the least again; `None` if none does. That of the request is passed
+    /// The least [thrift](Request::thrift) that `fits`, and so the one of those that computes the least again; `None` if none does. That of the request is passed
     /// over.
     ///
     /// ```

@@ -135,6 +135,11 @@ impl Plan {
         self.stages.iter_mut().zip(costs).for_each(|(stage, cost)| stage.cost = cost);
     }
 
+    /// About what all stages cost for one image.
+    pub(super) fn total_cost(&self) -> usize {
+        self.stages.iter().map(|stage| stage.cost).sum()
+    }
+
     fn cost(&self, stage: &Stage) -> usize {
         let one = |instruction: &Instruction| {
             let mut floats = 0;
