@@ -67,13 +67,7 @@ const ENERGY: Kind = ("energy", "name=energy", &[]);
 
 /// Builds the command in release.
 pub fn build() -> Outcome {
-    build_with(&[])
-}
-
-/// Builds the command in release, and other packages with it.
-pub fn build_with(others: &[&str]) -> Outcome {
-    let mut cargo = process::cargo_with(&["build", "--release", "--locked", "-p", "bitquake-cli"]);
-    process::run(cargo.args(others.iter().flat_map(|package| ["-p", package])))
+    process::run(&mut process::cargo_with(&["build", "--release", "--locked", "-p", "bitquake-cli"]))
 }
 
 /// The command that [`build`] made.

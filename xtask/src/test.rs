@@ -17,8 +17,7 @@ pub fn run() -> Outcome {
     step("doctests", || run_program(&mut cargo_with(&["test", "--doc", "--workspace", "--locked"])))?;
     step("documentation", documentation)?;
     step("dependencies", deny::run)?;
-    // Alone, the Python package's macros have other features than the command's, and all that they share would be built twice.
-    step("release build", || examples::build_with(&["bitquake-py"]))?;
+    step("release build", examples::build)?;
     step("readme", readme::run_built)?;
     step("examples", examples::run_built)?;
     python::test()
