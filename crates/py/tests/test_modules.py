@@ -646,6 +646,22 @@ def renamed(module):
     module._modules["last"] = module._modules.pop("6")
 
 
+def renamed_bias(module):
+    module[6]._parameters["shift"] = module[6]._parameters.pop("bias")
+
+
+def fewer_rows(module):
+    module[6].weight.data = module[6].weight.data[:2]
+
+
+class Other(nn.Linear):
+    pass
+
+
+def other_class(module):
+    module[6].__class__ = Other
+
+
 def train(module):
     module[1].train()
 
@@ -680,7 +696,7 @@ def lost(module):
 
 CHANGES = [
     half, replace, move, turn, transpose, other_words, no_bias, new_part, fewer_parts, other_part, deeper, renamed, train, train_all, passing, new_buffer,
-    tied, tied_memory, parametrized, lost,
+    tied, tied_memory, parametrized, lost, renamed_bias, fewer_rows, other_class,
 ]  # fmt: skip
 
 

@@ -42,7 +42,7 @@ class Survey(NamedTuple):
         if len(self.parts) != len(signature[0]) or len(self.values) != len(signature[1]):
             return False
         try:
-            return all(all(map(eq, now, then)) for now, then in zip(self._aspects(), signature))
+            return all(all(map(eq, own, other)) for own, other in zip(self._aspects(), signature))
         except _UNUSUAL:
             return False
 
