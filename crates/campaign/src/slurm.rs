@@ -10,7 +10,7 @@ mod submission;
 
 pub use plan::{Job, Plan, Resources};
 pub use queue::{Queue, Queued};
-pub use submission::{SentJob, Submission, TaskState};
+pub use submission::{SUBMISSION_FILE, SentJob, Submission, TaskState};
 
 use std::path::PathBuf;
 

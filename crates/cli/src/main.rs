@@ -7,6 +7,7 @@ mod diff;
 mod doctor;
 mod energy;
 mod exit;
+mod folder;
 mod guard;
 mod inject;
 mod inspect;

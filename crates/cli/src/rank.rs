@@ -5,11 +5,13 @@ mod progress;
 use std::path::{Path, PathBuf, absolute};
 
 use bitquake::attack::rank::{
-    Agreement, AgreementOf, LayerRow, Rank, RankSummary, RankingSummary, TraceSummary, read_rank,
+    Agreement, AgreementOf, LayerRow, RANK_SUMMARY_FILE, Rank, RankSummary, RankingSummary, TraceSummary,
+    read_rank,
 };
 use serde::Serialize;
 
 use crate::exit::Failure;
+use crate::folder::check_is_apart;
 use crate::output::{Output, grouped, table};
 use progress::Progress;
 
@@ -37,6 +39,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     }
     let rank = Rank::prepare(config)?;
     let dir = rank.dir().to_owned();
+    check_is_apart(&dir, &args.files, &[RANK_SUMMARY_FILE])?;
     let mut progress = Progress::new(output.quiet);
     let summary = rank.run(|event| progress.event(event));
     progress.close();

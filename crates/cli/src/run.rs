@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use bitquake::campaign::{Campaign, End, RunOptions, Shard, read_config};
 use bitquake::engine::Model;
-use bitquake::record::ResultDir;
+use bitquake::record::{GOLDEN_FILE, ResultDir};
 use bitquake::results::rebuild;
 
 use crate::exit::Failure;
+use crate::folder::check_is_apart;
 use crate::output::{Output, counted};
 use crate::plan;
 use crate::progress::Progress;
@@ -43,6 +44,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         config.output.dir = Some(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()));
     }
     let dir = ResultDir::at(config.output.dir.clone().unwrap_or_else(|| "results".into()));
+    check_is_apart(dir.path(), &args.files, &[GOLDEN_FILE])?;
     let (campaign, model) = Campaign::prepare(config)?;
     let stop = stop_on_signal("finishing the running trials; once more to stop at once")?;
     let options = RunOptions { shard: args.shard, stop: &stop };

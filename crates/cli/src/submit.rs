@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use bitquake::campaign::read_config;
-use bitquake::campaign::slurm::{Queue, Resources};
+use bitquake::campaign::slurm::{Queue, Resources, SUBMISSION_FILE};
+use bitquake::record::GOLDEN_FILE;
 use bitquake::submit::{Prepared, SubmitOptions, prepare};
 
 use crate::exit::Failure;
+use crate::folder::check_is_apart;
 use crate::output::{Output, counted};
 
 /// Run a campaign as a job array of a cluster; the same command sends again what did not finish.
@@ -83,6 +85,9 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let mut config = read_config(&args.files, &args.set)?;
     if let Some(dir) = &args.output {
         config.output.dir = Some(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()));
+    }
+    if let Some(dir) = &config.output.dir {
+        check_is_apart(dir, &args.files, &[GOLDEN_FILE, SUBMISSION_FILE])?;
     }
     let options =
         SubmitOptions { tasks: args.tasks, resources: args.resources.resources(), program: program(args)? };

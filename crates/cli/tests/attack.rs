@@ -239,4 +239,7 @@ fn json_and_exit_codes() {
         let said = place.attack("out", more).failed(code);
         assert!(said.contains(wanted), "{more:?}: {said}");
     }
+    let said = place.attack(".", &[]).failed(2);
+    assert!(said.contains("attack.toml lies in the output folder"), "{said}");
+    assert_eq!(fs::read(place.path("attack.toml")).expect("a file"), ATTACK.as_bytes());
 }

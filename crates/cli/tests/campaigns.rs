@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bitquake::record::ResultDir;
 use bitquake_testing::SplitMix64;
-use common::{Done, example, model, run};
+use common::{Done, bitquake, example, model, run};
 use small::records;
 
 /// Runs long enough to be disturbed.
@@ -290,6 +290,19 @@ fn models_that_cannot_run_are_named() {
     let said = campaign(&temp.path().join("results"), &["--set", &set]).failed(3);
     assert!(said.contains("text"), "{said}");
     assert!(!temp.path().join("results/golden.json").exists());
+}
+
+#[test]
+fn results_do_not_go_where_the_campaign_file_lies() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let file = temp.path().join("campaign.toml");
+    fs::copy(example("campaign.toml"), &file).expect("written");
+    for command in [&["run"][..], &["submit", "--tasks", "2"]] {
+        let said = bitquake().args(command).arg(&file).arg("-o").arg(temp.path()).output();
+        let said = Done::of(said.expect("the command starts")).failed(2);
+        assert!(said.contains("campaign.toml lies in the output folder"), "{command:?}: {said}");
+    }
+    assert_eq!(fs::read(&file).expect("a file"), fs::read(example("campaign.toml")).expect("a file"));
 }
 
 #[test]

@@ -286,10 +286,15 @@ fn json_and_exit_codes() {
         ("out", &["--device", "tpu"], 2, "tpu"),
         ("out", &["--set", "data.images=missing"], 3, "missing"),
         ("other", &["--set", "optimiser.rate=1e39"], 2, "diverged"),
+        (".", &[], 2, "recipe.toml lies in the output folder"),
     ] {
         let said = place.train(out, more).failed(code);
         assert!(said.contains(wanted), "{more:?}: {said}");
     }
+    assert_eq!(place.bytes("recipe.toml"), RECIPE.as_bytes());
+    // The recipe that a training wrote is none of the person's own.
+    let written = place.path("out/recipe.toml");
+    run(&["train".as_ref(), written.as_os_str(), "-o".as_ref(), place.path("out").as_os_str()]).ok();
     fs::write(place.path("out/last.safetensors"), "torn").expect("a file");
     let said = place.train("out", &[]).failed(3);
     assert!(said.contains("last.safetensors") && said.contains("cannot be resumed"), "{said}");

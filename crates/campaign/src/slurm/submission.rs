@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::queue::{Queue, Queued};
 
-const FILE: &str = "submit.json";
+/// What a result directory keeps of its submission.
+pub const SUBMISSION_FILE: &str = "submit.json";
 const SCHEMA: u32 = 1;
 
 /// `submit.json`: the jobs of a campaign, oldest first.
@@ -80,7 +81,7 @@ impl Submission {
     /// # Errors
     /// [`RecordError`] when the file cannot be read or is of a newer schema.
     pub fn read(dir: &Path) -> Result<Option<Self>, RecordError> {
-        let path = dir.join(FILE);
+        let path = dir.join(SUBMISSION_FILE);
         let text = match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(RecordError::Io { path, action: "read", source }),
@@ -98,7 +99,7 @@ impl Submission {
     /// # Errors
     /// [`RecordError::Io`].
     pub fn write(&self, dir: &Path) -> Result<(), RecordError> {
-        let path = dir.join(FILE);
+        let path = dir.join(SUBMISSION_FILE);
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| RecordError::Invalid { path: path.clone(), reason: error.to_string() })?;
         write_atomically(&path, (text + "\n").as_bytes())
@@ -158,9 +159,9 @@ mod tests {
         let submission = Submission { jobs: vec![sent("7", &[0, 1])], ..Submission::new(2) };
         submission.write(temp.path()).unwrap();
         assert_eq!(Submission::read(temp.path()).unwrap(), Some(submission));
-        std::fs::write(temp.path().join(FILE), r#"{"schema":9,"shards":1,"jobs":[]}"#).unwrap();
+        std::fs::write(temp.path().join(SUBMISSION_FILE), r#"{"schema":9,"shards":1,"jobs":[]}"#).unwrap();
         assert!(matches!(Submission::read(temp.path()), Err(RecordError::Newer { found: 9, .. })));
-        std::fs::write(temp.path().join(FILE), "{}").unwrap();
+        std::fs::write(temp.path().join(SUBMISSION_FILE), "{}").unwrap();
         assert!(matches!(Submission::read(temp.path()), Err(RecordError::Invalid { .. })));
     }
 
