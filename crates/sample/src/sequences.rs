@@ -129,11 +129,24 @@ impl<'a> Reader<'a> {
         u64::from(high) << 32 | u64::from(low)
     }
 
-    /// 128 random bits.
-    pub(crate) fn u128(&mut self) -> u128 {
-        let words: [u32; 4] = self.words();
-        let [b, a, d, c] = words.map(u128::from);
-        a << 96 | b << 64 | c << 32 | d
+    /// Which of the next `count` numbers of 128 random bits, at most 64 of them, are below a limit: bit `i` speaks of the `i`-th.
+    pub(crate) fn below(&mut self, limit: u128, count: usize) -> u64 {
+        let (mut which, mut done) = (0, 0);
+        while done < count {
+            let there = self.rest().as_chunks().0;
+            let there = &there[..there.len().min(count - done)];
+            for (number, &words) in there.iter().enumerate() {
+                which |= u64::from(number_of(words) < limit) << (done + number);
+            }
+            let read = there.len();
+            self.at += 4 * read;
+            done += read;
+            if read == 0 {
+                which |= u64::from(number_of(self.words()) < limit) << done;
+                done += 1;
+            }
+        }
+        which
     }
 
     /// Numbers of `width` random bits each.
@@ -153,6 +166,12 @@ impl<'a> Reader<'a> {
             done += count;
         }
     }
+}
+
+/// The number of 128 bits that four words make: two of 64 bits, the higher one first.
+fn number_of(words: [u32; 4]) -> u128 {
+    let [b, a, d, c] = words.map(u128::from);
+    a << 96 | b << 64 | c << 32 | d
 }
 
 #[cfg(test)]
@@ -195,9 +214,18 @@ mod tests {
                     assert_eq!(reader.u64(), wanted(&mut own, 64));
                 }
                 let (mut other, mut beside) = (words(&stream, sequence << 20), beside.unwrap());
-                for _ in 0..100 {
-                    let (high, low) = (wanted(&mut other, 64), wanted(&mut other, 64));
-                    assert_eq!(beside.u128(), u128::from(high) << 64 | u128::from(low));
+                for (count, odd) in [(64, true), (0, false), (1, true), (63, false), (64, false), (5, true)] {
+                    if odd {
+                        assert_eq!(beside.u64(), wanted(&mut other, 64));
+                    }
+                    let limit = u128::MAX / 3;
+                    let number = |_| {
+                        let (high, low) = (wanted(&mut other, 64), wanted(&mut other, 64));
+                        u128::from(high) << 64 | u128::from(low)
+                    };
+                    let numbers: Vec<u128> = (0..count).map(number).collect();
+                    let below = |which, number: &u128| which << 1 | u64::from(*number < limit);
+                    assert_eq!(beside.below(limit, count), numbers.iter().rev().fold(0, below), "{count}");
                 }
                 assert_eq!(reader.u64(), wanted(&mut own, 64));
                 read.push(sequence);
