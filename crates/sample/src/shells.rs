@@ -15,7 +15,7 @@ use crate::blockset::ones;
 use crate::key::Stream;
 use crate::poisson::{self, table};
 use crate::rate::{Rate, scaled_to_2_128};
-use crate::sequences::{Ahead, Plan, Reader};
+use crate::sequences::{Ahead, Plan, Reader, Wanted};
 
 /// Mean number of events in the core, log2.
 const CORE_MEAN_LOG2: i32 = 6;
@@ -101,8 +101,14 @@ impl Shell {
         // Two standard deviations more than the mean.
         let events = mean + 2 * mean.isqrt();
         let words = cells.saturating_mul(2 + events * if self.cell_log2 > 32 { 2 } else { 1 });
-        let thinning = self.keep_below.map(|_| self.id << 52 | 1 << 51 | span);
-        Plan { sequence: self.id << 52 | span, words, beside: thinning }
+        let thinning = Wanted {
+            sequence: self.id << 52 | 1 << 51 | span,
+            words: cells.saturating_mul(4 * events), // a fraction is four words
+        };
+        Plan {
+            own: Wanted { sequence: self.id << 52 | span, words },
+            beside: self.keep_below.map(|_| thinning),
+        }
     }
 
     /// Hands over the hits of one span, some at a time, in no order, some perhaps twice. The last span may reach beyond the last site,
