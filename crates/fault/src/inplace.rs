@@ -1,7 +1,8 @@
 //! Drawing and applying in one pass, without a pattern in between.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bitquake_sample::{BernoulliDraw, BlockHits, Rate, Scratch, Stream};
-use rayon::prelude::*;
 
 /// Hits each bit of `bytes` with probability `rate`: the same flips as drawing a [`FaultModel`](crate::FaultModel) over the
 /// whole tensor and applying it, but no list of them is kept, so memory stays flat at high rates. Doing it again undoes it.
@@ -34,24 +35,30 @@ pub fn flip_bits_at_rate(
     scratch: &mut Scratch,
 ) -> u64 {
     assert!(bits <= bytes.len() as u64 * 8, "{bits} bits of {} bytes", bytes.len());
-    let draw = BernoulliDraw::new(stream, bits, rate);
-    let flip_block =
-        |scratch: &mut Scratch, (block, bytes): (usize, &mut [u8])| match draw.block(block as u64, scratch) {
-            BlockHits::Sites(sites) => {
-                sites.iter().for_each(|&site| bytes[(site / 8) as usize] ^= 1 << (site % 8));
-                sites.len() as u64
-            }
-            BlockHits::Bitmap(words) => {
-                xor(bytes, words);
-                words.iter().map(|word| u64::from(word.count_ones())).sum()
-            }
-        };
+    let draw = BernoulliDraw::new_in(stream, bits, rate, scratch);
     let bytes = &mut bytes[..bits.div_ceil(8) as usize]; // no chunk without a block
-    let block_bytes = (draw.block_sites() / 8) as usize;
+    let blocks = bytes.chunks_mut((draw.block_sites() / 8) as usize);
     if draw.is_small() {
-        bytes.chunks_mut(block_bytes).enumerate().map(|block| flip_block(scratch, block)).sum()
-    } else {
-        bytes.par_chunks_mut(block_bytes).enumerate().map_init(Scratch::default, flip_block).sum()
+        return (0..).zip(blocks).map(|(block, bytes)| flip(bytes, draw.block(block, scratch))).sum();
+    }
+    let flips = AtomicU64::new(0);
+    draw.each_block(blocks, |scratch, block, bytes| {
+        flips.fetch_add(flip(bytes, draw.block(block, scratch)), Ordering::Relaxed);
+    });
+    flips.into_inner()
+}
+
+/// Flips the hits of a block in its bytes; returns how many there are.
+fn flip(bytes: &mut [u8], hits: BlockHits<'_>) -> u64 {
+    match hits {
+        BlockHits::Sites(sites) => {
+            sites.iter().for_each(|&site| bytes[(site / 8) as usize] ^= 1 << (site % 8));
+            sites.len() as u64
+        }
+        BlockHits::Bitmap(words) => {
+            xor(bytes, words);
+            words.iter().map(|word| u64::from(word.count_ones())).sum()
+        }
     }
 }
 

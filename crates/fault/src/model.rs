@@ -9,7 +9,7 @@ mod sampler;
 mod table;
 mod value;
 
-use bitquake_sample::{PartKey, Rate, StreamKey};
+use bitquake_sample::{PartKey, Rate, Scratch, StreamKey};
 
 pub use burst::{Amount, Burst, Neighbours};
 pub use condition::Conditioned;
@@ -149,7 +149,8 @@ impl<'a> Prepared<'a> {
         match &self.plan {
             Plan::Certain(draw) | Plan::Cells(draw) => draw(key, part),
             Plan::Trials(groups) => {
-                groups.iter().for_each(|group| (group.place)(key, group.draw(key), part));
+                let mut scratch = Scratch::default();
+                groups.iter().for_each(|group| (group.place)(key, group.draw(key, &mut scratch), part));
                 Ok(())
             }
         }

@@ -119,6 +119,19 @@ impl PySource {
         drawn.map(PyFaults).map_err(|error| of(py, error))
     }
 
+    /// What a trial hits: the names of the tensors, and the flips; where what a fault does hangs on what is stored, the faults instead.
+    fn hit(&self, py: Python<'_>, seed: u64, trial: u64) -> PyResult<Hit> {
+        let faults = detached(py, || self.faults_of(seed, trial))?.map_err(|error| of(py, error))?;
+        let names = faults.tensors().iter().map(|tensor| tensor.tensor.clone()).collect();
+        let is_flipped =
+            |tensor: &TensorFaults| tensor.addresses(Effect::Flip).len() as u64 == tensor.faults();
+        if !faults.tensors().iter().all(is_flipped) {
+            return Ok((names, None, Some(PyFaults(faults))));
+        }
+        let pattern = faults.into_flips().map_err(|error| of(py, bitquake::fault::DrawError::from(error)))?;
+        Ok((names, Some(PyPattern::from(pattern)), None))
+    }
+
     /// The faults of each of some images of a trial, as those of one tensor that holds the values of all of them. For a space
     /// of one tensor.
     #[pyo3(signature = (seed, trial, first, images, part=None))]
@@ -249,6 +262,9 @@ fn joined(tensor: &bitquake::fault::SpaceTensor, images: &[Faults]) -> TensorFau
     let elements = tensor.elements * images.len() as u64;
     TensorFaults::new(tensor.name.clone(), tensor.format, elements, EFFECTS.map(of))
 }
+
+/// What `hit` gives.
+type Hit = (Vec<String>, Option<PyPattern>, Option<PyFaults>);
 
 /// What `hit_images` gives.
 type HitWords<'py> = (Vec<String>, Vec<usize>, [Bound<'py, PyArray1<u64>>; 3]);

@@ -1,22 +1,20 @@
 //! Exact Bernoulli draws over very many sites, at a cost that follows the hits.
 
-use rayon::prelude::*;
-
 use crate::blockset::{BlockSet, push_ones_of};
 use crate::key::Stream;
 use crate::rate::Rate;
 use crate::sequences::Ahead;
 use crate::shells::{MAX_SITES, Shell, shells, visit, width_log2};
 use crate::sorted;
+use crate::together::together;
+use crate::wide::{Ground, WideHits, WideScratch};
 
 /// The smallest blocks hold 2^22 sites, whose bitmap fits a second-level cache.
 const SMALLEST_BLOCK_LOG2: u32 = 22;
 /// With fewer expected hits in such a block, sorting them beats the bitmap.
 const FEW: f64 = 12_000.0;
-/// Then blocks are made to hold about this many: enough that most cells lie within a block, and few enough for the first cache.
-const SPARSE_BLOCK_HITS: f64 = 4096.0;
-/// Spans that one thread takes at a time.
-const SPANS_AT_ONCE: usize = 64;
+/// Then blocks are made to hold at most this many: enough that most cells lie within a block, and few enough for the first caches.
+const SPARSE_BLOCK_HITS: f64 = 10_000.0;
 /// Below this many expected hits in all, threads do not pay.
 const ALONE: f64 = 20_000.0;
 
@@ -40,17 +38,16 @@ pub struct BernoulliDraw<'s> {
     sites: u64,
     hazard: f64,
     block_log2: u32,
-    /// Shells whose spans lie within blocks.
-    narrow: Vec<Shell>,
-    /// Hits of all wider shells, grouped by block: those of block `b` lie at `starts[b]..starts[b + 1]`.
-    wide_hits: Vec<u64>,
-    starts: Vec<usize>,
+    shells: Vec<Shell>,
+    /// So many shells, the first ones, have spans that are wider than blocks.
+    wide: usize,
+    wide_hits: WideHits,
 }
 
-/// Memory that [`BernoulliDraw::block`] uses again and again; keep one a thread.
+/// Memory that draws use again and again; keep one a thread.
 #[derive(Default)]
 pub struct Scratch {
-    ahead: Ahead,
+    wide: WideScratch,
     set: BlockSet,
     /// Sites counted from the start of the block; blocks have at most 2^32.
     list: Vec<u32>,
@@ -73,16 +70,25 @@ impl<'s> BernoulliDraw<'s> {
     /// With more than 2^56 sites.
     #[must_use]
     pub fn new(stream: &'s Stream, sites: u64, rate: Rate) -> Self {
+        Self::new_in(stream, sites, rate, &mut Scratch::default())
+    }
+
+    /// As [`new`](Self::new), with memory that is there: for many small draws.
+    ///
+    /// # Panics
+    /// With more than 2^56 sites.
+    #[must_use]
+    pub fn new_in(stream: &'s Stream, sites: u64, rate: Rate, scratch: &mut Scratch) -> Self {
         assert!(sites <= MAX_SITES, "{sites} sites are more than 2^56");
         let hazard = rate.hazard();
         let block_log2 = block_log2(hazard).min(width_log2(sites).max(6));
         let possible = sites > 0 && hazard > 0.0 && hazard.is_finite();
-        let all = if possible { shells(sites, rate) } else { Vec::new() };
-        let (narrow, wide) = all.into_iter().partition(|shell: &Shell| shell.span_log2 <= block_log2);
+        let shells = if possible { shells(sites, rate) } else { Vec::new() };
+        let wide = shells.partition_point(|shell| shell.span_log2 > block_log2);
         let mut draw =
-            Self { stream, sites, hazard, block_log2, narrow, wide_hits: Vec::new(), starts: Vec::new() };
-        let hits = draw.draw_wide(&wide);
-        draw.group_by_block(hits);
+            Self { stream, sites, hazard, block_log2, shells, wide, wide_hits: WideHits::default() };
+        let ground = Ground { stream, sites, block_log2 };
+        draw.wide_hits = WideHits::draw(ground, &draw.shells[..wide], !draw.is_small(), &mut scratch.wide);
         draw
     }
 
@@ -117,18 +123,21 @@ impl<'s> BernoulliDraw<'s> {
         assert!(block < self.blocks(), "block {block} of {}", self.blocks());
         let start = block << self.block_log2;
         let count = self.block_sites().min(self.sites - start);
-        let Scratch { ahead, set, list, spare } = scratch;
+        let Scratch { wide: WideScratch { ahead, .. }, set, list, spare } = scratch;
+        let wide_hits = self.wide_hits.in_block(block);
         if self.hazard.is_infinite() {
             set.clear(count);
             set.insert_all(count);
             BlockHits::Bitmap(set.first(count))
         } else if is_dense(self.hazard) {
             set.clear(self.block_sites());
-            self.visit_block(block, ahead, |sites| sites.iter().for_each(|site| set.insert(site - start)));
+            wide_hits.flatten().for_each(|&site| set.insert(site.into()));
+            self.visit_narrow(block, ahead, |sites| sites.iter().for_each(|site| set.insert(site - start)));
             BlockHits::Bitmap(set.first(count))
         } else {
             list.clear();
-            self.visit_block(block, ahead, |sites| {
+            wide_hits.for_each(|sites| list.extend_from_slice(sites));
+            self.visit_narrow(block, ahead, |sites| {
                 list.extend(sites.iter().map(|site| (site - start) as u32))
             });
             sorted::sort(list, spare, self.block_log2);
@@ -141,16 +150,48 @@ impl<'s> BernoulliDraw<'s> {
     /// Every hit, sorted.
     #[must_use]
     pub fn sites(&self) -> Vec<u64> {
-        let blocks = 0..self.blocks();
+        self.sites_by(&mut Scratch::default())
+    }
+
+    /// As [`sites`](Self::sites), with memory that is there: for many small draws.
+    #[must_use]
+    pub fn sites_by(&self, scratch: &mut Scratch) -> Vec<u64> {
         if self.hazard == 0.0 {
-            Vec::new()
-        } else if self.is_small() {
-            self.sites_of(&mut Scratch::default(), blocks)
-        } else {
-            let one = |scratch: &mut Scratch, block: u64| self.sites_of(scratch, block..block + 1);
-            let parts: Vec<Vec<u64>> = blocks.into_par_iter().map_init(Scratch::default, one).collect();
-            parts.concat()
+            return Vec::new();
         }
+        if self.is_small() {
+            return self.sites_of(scratch, 0..self.blocks());
+        }
+        let mut parts = vec![Vec::new(); self.blocks() as usize];
+        self.each_block(parts.iter_mut(), |scratch, block, part| {
+            *part = self.sites_of(scratch, block..block + 1);
+        });
+        parts.concat()
+    }
+
+    /// Does work for each block, on several threads: with the number of the block, and with its item. Each thread has memory of its own for
+    /// [`block`](Self::block). For draws that are not [small](Self::is_small).
+    ///
+    /// ```
+    /// use bitquake_sample::{BernoulliDraw, BlockHits, Rate, StreamKey};
+    /// let stream = StreamKey { seed: 1, point: 0, trial: 0 }.tensor("fc.weight");
+    /// let draw = BernoulliDraw::new(&stream, 100_000_000, Rate::new(1e-3)?);
+    /// let mut counts = vec![0; draw.blocks() as usize];
+    /// draw.each_block(counts.iter_mut(), |scratch, block, count| {
+    ///     *count = match draw.block(block, scratch) {
+    ///         BlockHits::Sites(sites) => sites.len(),
+    ///         BlockHits::Bitmap(words) => words.iter().map(|word| word.count_ones() as usize).sum(),
+    ///     };
+    /// });
+    /// assert_eq!(counts.iter().sum::<usize>(), draw.sites().len());
+    /// # Ok::<(), bitquake_sample::RateError>(())
+    /// ```
+    pub fn each_block<T: Send>(
+        &self,
+        items: impl ExactSizeIterator<Item = T> + Send,
+        work: impl Fn(&mut Scratch, u64, T) + Sync,
+    ) {
+        together(items.enumerate(), |scratch: &mut Scratch, (block, item)| work(scratch, block as u64, item));
     }
 
     /// The hits of a range of sites, sorted; sites count from the start of the draw. Only the blocks that meet the range are
@@ -194,59 +235,15 @@ impl<'s> BernoulliDraw<'s> {
         hits
     }
 
-    /// Every hit that lies in a block, in no order, repeats included, and hits of the block beyond the last site.
-    fn visit_block(&self, block: u64, ahead: &mut Ahead, mut hits: impl FnMut(&[u64])) {
-        if self.hazard == 0.0 {
-            return;
-        }
-        hits(&self.wide_hits[self.starts[block as usize]..self.starts[block as usize + 1]]);
+    /// The hits in a block of the shells whose spans lie within blocks, in no order, repeats included, and some beyond the last site.
+    fn visit_narrow(&self, block: u64, ahead: &mut Ahead, hits: impl FnMut(&[u64])) {
         let start = block << self.block_log2;
         let end = self.sites.min(start + self.block_sites());
-        let spans = self.narrow.iter().flat_map(|shell| {
+        let spans = self.shells[self.wide..].iter().flat_map(|shell| {
             let first = start >> shell.span_log2;
             (first..first + (end - start).div_ceil(1 << shell.span_log2)).map(move |span| (shell, span))
         });
         visit(self.stream, spans, self.sites, ahead, hits);
-    }
-
-    fn draw_wide(&self, shells: &[Shell]) -> Vec<u64> {
-        let spans: Vec<(&Shell, u64)> = shells
-            .iter()
-            .flat_map(|shell| (0..shell.spans(self.sites)).map(move |span| (shell, span)))
-            .collect();
-        let collect = |ahead: &mut Ahead, spans: &[(&Shell, u64)]| {
-            let mut all = Vec::new();
-            visit(self.stream, spans.iter().copied(), self.sites, ahead, |hits| {
-                all.extend(hits.iter().filter(|&&site| site < self.sites));
-            });
-            all
-        };
-        if self.is_small() {
-            return collect(&mut Ahead::default(), &spans);
-        }
-        let parts: Vec<Vec<u64>> =
-            spans.par_chunks(SPANS_AT_ONCE).map_init(Ahead::default, collect).collect();
-        parts.concat()
-    }
-
-    /// Counting sort of the hits by block.
-    fn group_by_block(&mut self, hits: Vec<u64>) {
-        let blocks = if self.hazard > 0.0 { self.blocks() as usize } else { 0 };
-        let mut starts = vec![0; blocks + 1];
-        for &site in &hits {
-            starts[(site >> self.block_log2) as usize + 1] += 1;
-        }
-        for block in 0..blocks {
-            starts[block + 1] += starts[block];
-        }
-        let mut next = starts.clone();
-        self.wide_hits = vec![0; hits.len()];
-        for site in hits {
-            let slot = &mut next[(site >> self.block_log2) as usize];
-            self.wide_hits[*slot] = site;
-            *slot += 1;
-        }
-        self.starts = starts;
     }
 }
 

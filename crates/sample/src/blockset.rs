@@ -66,7 +66,7 @@ pub(crate) fn push_ones_of(first: u64, words: &[u64], sites: &mut Vec<u64>) {
 }
 
 /// The positions of the set bits of a word, lowest first.
-fn ones(mut word: u64) -> impl Iterator<Item = u64> {
+pub(crate) fn ones(mut word: u64) -> impl Iterator<Item = u64> {
     std::iter::from_fn(move || {
         let position = word.trailing_zeros();
         word &= word.wrapping_sub(1);

@@ -25,6 +25,8 @@ mod sequences;
 mod shells;
 mod sorted;
 mod subset;
+mod together;
+mod wide;
 
 pub use bernoulli::{BernoulliDraw, BlockHits, Scratch};
 pub use first::{Trials, first_hit};

@@ -28,8 +28,8 @@ impl Default for Ahead {
 }
 
 impl Ahead {
-    /// Hands over a reader for each item, in order: of the sequence that `plan` names, of which it wants so many words ahead; and
-    /// one of another sequence, for what an item may want besides.
+    /// Hands over a reader for each item, in order: of the sequence that `plan` names; and one of another sequence, for what an item
+    /// may want besides.
     pub(crate) fn read<T>(
         &mut self,
         key: &Key,
@@ -37,16 +37,17 @@ impl Ahead {
         plan: impl Fn(&T) -> Plan,
         mut read: impl FnMut(T, Reader<'_>, Option<Reader<'_>>),
     ) {
-        let (mut items, mut planned) = (items.into_iter(), Vec::with_capacity(AHEAD));
+        let (mut items, mut planned) = (items.into_iter(), Vec::new());
         loop {
             self.places.clear();
             while self.places.len().max(planned.len()) < AHEAD {
                 let Some(item) = items.next() else { break };
                 let plan = plan(&item);
-                let blocks = plan.words.div_ceil(WORDS);
-                let blocks = if blocks > 2 * FURTHER { 0 } else { blocks };
-                self.places.extend((0..blocks as u64).map(|block| Place { sequence: plan.sequence, block }));
-                planned.push((item, plan, blocks));
+                for wanted in [Some(plan.own), plan.beside].into_iter().flatten() {
+                    let sequence = wanted.sequence;
+                    self.places.extend((0..wanted.blocks() as u64).map(|block| Place { sequence, block }));
+                }
+                planned.push((item, plan));
             }
             if planned.is_empty() {
                 return;
@@ -54,24 +55,43 @@ impl Ahead {
             self.blocks.resize(self.places.len().max(self.blocks.len()), [0; WORDS]);
             chacha::fill(key, &self.places, &mut self.blocks[..self.places.len()]);
             let mut ahead = &self.blocks[..];
-            let [further, beside] = &mut self.further;
-            for (item, plan, blocks) in planned.drain(..) {
-                let (own, rest) = ahead.split_at(blocks);
-                ahead = rest;
-                let beside = plan.beside.map(|sequence| Reader::new(key, sequence, &[], beside));
-                read(item, Reader::new(key, plan.sequence, own, further), beside);
+            let [further, further_beside] = &mut self.further;
+            for (item, plan) in planned.drain(..) {
+                let mut blocks_of = |wanted: Wanted| {
+                    let (own, rest) = ahead.split_at(wanted.blocks());
+                    ahead = rest;
+                    own
+                };
+                let (own, beside) =
+                    (blocks_of(plan.own), plan.beside.map(|wanted| (wanted, blocks_of(wanted))));
+                let beside =
+                    beside.map(|(wanted, blocks)| Reader::new(key, wanted.sequence, blocks, further_beside));
+                read(item, Reader::new(key, plan.own.sequence, own, further), beside);
             }
         }
     }
 }
 
-/// What a reader is for.
+/// What an item reads.
 pub(crate) struct Plan {
-    pub(crate) sequence: u64,
-    /// The words that will likely be read.
-    pub(crate) words: usize,
+    pub(crate) own: Wanted,
     /// A second sequence.
-    pub(crate) beside: Option<u64>,
+    pub(crate) beside: Option<Wanted>,
+}
+
+/// A sequence, and how many of its words will likely be read.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) sequence: u64,
+    pub(crate) words: usize,
+}
+
+impl Wanted {
+    /// How many blocks of it are computed with those of others: of a long one none.
+    fn blocks(&self) -> usize {
+        let blocks = self.words.div_ceil(WORDS);
+        if blocks > 2 * FURTHER { 0 } else { blocks }
+    }
 }
 
 /// Reads the words of one sequence from its start: the same as [`Words`](crate::Words) of that sequence.
@@ -129,11 +149,24 @@ impl<'a> Reader<'a> {
         u64::from(high) << 32 | u64::from(low)
     }
 
-    /// 128 random bits.
-    pub(crate) fn u128(&mut self) -> u128 {
-        let words: [u32; 4] = self.words();
-        let [b, a, d, c] = words.map(u128::from);
-        a << 96 | b << 64 | c << 32 | d
+    /// Which of the next `count` numbers of 128 random bits, at most 64 of them, are below a limit: bit `i` speaks of the `i`-th.
+    pub(crate) fn below(&mut self, limit: u128, count: usize) -> u64 {
+        let (mut which, mut done) = (0, 0);
+        while done < count {
+            let there = self.rest().as_chunks().0;
+            let there = &there[..there.len().min(count - done)];
+            for (number, &words) in there.iter().enumerate() {
+                which |= u64::from(number_of(words) < limit) << (done + number);
+            }
+            let read = there.len();
+            self.at += 4 * read;
+            done += read;
+            if read == 0 {
+                which |= u64::from(number_of(self.words()) < limit) << done;
+                done += 1;
+            }
+        }
+        which
     }
 
     /// Numbers of `width` random bits each.
@@ -153,6 +186,12 @@ impl<'a> Reader<'a> {
             done += count;
         }
     }
+}
+
+/// The number of 128 bits that four words make: two of 64 bits, the higher one first.
+fn number_of(words: [u32; 4]) -> u128 {
+    let [b, a, d, c] = words.map(u128::from);
+    a << 96 | b << 64 | c << 32 | d
 }
 
 #[cfg(test)]
@@ -178,7 +217,10 @@ mod tests {
         let stream = StreamKey { seed: 9, point: 0, trial: 4 }.tensor("w");
         let items: Vec<(u64, usize)> =
             (0..200).map(|i| (i * 977 + 1, [0, 1, 16, 17, 300, 512, 513, 5_000][i as usize % 8])).collect();
-        let plan = |&(sequence, words): &(u64, usize)| Plan { sequence, words, beside: Some(sequence << 20) };
+        let plan = |&(sequence, words): &(u64, usize)| Plan {
+            own: Wanted { sequence, words },
+            beside: Some(Wanted { sequence: sequence << 20, words: sequence as usize % 600 }),
+        };
         let mut read = Vec::new();
         Ahead::default().read(
             &stream.key(),
@@ -195,9 +237,18 @@ mod tests {
                     assert_eq!(reader.u64(), wanted(&mut own, 64));
                 }
                 let (mut other, mut beside) = (words(&stream, sequence << 20), beside.unwrap());
-                for _ in 0..100 {
-                    let (high, low) = (wanted(&mut other, 64), wanted(&mut other, 64));
-                    assert_eq!(beside.u128(), u128::from(high) << 64 | u128::from(low));
+                for (count, odd) in [(64, true), (0, false), (1, true), (63, false), (64, false), (5, true)] {
+                    if odd {
+                        assert_eq!(beside.u64(), wanted(&mut other, 64));
+                    }
+                    let limit = u128::MAX / 3;
+                    let number = |_| {
+                        let (high, low) = (wanted(&mut other, 64), wanted(&mut other, 64));
+                        u128::from(high) << 64 | u128::from(low)
+                    };
+                    let numbers: Vec<u128> = (0..count).map(number).collect();
+                    let below = |which, number: &u128| which << 1 | u64::from(*number < limit);
+                    assert_eq!(beside.below(limit, count), numbers.iter().rev().fold(0, below), "{count}");
                 }
                 assert_eq!(reader.u64(), wanted(&mut own, 64));
                 read.push(sequence);

@@ -11,10 +11,11 @@
 //! A rate visits the core and the shells below its hazard; only in the last shell do events need a hazard of their own. So
 //! the work follows the number of hits, of which at most an eighth more are drawn, and never the number of sites.
 
+use crate::blockset::ones;
 use crate::key::Stream;
 use crate::poisson::{self, table};
 use crate::rate::{Rate, scaled_to_2_128};
-use crate::sequences::{Ahead, Plan, Reader};
+use crate::sequences::{Ahead, Plan, Reader, Wanted};
 
 /// Mean number of events in the core, log2.
 const CORE_MEAN_LOG2: i32 = 6;
@@ -22,7 +23,7 @@ const SHELLS_PER_OCTAVE: u32 = 8;
 const SHELLS_LOG2: i32 = 3;
 /// Neighbouring cells share one random sequence up to this many sites (log2).
 const SEQUENCE_LOG2: u32 = 18;
-/// Events that are drawn before any is looked at.
+/// Events that are drawn before any is looked at, one bit of a word for each.
 const AT_ONCE: usize = 64;
 /// More sites than any memory holds; keeps sequence numbers within their 51 bits.
 pub(crate) const MAX_SITES: u64 = 1 << 56;
@@ -44,7 +45,7 @@ pub(crate) fn width_log2(sites: u64) -> u32 {
     sites.max(1).next_power_of_two().trailing_zeros()
 }
 
-/// The shells that a rate below 1 visits, the core first.
+/// The shells that a rate below 1 visits, the core first: their spans never grow.
 pub(crate) fn shells(sites: u64, rate: Rate) -> Vec<Shell> {
     let hazard = rate.hazard();
     let width = width_log2(sites);
@@ -100,8 +101,14 @@ impl Shell {
         // Two standard deviations more than the mean.
         let events = mean + 2 * mean.isqrt();
         let words = cells.saturating_mul(2 + events * if self.cell_log2 > 32 { 2 } else { 1 });
-        let thinning = self.keep_below.map(|_| self.id << 52 | 1 << 51 | span);
-        Plan { sequence: self.id << 52 | span, words, beside: thinning }
+        let thinning = Wanted {
+            sequence: self.id << 52 | 1 << 51 | span,
+            words: cells.saturating_mul(4 * events), // a fraction is four words
+        };
+        Plan {
+            own: Wanted { sequence: self.id << 52 | span, words },
+            beside: self.keep_below.map(|_| thinning),
+        }
     }
 
     /// Hands over the hits of one span, some at a time, in no order, some perhaps twice. The last span may reach beyond the last site,
@@ -128,7 +135,10 @@ impl Shell {
                 events.iter_mut().for_each(|event| *event += cell);
                 match &mut thinning {
                     None => hits(events),
-                    Some((limit, fractions)) => hits(keep(events, |_| fractions.u128() < *limit)),
+                    Some((limit, fractions)) => {
+                        let kept = fractions.below(*limit, events.len());
+                        hits(keep(events, kept));
+                    }
                 }
             }
         }
@@ -154,15 +164,12 @@ pub(crate) fn visit<'s>(
     );
 }
 
-/// Moves the events that are kept to the front. Which are is hard to guess, so nothing branches on it.
-pub(crate) fn keep(events: &mut [u64], mut is_kept: impl FnMut(u64) -> bool) -> &[u64] {
-    let mut kept = 0;
-    for i in 0..events.len() {
-        let event = events[i];
-        events[kept] = event;
-        kept += usize::from(is_kept(event));
+/// Moves the events whose bits are set to the front.
+fn keep(events: &mut [u64], kept: u64) -> &[u64] {
+    for (place, event) in ones(kept).enumerate() {
+        events[place] = events[event as usize];
     }
-    &events[..kept]
+    &events[..kept.count_ones() as usize]
 }
 
 #[cfg(test)]

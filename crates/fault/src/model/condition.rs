@@ -1,6 +1,6 @@
 //! Draws that are known to hit something, for rates at which nearly every draw is empty.
 
-use bitquake_sample::{PartKey, StreamKey, Trials, Words, first_hit};
+use bitquake_sample::{PartKey, Scratch, StreamKey, Trials, Words, first_hit};
 
 use super::plan::{Drawn, Group, Part, Plan};
 use super::sampler::Sampler;
@@ -97,11 +97,11 @@ impl<'a> Sampler<'a> {
 
     /// Rejection: each attempt is an ordinary draw with a key of its own, and more than half of them hit.
     fn repeat_until_hit(&self, key: &PartKey) -> Result<Faults, DrawError> {
-        let mut attempt_key = key.clone();
+        let (mut attempt_key, mut scratch) = (key.clone(), Scratch::default());
         for attempt in 1_u64.. {
             let draw = |one: &Prepared<'a>| {
                 let key = one.key(&attempt_key);
-                one.groups().iter().map(|group| group.draw(&key)).collect()
+                one.groups().iter().map(|group| group.draw(&key, &mut scratch)).collect()
             };
             let drawn: Vec<Vec<Drawn>> = self.prepared.iter().map(draw).collect();
             if drawn.iter().flatten().any(|drawn| !drawn.hits.is_empty()) {
@@ -119,7 +119,7 @@ impl<'a> Sampler<'a> {
         let Some((first_group, first_site)) = first_hit(&mut words, &trials) else {
             return Err(DrawError::NeverHits);
         };
-        let mut place_of_group = 0..;
+        let (mut place_of_group, mut scratch) = (0.., Scratch::default());
         let mut drawn = Vec::with_capacity(self.prepared.len());
         for one in &self.prepared {
             let key = one.key(key);
@@ -127,8 +127,10 @@ impl<'a> Sampler<'a> {
                 let at = place_of_group.next().unwrap_or(usize::MAX);
                 match at.cmp(&first_group) {
                     std::cmp::Ordering::Less => Drawn::default(),
-                    std::cmp::Ordering::Equal => from_first(group, &key, first_site, &mut words),
-                    std::cmp::Ordering::Greater => group.draw(&key),
+                    std::cmp::Ordering::Equal => {
+                        from_first(group, &key, first_site, &mut words, &mut scratch)
+                    }
+                    std::cmp::Ordering::Greater => group.draw(&key, &mut scratch),
                 }
             };
             drawn.push(one.groups().iter().map(draw).collect());
@@ -150,9 +152,15 @@ impl<'a> Sampler<'a> {
 }
 
 /// The hits of the group that holds the first one.
-fn from_first(group: &Group<'_>, key: &PartKey, first: u64, words: &mut Words) -> Drawn {
+fn from_first(
+    group: &Group<'_>,
+    key: &PartKey,
+    first: u64,
+    words: &mut Words,
+    scratch: &mut Scratch,
+) -> Drawn {
     let behind = |sites: Vec<u64>| sites.into_iter().filter(move |&site| site > first);
-    let drawn = group.draw(key);
+    let drawn = group.draw(key, scratch);
     let is_lower = group.lower.is_some_and(|lower| words.chance(lower.over(group.trials.rate)));
     Drawn {
         hits: [first].into_iter().chain(behind(drawn.hits)).collect(),

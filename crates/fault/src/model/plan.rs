@@ -1,6 +1,6 @@
 //! What a model is going to draw: the same for an ordinary draw and for one that is known to hit something, and for every key.
 
-use bitquake_sample::{BernoulliDraw, PartKey, Rate, Stream, Trials};
+use bitquake_sample::{BernoulliDraw, PartKey, Rate, Scratch, Stream, Trials};
 
 use super::DrawError;
 use crate::effect::Effect;
@@ -52,10 +52,11 @@ impl<'a> Group<'a> {
         Self { stream: Box::new(stream), trials: Trials { sites, rate }, lower: None, place: Box::new(place) }
     }
 
-    pub(crate) fn draw(&self, key: &PartKey) -> Drawn {
+    pub(crate) fn draw(&self, key: &PartKey, scratch: &mut Scratch) -> Drawn {
         let stream = (self.stream)(key);
-        let sites = |rate| BernoulliDraw::new(&stream, self.trials.sites, rate).sites();
-        Drawn { hits: sites(self.trials.rate), lower: self.lower.map(sites).unwrap_or_default() }
+        let mut sites =
+            |rate| BernoulliDraw::new_in(&stream, self.trials.sites, rate, scratch).sites_by(scratch);
+        Drawn { hits: sites(self.trials.rate), lower: self.lower.map(&mut sites).unwrap_or_default() }
     }
 }
 

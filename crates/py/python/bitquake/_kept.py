@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from ._slots import Slot
 from ._survey import Survey, survey
-from ._watch import Exposed, Watched
+from ._watch import Exposed, Held, Watched
 from .faults import Fault
 
 #: So many different faults are kept of one module.
@@ -39,8 +39,8 @@ class Prepared(NamedTuple):
 
 class Kept(NamedTuple):
     """What was prepared for a module with this signature: the formats of its tensors by name; for each its key, the number in
-    a survey of the dict that holds it, and of the tensor; where its memory begins; and the numbers of those that are
-    statistics.
+    a survey of the dict that holds it, and of the tensor; where its memory begins; and the names of those that are
+    statistics, with the numbers of the modules that measure them.
     """
 
     request: Request
@@ -51,7 +51,8 @@ class Kept(NamedTuple):
     owners: list[int]
     tensors: list[int]
     starts: list[int]
-    statistics: list[int]
+    statistics: list[str]
+    measured: list[int]
 
 
 def find(module: Any, request: Request) -> tuple[Prepared, Watched, Exposed] | None:
@@ -66,9 +67,9 @@ def find(module: Any, request: Request) -> tuple[Prepared, Watched, Exposed] | N
 def _again(kept: Kept, found: Survey) -> tuple[Watched, Exposed]:
     owners, parts = found.owners, found.parts
     tensors = tuple([*map(found.tensors.__getitem__, kept.tensors)])
-    held = [*zip(map(owners.__getitem__, kept.owners), kept.keys, tensors)]
+    held = Held([*map(owners.__getitem__, kept.owners)], kept.keys, tensors)
     watched = Watched(kept.formats, held, kept.starts, {})
-    return watched, Exposed(tensors, [(watched.names[place], parts[kept.owners[place] % len(parts)]) for place in kept.statistics])
+    return watched, Exposed(tensors, kept.statistics, [*map(parts.__getitem__, kept.measured)])
 
 
 def keep(module: Any, request: Request, prepared: Prepared, slots: list[Slot]) -> None:
@@ -82,8 +83,10 @@ def keep(module: Any, request: Request, prepared: Prepared, slots: list[Slot]) -
     if signature is None or places is None:
         return
     formats, starts = {slot.name: slot.format for slot in slots}, [slot.start for slot in slots]
-    statistics = [place for place, slot in enumerate(slots) if slot.role == "statistic"]
-    one = Kept(request, signature, prepared, formats, [slot.key for slot in slots], *places, starts, statistics)
+    statistics = [slot.name for slot in slots if slot.role == "statistic"]
+    # Dicts of parameters come first in a survey, one a module, and then those of buffers.
+    measured = [owner % len(found.parts) for owner, slot in zip(places[0], slots) if slot.role == "statistic"]
+    one = Kept(request, signature, prepared, formats, [slot.key for slot in slots], *places, starts, statistics, measured)
     others = [other for other in _of(module) if other.request != request]
     with suppress(TypeError):  # a module that is no key
         _kept[module] = (one, *others[: _MOST - 1])

@@ -5,6 +5,7 @@ module holds still.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from operator import attrgetter, eq, itemgetter
 from typing import Any, NamedTuple
 
@@ -33,36 +34,47 @@ class Survey(NamedTuple):
         """
         one: dict = {}
         try:
-            return tuple([[one.setdefault((type(item), item), item) for item in aspect] for aspect in self._aspects()])
+            aspects = [*self._lists(), *map(list, self._containers())]
+            aspects = [[frozenset(item) if isinstance(item, set) else item for item in aspect] for aspect in aspects]
+            return tuple([[one.setdefault((type(item), item), item) for item in aspect] for aspect in aspects])
         except _UNUSUAL:
             return None
 
     def has(self, signature: tuple) -> bool:
-        """Whether this is the signature. Nothing is made that would have to be kept until it is compared."""
-        if len(self.parts) != len(signature[0]) or len(self.values) != len(signature[1]):
-            return False
+        """Whether this is the signature. Nothing is made that would have to be kept until all of it is compared: so many new
+        containers would have Python look for garbage.
+        """
+        aspects = iter(signature)
         try:
-            return all(all(map(eq, own, other)) for own, other in zip(self._aspects(), signature))
+            if not all(own == next(aspects) for own in self._lists()):
+                return False
+            return all(all(map(eq, own, next(aspects))) for own in self._containers())
         except _UNUSUAL:
             return False
 
-    def _aspects(self) -> tuple[Iterator, ...]:
-        """Those of modules and values come first: as long as they agree, the others have as many."""
+    def _lists(self) -> Iterator[list]:
+        """Aspects of modules and tensors whose items are no containers, or are there anyway, the cheapest first. They tell how many of
+        each there are, too.
+        """
         from torch import Tensor
 
-        return (
-            map(type, self.parts),
-            map(type, self.values),
-            map(tuple, map(itemgetter("_modules"), self.dicts)),
-            map(tuple, self.owners),
-            map(itemgetter("training"), self.dicts),
-            map(frozenset, map(itemgetter("_non_persistent_buffers_set"), self.dicts)),
-            map(Tensor.data_ptr, self.tensors),
-            map(attrgetter("shape"), self.tensors),
-            map(Tensor.stride, self.tensors),
-            map(attrgetter("dtype"), self.tensors),
-            map(attrgetter("device"), self.tensors),
-        )
+        yield [*map(type, self.parts)]
+        yield [*map(type, self.values)]
+        for holders in (map(itemgetter("_modules"), self.dicts), self.owners):
+            holders = [*holders]
+            yield [*map(len, holders)]
+            yield [*chain.from_iterable(holders)]
+        yield [*map(itemgetter("training"), self.dicts)]
+        yield [*map(itemgetter("_non_persistent_buffers_set"), self.dicts)]
+        yield [*map(Tensor.data_ptr, self.tensors)]
+        yield [*map(attrgetter("dtype"), self.tensors)]
+        yield [*map(attrgetter("device"), self.tensors)]
+
+    def _containers(self) -> tuple[Iterator, ...]:
+        """The others."""
+        from torch import Tensor
+
+        return map(attrgetter("shape"), self.tensors), map(Tensor.stride, self.tensors)
 
     def places_of(self, slots: list[Slot]) -> tuple[list, list] | None:
         """The numbers of the dicts that hold some slots, and of their tensors; ``None`` if one is not there."""
@@ -82,8 +94,8 @@ def survey(module: Any) -> Survey | None:
     """A survey; ``None`` for a module of an unusual kind, of which it would not tell enough."""
     try:
         parts, dicts = _parts(module)
-        owners = [own["_parameters"] for own in dicts] + [own["_buffers"] for own in dicts]
-        values = [value for owner in owners if owner for value in owner.values()]
+        owners = [*map(itemgetter("_parameters"), dicts), *map(itemgetter("_buffers"), dicts)]
+        values = [*chain.from_iterable([owner.values() for owner in owners if owner])]
     except _UNUSUAL:
         return None
     return Survey(parts, dicts, owners, values, [value for value in values if value is not None])

@@ -12,6 +12,7 @@ from ._errors import UnsupportedError
 _SIGNED = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 #: What NumPy has, too.
 _NUMPY = frozenset({torch.float64, torch.float32, torch.float16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8})
+_BYTE = np.dtype(np.uint8)
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
@@ -39,7 +40,7 @@ def shared_bytes(tensor: torch.Tensor) -> Any:
     if not (tensor.is_cpu and tensor.is_contiguous()):
         return None
     if tensor.dtype in _NUMPY:
-        return None if tensor.is_neg() else tensor.detach().numpy().reshape(-1).view(np.uint8)
+        return None if tensor.is_neg() else np.frombuffer(tensor.numpy(force=True), _BYTE)  # one that needs a gradient, too
     if tensor.is_conj() or tensor.is_neg() or tensor.is_quantized:
         return None
     return tensor.detach().view(_SIGNED[tensor.element_size()]).numpy().reshape(-1).view(np.uint8)

@@ -5,11 +5,13 @@ since its forward pass.
 from __future__ import annotations
 
 import itertools
+from operator import attrgetter
 from typing import Any
 
 import torch
 
 _numbers = itertools.count(1)
+_version_of = attrgetter("_version")
 #: Counters have 32 bits; blocks that lie so far apart may share a number.
 _BLOCKS = 1 << 30
 
@@ -57,11 +59,11 @@ class Versions:
     def note(self) -> None:
         """To be called before the bits are changed."""
         try:
-            self._before = [tensor._version for tensor in self._tensors]
+            self._before = [*map(_version_of, self._tensors)]
         except RuntimeError:
             # Inference tensors do not count their changes, and are in no graph either.
             self._tensors = tuple(tensor for tensor in self._tensors if not tensor.is_inference())
-            self._before = [tensor._version for tensor in self._tensors]
+            self._before = [*map(_version_of, self._tensors)]
 
     def enter(self) -> None:
         """To be called when the bits have been changed; what that did to the counters is forgotten."""
@@ -73,11 +75,14 @@ class Versions:
         # An older PyTorch: a graph from before the block is refused after it, too.
         for tensor in self._tensors:
             torch.autograd.graph.increment_version(tensor)
-        self._inside = [tensor._version for tensor in self._tensors]
+        self._inside = [*map(_version_of, self._tensors)]
 
     def written(self) -> list:
         """The tensors that someone wrote to inside."""
-        return [tensor for tensor, inside in zip(self._tensors, self._inside) if tensor._version != inside]
+        now = [*map(_version_of, self._tensors)]
+        if now == self._inside:
+            return []
+        return [tensor for tensor, version, inside in zip(self._tensors, now, self._inside) if version != inside]
 
     def leave(self, written: list) -> None:
         """To be called when the bits have been changed back."""

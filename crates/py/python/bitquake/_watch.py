@@ -16,48 +16,58 @@ _NAMES = 5
 class Exposed(NamedTuple):
     """What a block may change, and nobody else inside of it.
 
-    ``tensors`` count their changes. PyTorch's batch normalisation updates ``statistics`` (their names, and the modules)
+    ``tensors`` count their changes. PyTorch's batch normalisation updates ``statistics`` (their names; ``modules`` hold them)
     without counting.
     """
 
     tensors: tuple
-    statistics: list[tuple[str, Any]]
+    statistics: list[str]
+    modules: list[Any]
 
     @classmethod
     def of(cls, slots: Iterable[Slot]) -> Exposed:
         slots = list(slots)
-        return cls(tuple([slot.tensor for slot in slots]), [(slot.name, slot.module) for slot in slots if slot.role == "statistic"])
+        measured = [slot for slot in slots if slot.role == "statistic"]
+        return cls(tuple([slot.tensor for slot in slots]), [slot.name for slot in measured], [slot.module for slot in measured])
 
     def check(self) -> None:
-        for name, module in self.statistics:
+        for name, module in zip(self.statistics, self.modules):
             if module.training:
                 raise UsageError(
                     f"`{name}` is updated in training mode, where its flips could not be undone: use module.eval(), or leave it out with `select`"
                 )
 
 
+class Held(NamedTuple):
+    """Of some tensors who holds each, under which key, and the tensors."""
+
+    owners: list[Any]
+    keys: list[str]
+    tensors: tuple
+
+
 class Watched:
     """Tensors of a module, as words where they are needed. Views are made of the tensors that are hit, once.
 
-    ``formats`` are those of their words, by name. ``held`` says of each who holds it, under which key, and the tensor;
+    ``formats`` are those of their words, by name. ``held`` are, of each, who holds it, under which key, and the tensor;
     ``starts`` where its memory begins; ``commits`` what hands changed words to a module that keeps a packed copy of them.
     """
 
     __slots__ = ("names", "_formats", "_held", "_starts", "_tensors", "_commits", "_bytes_of", "_start_of", "_words", "_described")
 
-    def __init__(self, formats: dict[str, str], held: list[tuple], starts: list[int], commits: dict[str, Callable[[], None]]) -> None:
+    def __init__(self, formats: dict[str, str], held: Held, starts: list[int], commits: dict[str, Callable[[], None]]) -> None:
         from ._torch import shared_bytes, start_of
 
         names = list(formats)
         self._bytes_of, self._start_of = shared_bytes, start_of
         self.names, self._formats, self._held, self._starts, self._commits = names, formats, held, starts, commits
-        self._tensors = dict(zip(names, [tensor for _, _, tensor in held]))
+        self._tensors = dict(zip(names, held.tensors))
         self._words: dict[str, Words] = {}
         self._described: dict[str, tuple] = {}
 
     @classmethod
     def of(cls, slots: list[Slot]) -> Watched:
-        held = [(slot.owner, slot.key, slot.tensor) for slot in slots]
+        held = Held([slot.owner for slot in slots], [slot.key for slot in slots], tuple([slot.tensor for slot in slots]))
         commits = {slot.name: slot.commit for slot in slots if slot.commit is not None}
         return cls({slot.name: slot.format for slot in slots}, held, [slot.start for slot in slots], commits)
 
@@ -81,9 +91,10 @@ class Watched:
             told = self._described[name] = (name, self._formats[name], tensor.element_size(), tensor.numel(), content)
         return told
 
-    def flipped(self, pattern: Any) -> Callable[[], None]:
-        """Applies a core pattern, and gives what undoes it: applying it again."""
-        names = [name for name, *_ in pattern.tensors]
+    def flipped(self, pattern: Any, names: list[str] | None = None) -> Callable[[], None]:
+        """Applies a core pattern, which hits the tensors of these names, and gives what undoes it: applying it again."""
+        if names is None:
+            names = [name for name, *_ in pattern.tensors]
         flip = self._flip_of(pattern, names)
         commits = [self._commits[name] for name in names if name in self._commits]
 
@@ -116,11 +127,11 @@ class Watched:
 
     def gone(self) -> list[str]:
         """The tensors that the module does not hold any more, or elsewhere."""
-        starts = [*map(self._start_of, self._tensors.values())]
-        if starts == self._starts and all([owner.get(key) is tensor for owner, key, tensor in self._held]):
+        starts = [*map(self._start_of, self._held.tensors)]
+        if starts == self._starts and all([owner.get(key) is tensor for owner, key, tensor in zip(*self._held)]):
             return []
-        found = zip(self.names, self._held, starts, self._starts)
-        return [name for name, (owner, key, tensor), now, start in found if now != start or owner.get(key) is not tensor]
+        found = zip(self.names, *self._held, starts, self._starts)
+        return [name for name, owner, key, tensor, now, start in found if now != start or owner.get(key) is not tensor]
 
     def named(self, tensors: list) -> list[str]:
         """The names of some of them."""
@@ -221,4 +232,4 @@ def check_formats(slots: list[Slot]) -> None:
             raise UnsupportedError(f"`{slot.name}` {slot.why}: leave it out with `select`")
 
 
-__all__ = ["Block", "Exposed", "Watched", "check_formats", "once"]
+__all__ = ["Block", "Exposed", "Held", "Watched", "check_formats", "once"]

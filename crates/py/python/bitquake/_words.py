@@ -6,8 +6,10 @@ and CUDA tensors, whose flips are written one by one (:meth:`Words.flip`).
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,8 @@ FORMATS = {
     "quint8": "u8", "qint8": "i8", "qint32": "i32",
 }
 
-_UNSIGNED = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8")}
+_BYTE = np.dtype("u1")
+_UNSIGNED = {1: _BYTE, 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8")}
 
 
 @dataclass
@@ -50,7 +53,7 @@ class Words:
 
     @property
     def elements(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def on_host(self) -> bool:
@@ -59,7 +62,7 @@ class Words:
     def bytes(self) -> np.ndarray:
         """The bytes of the words in C order: shared where the array lies that way, else a copy."""
         cells = self.cells if self.on_host else self.cells.cpu().numpy()
-        return np.ascontiguousarray(cells).reshape(-1).view(np.uint8)
+        return np.ascontiguousarray(cells).reshape(-1).view(_BYTE)
 
     @property
     def is_shared(self) -> bool:
@@ -117,12 +120,20 @@ def _numpy_cells(x: Any, name: str) -> tuple:
         raise UnsupportedError(
             f"`{name}` is a {type(x).__name__}: bits are flipped in NumPy arrays and PyTorch tensors"
         )
-    if not x.dtype.isnative:
-        raise UnsupportedError(f"`{name}` is {x.dtype}, in the byte order of another machine: convert it with x.astype(x.dtype.newbyteorder('='))")
-    unsigned = _UNSIGNED.get(x.dtype.itemsize)
-    if unsigned is None or x.dtype.hasobject or x.dtype.fields is not None or x.dtype.kind in "SUMmc":
-        raise UnsupportedError(f"`{name}` is {x.dtype}: its words have no format; known are {', '.join(FORMATS)}")
-    if x.dtype.kind == "b":
-        raise UnsupportedError(f"`{name}` is bool: flip bits of the numbers that it was made from, or give x.view('uint8')")
-    return x.view(unsigned), x.dtype.name, x.flags.writeable
+    unsigned, dtype, problem = _cell_of(x.dtype)
+    if unsigned is None:
+        raise UnsupportedError(f"`{name}` is {problem}")
+    return x.view(unsigned), dtype, x.flags.writeable
 
+
+@lru_cache(maxsize=64)
+def _cell_of(dtype: np.dtype) -> tuple:
+    """The unsigned dtype of the words of a dtype, and its name; or neither, and why it has no words."""
+    if not dtype.isnative:
+        return None, None, f"{dtype}, in the byte order of another machine: convert it with x.astype(x.dtype.newbyteorder('='))"
+    unsigned = _UNSIGNED.get(dtype.itemsize)
+    if unsigned is None or dtype.hasobject or dtype.fields is not None or dtype.kind in "SUMmc":
+        return None, None, f"{dtype}: its words have no format; known are {', '.join(FORMATS)}"
+    if dtype.kind == "b":
+        return None, None, "bool: flip bits of the numbers that it was made from, or give x.view('uint8')"
+    return unsigned, dtype.name, None

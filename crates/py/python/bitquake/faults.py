@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,14 @@ def as_fault(fault: Any) -> Fault:
     if isinstance(fault, Mapping):
         return Fault(**fault)
     if isinstance(fault, float):
-        return Fault(rate=fault)
+        return _of_rate(fault) if fault > 0 else Fault(rate=fault)
     raise UsageError(f"a fault is a bq.Fault, a dict of its keys, or a bit error rate, not {fault!r}")
+
+
+@lru_cache(maxsize=64, typed=True)
+def _of_rate(rate: float) -> Fault:
+    """The fault of a rate, which is read once: faults never change."""
+    return Fault(rate=rate)
 
 
 def one_amount(fault: Any) -> Fault:

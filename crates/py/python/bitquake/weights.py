@@ -89,13 +89,15 @@ class WeightFaults:
         if self._many is not None:
             pattern, dormant = self._source.inject(seed, trial, self._many)
             return FaultPattern(pattern, self._shapes, dormant), lambda: pattern.apply(self._many)
-        faults = self._source.draw(seed, trial)
-        flips, dormant = faults.flips(), 0
+        names, flips, faults = self._source.hit(seed, trial)
+        dormant = 0
         if flips is None:
-            flips, dormant = faults.resolve([self._watched.described(name) for name in faults.tensors])
+            flips, dormant = faults.resolve([self._watched.described(name) for name in names])
+            names = None
         if self._nonfinite != "allow":
             flips = _settled(flips, [self._watched.words(name) for name, *_ in flips.tensors], self._nonfinite)
-        return FaultPattern(flips, self._shapes, dormant), self._watched.flipped(flips)
+            names = None
+        return FaultPattern(flips, self._shapes, dormant), self._watched.flipped(flips, names)
 
     def _where_many(self) -> list[tuple] | None:
         """The memory of all tensors, where so many flips are expected that ``_core`` had better not list them."""
