@@ -33,6 +33,26 @@ pub struct Memory {
     shield: Shield,
 }
 
+/// What an older memory has taken from the system, for a new one: mostly of the same tensors in the same order.
+struct Room {
+    coded: HashMap<String, Coded>,
+    names: std::vec::IntoIter<Entry>,
+}
+
+impl Room {
+    /// The name of a tensor, or of what is stored beside one: the next of the older memory if that is the same, else a new one.
+    fn name(&mut self, tensor: &str, part: Option<&str>) -> String {
+        let is_it = |name: &String| {
+            let rest = name.strip_prefix(tensor);
+            rest.is_some_and(|rest| {
+                part.map_or(rest.is_empty(), |part| rest.strip_prefix(PART) == Some(part))
+            })
+        };
+        let old = self.names.next().map(|entry| entry.name).filter(is_it);
+        old.unwrap_or_else(|| part.map_or_else(|| tensor.to_owned(), |part| format!("{tensor}{PART}{part}")))
+    }
+}
+
 /// A tensor of words in the memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -65,16 +85,18 @@ impl Memory {
         plan: &StoragePlan,
         native: &impl WordStore,
         key: StreamKey,
-        mut old: Self,
+        old: Self,
     ) -> Result<Self, StorageError> {
-        let mut memory = Self::default();
+        let mut memory = Self {
+            coded: HashMap::with_capacity(plan.tensors.len()),
+            entries: Vec::with_capacity(old.entries.len()),
+            shield: Shield::default(),
+        };
+        let mut room = Room { coded: old.coded, names: old.entries.into_iter() };
         for Planned { info, quantizer, by_name_only } in &plan.tensors {
             match quantizer {
-                Some(quantizer) => {
-                    let bytes = old.coded.remove(&info.name).map_or_else(Vec::new, Coded::into_bytes);
-                    memory.add_coded(info, quantizer, native, key, bytes)?;
-                }
-                None => memory.add_native(info, *by_name_only),
+                Some(quantizer) => memory.add_coded(info, quantizer, native, key, &mut room)?,
+                None => memory.add_native(info, *by_name_only, &mut room),
             }
         }
         if !plan.protect.is_empty() || !plan.guard.is_empty() {
@@ -92,9 +114,9 @@ impl Memory {
         Ok(())
     }
 
-    fn add_native(&mut self, tensor: &TensorInfo, by_name_only: bool) {
+    fn add_native(&mut self, tensor: &TensorInfo, by_name_only: bool, room: &mut Room) {
         if let Some(format) = tensor.dtype.format() {
-            let (name, elements) = (tensor.name.clone(), tensor.elements());
+            let (name, elements) = (room.name(&tensor.name, None), tensor.elements());
             self.entries.push(Entry { name, format, elements, by_name_only, checks: None });
         }
     }
@@ -105,9 +127,13 @@ impl Memory {
         quantizer: &Quantizer,
         native: &impl WordStore,
         key: StreamKey,
-        bytes: Vec<u8>,
+        room: &mut Room,
     ) -> Result<(), StorageError> {
         let name = || tensor.name.clone();
+        let (owned_name, bytes) = room
+            .coded
+            .remove_entry(&tensor.name)
+            .map_or_else(|| (name(), Vec::new()), |(name, old)| (name, old.into_bytes()));
         let words = native.words(&tensor.name).ok_or_else(|| PatternError::NoTensor { tensor: name() })?;
         let stream = || key.part("rounding").tensor(&tensor.name);
         let coded = Coded::new(quantizer, &words, &tensor.shape, stream, bytes)
@@ -119,11 +145,11 @@ impl Memory {
             by_name_only,
             checks: None,
         };
-        self.entries.push(entry(name(), &coded.words(), false));
+        self.entries.push(entry(room.name(&tensor.name, None), &coded.words(), false));
         let parts =
-            coded.parts().map(|(part, words)| entry(format!("{}{PART}{part}", tensor.name), &words, true));
+            coded.parts().map(|(part, words)| entry(room.name(&tensor.name, Some(part)), &words, true));
         self.entries.extend(parts);
-        self.coded.insert(name(), coded);
+        self.coded.insert(owned_name, coded);
         Ok(())
     }
 

@@ -391,6 +391,36 @@ fn a_plan_stores_the_same_as_a_memory() {
     assert!(plan.quantizer(0).is_some() && plan.quantizer(2).is_none());
 }
 
+#[test]
+fn nothing_of_an_older_memory_is_left_in_a_new_one() {
+    const SPECS: [&str; 5] = [
+        "",
+        "family = \"symmetric\"\nbits = 4",
+        "family = \"asymmetric\"\nbits = 8\nsigned = false",
+        "family = \"symmetric\"\nbits = 8\n[[override]]\nselect = [\"conv.bias\"]\nfamily = \"native\"",
+        "family = \"symmetric\"\nbits = 8\n[[protect]]\nkind = \"secded\"",
+    ];
+    let whole = model();
+    let mut turned = whole.clone();
+    turned.tensors.reverse();
+    let told = |memory: &Memory, model: &Model| -> Vec<(String, Vec<u64>)> {
+        let words = |name: &str| memory.view(model).words(name).unwrap().iter().collect();
+        memory.candidates().map(|one| (one.name.to_owned(), words(one.name))).collect()
+    };
+    for (first, second) in SPECS.iter().flat_map(|first| SPECS.iter().map(move |second| (first, second))) {
+        for (before, after) in [(&whole, &whole), (&whole, &turned)] {
+            let plan = StoragePlan::new(&toml::from_str(second).unwrap(), &after.tensors).unwrap();
+            let over = plan.store_over(after, KEY, memory(first, before).unwrap()).unwrap();
+            let wanted = memory(second, after).unwrap();
+            assert_eq!(told(&over, after), told(&wanted, after), "{second:?} over {first:?}");
+            let is_coded = |memory: &Memory| {
+                after.tensors.iter().map(|tensor| memory.coded(&tensor.name).is_some()).collect::<Vec<_>>()
+            };
+            assert_eq!(is_coded(&over), is_coded(&wanted), "{second:?} over {first:?}");
+        }
+    }
+}
+
 /// Levels under a pattern are what the network's floats become when the pattern is translated and applied: two ways to one
 /// result, with flips of codes, of parts, of native words and of check bits.
 #[test]
