@@ -297,7 +297,7 @@ fn results_do_not_go_where_the_campaign_file_lies() {
     let temp = tempfile::tempdir().expect("a folder");
     let file = temp.path().join("campaign.toml");
     fs::copy(example("campaign.toml"), &file).expect("written");
-    for command in [&["run"][..], &["submit", "--tasks", "2"]] {
+    for command in [&["run"][..], &["submit", "--slurm", "--tasks", "2"]] {
         let said = bitquake().args(command).arg(&file).arg("-o").arg(temp.path()).output();
         let said = Done::of(said.expect("the command starts")).failed(2);
         assert!(said.contains("campaign.toml lies in the output folder"), "{command:?}: {said}");
