@@ -116,6 +116,14 @@ def other_class(module):
     module[6].__class__ = Other
 
 
+class OtherParameter(nn.Parameter):
+    pass
+
+
+def other_class_of_a_tensor(module):
+    module[6].weight.__class__ = OtherParameter
+
+
 def train(module):
     module[1].train()
 
@@ -151,6 +159,7 @@ def lost(module):
 CHANGES = [
     half, replace, move, turn, transpose, other_words, no_bias, new_part, fewer_parts, other_part, deeper, renamed, train, train_all, passing, new_buffer,
     tied, tied_memory, parametrized, lost, renamed_bias, bias_of_the_next, fewer_rows, other_class,
+    other_class_of_a_tensor,
 ]  # fmt: skip
 
 
