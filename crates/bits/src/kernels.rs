@@ -11,7 +11,7 @@
 //! | and, or, xor | [`Bitwise`] | S2 |
 //! | distance | [`hamming`], [`hamming_total`], [`flips_by_bit`] | S3, T13 |
 //! | changed numbers, NaN and infinity | [`changes`], [`settle_nonfinite`] | T12 |
-//! | flip and set | [`flip_bits`], [`flip_at`], [`flip_each`], [`set_bits`], [`set_words`], [`set_each`], [`set_zero`] | S4, S5, S6, T1, T7 |
+//! | flip and set | [`flip_bits`], [`flip_counted`], [`flip_at`], [`flip_each`], [`set_bits`], [`set_words`], [`set_each`], [`set_zero`] | S4, S5, S6, T1, T7 |
 //! | random flips, reference form | [`RandomFlip`] | S7 to S11 |
 //! | projections | [`msb_projection`], [`hamming_projection`] | S12, S13 |
 //! | protected bits | [`protected_mask`], [`container_mask`] | S14 |
@@ -44,7 +44,8 @@ mod x86;
 
 pub use axis::{BitAxis, BitOrder};
 pub use bitwise::{
-    Bitwise, check_codes, flip_at, flip_bits, flip_each, set_bits, set_each, set_words, set_zero,
+    Bitwise, check_codes, flip_at, flip_bits, flip_counted, flip_each, set_bits, set_each, set_words,
+    set_zero,
 };
 pub use changes::{Change, NonFinite, NonFiniteError, changes, settle_nonfinite};
 pub use convert::{

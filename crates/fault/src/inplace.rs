@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bitquake_bits::kernels::flip_counted;
 use bitquake_sample::{BernoulliDraw, BlockHits, Rate, Scratch, Stream};
 
 /// Hits each bit of `bytes` with probability `rate`: the same flips as drawing a [`FaultModel`](crate::FaultModel) over the
@@ -55,22 +56,21 @@ fn flip(bytes: &mut [u8], hits: BlockHits<'_>) -> u64 {
             sites.iter().for_each(|&site| bytes[(site / 8) as usize] ^= 1 << (site % 8));
             sites.len() as u64
         }
-        BlockHits::Bitmap(words) => {
-            xor(bytes, words);
-            words.iter().map(|word| u64::from(word.count_ones())).sum()
-        }
+        BlockHits::Bitmap(masks) => flip_masked(bytes, masks),
     }
 }
 
-/// Hits the bits of `bytes` that are set in `masks`; the last mask may reach beyond them with zeros.
-fn xor(bytes: &mut [u8], masks: &[u64]) {
-    let (words, rest) = bytes.as_chunks_mut();
-    for (word, mask) in words.iter_mut().zip(masks) {
-        *word = (u64::from_le_bytes(*word) ^ mask).to_le_bytes();
-    }
-    if let Some(mask) = masks.get(words.len()) {
-        rest.iter_mut().zip(mask.to_le_bytes()).for_each(|(byte, mask)| *byte ^= mask);
-    }
+/// Hits the bits of `bytes` that are set in `masks`; returns how many there are. The last mask may reach beyond the bytes with zeros.
+fn flip_masked(bytes: &mut [u8], masks: &[u64]) -> u64 {
+    /// Masks dealt with at a time: few enough for the first-level cache.
+    const AT_ONCE: usize = 512;
+    let mut buffer = [[0; 8]; AT_ONCE];
+    let flip = |(bytes, masks): (&mut [u8], &[u64])| {
+        buffer.iter_mut().zip(masks).for_each(|(bytes, mask)| *bytes = mask.to_le_bytes());
+        let mask = &buffer.as_flattened()[..bytes.len()];
+        flip_counted(bytes, mask).unwrap_or_else(|error| unreachable!("{error}"))
+    };
+    bytes.chunks_mut(8 * AT_ONCE).zip(masks.chunks(AT_ONCE)).map(flip).sum()
 }
 
 #[cfg(test)]

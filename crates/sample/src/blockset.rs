@@ -4,18 +4,14 @@
 #[derive(Default)]
 pub(crate) struct BlockSet {
     words: Vec<u64>,
-    /// How many words may have bits.
-    used: usize,
 }
 
 impl BlockSet {
-    /// Forgets everything and makes room for `sites` sites.
+    /// Forgets everything and makes room for `sites` sites. Zeros are written now, not when the set was last read: what is inserted goes
+    /// anywhere, and meets memory that is in the caches.
     pub(crate) fn clear(&mut self, sites: u64) {
-        self.words[..self.used].fill(0);
-        self.used = sites.div_ceil(64) as usize;
-        if self.words.len() < self.used {
-            self.words.resize(self.used, 0);
-        }
+        self.words.clear();
+        self.words.resize(sites.div_ceil(64) as usize, 0);
     }
 
     pub(crate) fn insert(&mut self, site: u64) {

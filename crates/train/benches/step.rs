@@ -41,7 +41,7 @@ struct Plan {
 }
 
 const PLANS: [Plan; 3] = [
-    Plan { name: "lenet5", input: [1, 28, 28], turns: 9, steps: 30, goals: [0.6, 0.6] },
+    Plan { name: "lenet5", input: [1, 28, 28], turns: 25, steps: 30, goals: [0.6, 0.6] },
     Plan { name: "resnet20", input: [3, 32, 32], turns: 7, steps: 2, goals: [0.75, 0.8] },
     Plan { name: "simplenet", input: [3, 32, 32], turns: 3, steps: 1, goals: [1.0, 1.0] },
 ];

@@ -87,6 +87,28 @@ impl Bitwise {
     }
 }
 
+/// Flips the bits that are set in a mask, as [`Bitwise::Xor`] does, and tells how many they are.
+///
+/// ```
+/// use bitquake_bits::kernels::flip_counted;
+/// let mut codes = [0b001_u8, 0b001];
+/// assert_eq!(flip_counted(&mut codes, &[0b100, 0b011])?, 3);
+/// assert_eq!(codes, [0b101, 0b010]);
+/// # Ok::<(), bitquake_bits::kernels::KernelError>(())
+/// ```
+///
+/// # Errors
+/// [`KernelError::Length`] if the numbers of words differ; nothing is changed.
+pub fn flip_counted<W: Word>(words: &mut [W], mask: &[W]) -> Result<u64, KernelError> {
+    check_length("the mask", mask.len(), words.len())?;
+    let head = head(words, 1);
+    let (words, mask) = (words.split_at_mut(head), mask.split_at(head));
+    let flip = |words: &mut [W], mask: &[W]| {
+        dispatch::flip_counted(Level::best(), bytemuck::cast_slice_mut(words), bytemuck::cast_slice(mask))
+    };
+    Ok(flip(words.0, mask.0) + flip(words.1, mask.1))
+}
+
 /// Flips the bits that are true in a mask of shape `[elements, axis.width()]` (S4).
 ///
 /// ```

@@ -136,6 +136,7 @@ dispatched! {
     fn each<W: Word>(words: &mut [W], keep: W, toggle: W);
     fn repeat [const M: u32] (bytes: &mut [u8], keep: &[u8; BLOCK], toggle: &[u8; BLOCK]);
     fn hamming_total(left: &[u8], right: &[u8]) -> u64;
+    fn flip_counted(bytes: &mut [u8], mask: &[u8]) -> u64;
     fn hamming_each<W: Word, C: Count>(left: &[W], right: &[W], out: &mut [C]);
     fn widen<C: Count>(bytes: &[u8], out: &mut [C]);
     fn project_msb<W: Word>(left: &[W], right: &mut [W]);
@@ -305,6 +306,14 @@ mod tests {
     fn counts_and_bits_agree() {
         same_on_all_levels("hamming_total", |level, length| {
             hamming_total(level, &bytes(1, length), &bytes(2, length)).to_le_bytes().to_vec()
+        });
+        same_on_all_levels("flip_counted", |level, length| {
+            let (before, mask) = (bytes(1, length), bytes(2, length));
+            let mut after = before.clone();
+            let flips = flip_counted(level, &mut after, &mask);
+            assert_eq!(flips, hamming_total(Level::PORTABLE, &before, &after));
+            assert!(before.iter().zip(&mask).map(|(byte, mask)| byte ^ mask).eq(after.iter().copied()));
+            after
         });
         same_on_all_levels("widen", |level, length| {
             let mut wide = vec![0_u32; length];

@@ -83,6 +83,23 @@ pub(super) fn hamming_total(left: &[u8], right: &[u8]) -> u64 {
     total
 }
 
+/// Flips the bits of the mask in `bytes`, and counts them.
+#[inline(always)]
+pub(super) fn flip_counted(bytes: &mut [u8], mask: &[u8]) -> u64 {
+    let (bytes, mask) = (bytes.as_chunks_mut::<8>(), mask.as_chunks::<8>());
+    let mut total = 0;
+    for (word, mask) in bytes.0.iter_mut().zip(mask.0) {
+        let mask = u64::from_le_bytes(*mask);
+        *word = (u64::from_le_bytes(*word) ^ mask).to_le_bytes();
+        total += u64::from(mask.count_ones());
+    }
+    for (byte, mask) in bytes.1.iter_mut().zip(mask.1) {
+        *byte ^= mask;
+        total += u64::from(mask.count_ones());
+    }
+    total
+}
+
 #[inline(always)]
 pub(super) fn hamming_each<W: Word, C: Count>(left: &[W], right: &[W], out: &mut [C]) {
     for ((out, left), right) in out.iter_mut().zip(left).zip(right) {
