@@ -22,6 +22,7 @@ mod overview;
 mod own;
 mod parquet_export;
 mod score;
+mod sealed;
 mod sorted;
 mod summary;
 mod trial;
@@ -49,6 +50,7 @@ pub use overview::{Overview, OverviewBuilder, ShownTrial};
 pub use own::OwnSummary;
 pub use parquet_export::{ParquetRows, trials_to_parquet};
 pub use score::{CONFIDENCE, Score, predictions};
+pub use sealed::{Sealed, SealedTensor, SealedValues};
 pub use summary::{IntervalRule, MetricSummary, Overall, PointSummary, SummaryOptions, summarise};
 pub use trial::{Amount, CleanRecord, DistanceRecord, Extent, ProtectionRecord, SiteRecord, TrialRecord};
 pub use vulnerability::{

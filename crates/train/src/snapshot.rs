@@ -1,21 +1,16 @@
 //! Snapshots: everything that a training needs to go on as if it had never stopped.
 //!
-//! A snapshot is a safetensors file, so that other tools can read the weights: tensors `weight/NAME`, `statistic/NAME` (running
-//! statistics), `optimiser/I` and `method/NAME`, all float32, and a [`Header`] as JSON in the metadata, with a digest over all of it.
+//! A snapshot is a [`Sealed`] safetensors file, so that other tools can read the weights: tensors `weight/NAME`, `statistic/NAME` (running
+//! statistics), `optimiser/I` and `method/NAME`, all float32, and a [`Header`] as JSON in the metadata.
 //! A file appears under its name when it is whole and on the disk; the one before it stays until then.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bitquake_config::hex;
-use bitquake_record::write_atomically;
-use safetensors::{Dtype, SafeTensors, View};
+use bitquake_record::{Score, Sealed, SealedTensor, SealedValues};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::error::TrainError;
-use bitquake_record::Score;
 
 /// The newest snapshot of a training.
 pub const LAST_SNAPSHOT: &str = "last.safetensors";
@@ -23,8 +18,6 @@ pub const LAST_SNAPSHOT: &str = "last.safetensors";
 pub const BEST_SNAPSHOT: &str = "best.safetensors";
 
 const SCHEMA: u32 = 1;
-/// The key of the metadata.
-const KEY: &str = "bitquake";
 
 /// What a snapshot says beside its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,13 +84,6 @@ pub struct Snapshot {
     pub tensors: Vec<SnapshotTensor>,
 }
 
-/// The metadata: the header as text, and the digest over it and the tensors.
-#[derive(Serialize, Deserialize)]
-struct Envelope {
-    header: String,
-    digest: String,
-}
-
 impl Header {
     /// A header of this version.
     #[must_use]
@@ -113,14 +99,13 @@ impl Snapshot {
     /// # Errors
     /// [`TrainError::Record`] when the disk is full, for example; the file that was there before is as it was.
     pub fn write(&self, path: &Path) -> Result<(), TrainError> {
-        let failed = |error: &dyn std::fmt::Display| TrainError::Snapshot(error.to_string());
-        let header = serde_json::to_string(&self.header).map_err(|error| failed(&error))?;
-        let digest = digest(&header, &self.tensors);
-        let envelope = serde_json::to_string(&Envelope { header, digest }).map_err(|error| failed(&error))?;
-        let views = self.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor));
-        let bytes = safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), envelope)])))
-            .map_err(|error| failed(&error))?;
-        Ok(write_atomically(path, &bytes)?)
+        let header = serde_json::to_string(&self.header);
+        let header = header.map_err(|error| TrainError::Snapshot(error.to_string()))?;
+        let of = |tensor: &SnapshotTensor| {
+            let values = SealedValues::F32(tensor.values.clone());
+            (tensor.name.clone(), SealedTensor { shape: tensor.shape.clone(), values })
+        };
+        Ok(Sealed { header, tensors: self.tensors.iter().map(of).collect() }.write(path)?)
     }
 
     /// Reads a file; none if there is none.
@@ -128,19 +113,14 @@ impl Snapshot {
     /// # Errors
     /// [`TrainError::Snapshot`] for a file that cannot be read, is damaged, or is of a newer version.
     pub fn read(path: &Path) -> Result<Option<Self>, TrainError> {
-        let bytes = match std::fs::read(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(|error| damaged(path, &error))?,
+        let anew = |reason: &dyn std::fmt::Display| {
+            TrainError::Snapshot(format!("{reason}; without it the training begins anew"))
         };
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(path, &error))?;
-        let text = metadata.metadata().as_ref().and_then(|map| map.get(KEY));
-        let text = text.ok_or_else(|| damaged(path, &"it is no snapshot of a training"))?;
-        let envelope: Envelope = serde_json::from_str(text).map_err(|error| damaged(path, &error))?;
-        let tensors = tensors(&bytes).map_err(|error| damaged(path, &error))?;
-        if digest(&envelope.header, &tensors) != envelope.digest {
-            return Err(damaged(path, &"its bytes are not those that were written"));
-        }
-        Ok(Some(Self { header: header(&envelope.header).map_err(|error| damaged(path, &error))?, tensors }))
+        let Some(sealed) = Sealed::read(path).map_err(|error| anew(&error))? else { return Ok(None) };
+        let damaged = |reason: String| anew(&format_args!("{}: {reason}", path.display()));
+        let header = sealed.header(SCHEMA).map_err(damaged)?;
+        let tensors = sealed.tensors.into_iter().map(tensor).collect::<Result<_, _>>().map_err(damaged)?;
+        Ok(Some(Self { header, tensors }))
     }
 
     /// The tensors whose names begin with `kind` and `/`, by the rest of their names.
@@ -150,67 +130,11 @@ impl Snapshot {
     }
 }
 
-fn header(text: &str) -> Result<Header, String> {
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    match value.get("schema").and_then(serde_json::Value::as_u64) {
-        Some(schema) if schema > u64::from(SCHEMA) => {
-            Err(format!("written with schema {schema}, this version reads up to {SCHEMA}"))
-        }
-        _ => serde_json::from_value(value).map_err(|error| error.to_string()),
-    }
-}
-
-fn tensors(bytes: &[u8]) -> Result<Vec<SnapshotTensor>, String> {
-    let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
-    let mut tensors = Vec::new();
-    for (name, view) in file.tensors() {
-        if view.dtype() != Dtype::F32 {
-            return Err(format!("tensor `{name}` is {:?}, not F32", view.dtype()));
-        }
-        let word = |four: &[u8]| f32::from_le_bytes([four[0], four[1], four[2], four[3]]);
-        let values = view.data().chunks_exact(4).map(word).collect();
-        tensors.push(SnapshotTensor { name, shape: view.shape().to_vec(), values });
-    }
-    tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(tensors)
-}
-
-/// SHA-256 over the header and the tensors, in the order of their names.
-fn digest(header: &str, tensors: &[SnapshotTensor]) -> String {
-    let mut hash = Sha256::new();
-    let text = |hash: &mut Sha256, text: &str| {
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text);
-    };
-    text(&mut hash, header);
-    let mut sorted: Vec<&SnapshotTensor> = tensors.iter().collect();
-    sorted.sort_by(|a, b| a.name.cmp(&b.name));
-    for tensor in sorted {
-        text(&mut hash, &tensor.name);
-        hash.update(tensor.data());
-    }
-    hex(&hash.finalize())
-}
-
-fn damaged(path: &Path, reason: &dyn std::fmt::Display) -> TrainError {
-    TrainError::Snapshot(format!("{}: {reason}; without it the training begins anew", path.display()))
-}
-
-impl View for &SnapshotTensor {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into()
-    }
-
-    fn data_len(&self) -> usize {
-        4 * self.values.len()
+fn tensor((name, tensor): (String, SealedTensor)) -> Result<SnapshotTensor, String> {
+    let SealedTensor { shape, values } = tensor;
+    match values {
+        SealedValues::F32(values) => Ok(SnapshotTensor { name, shape, values }),
+        SealedValues::F64(_) => Err(format!("tensor `{name}` is F64, not F32")),
     }
 }
 
@@ -264,24 +188,18 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_byte_is_seen() {
+    fn a_damaged_one_is_refused() {
         let dir = bitquake_testing::temp_dir();
         let path = dir.path().join(LAST_SNAPSHOT);
         snapshot().write(&path).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        for place in 0..whole.len() {
-            let mut bytes = whole.clone();
-            bytes[place] ^= 1;
-            std::fs::write(&path, &bytes).unwrap();
-            let read = Snapshot::read(&path);
-            // Of the padding and of the order of keys nothing depends.
-            let is_same = matches!(&read, Ok(Some(back)) if back.header == snapshot().header && back.tensors.len() == 2 && back.tensors[1].values[0] == snapshot().tensors[1].values[0]);
-            assert!(is_same || matches!(read, Err(TrainError::Snapshot(_))), "byte {place}: {read:?}");
-        }
-        for cut in 0..whole.len() {
-            std::fs::write(&path, &whole[..cut]).unwrap();
-            assert!(matches!(Snapshot::read(&path), Err(TrainError::Snapshot(_))), "cut at {cut}");
-        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let error = Snapshot::read(&path).unwrap_err().to_string();
+        assert!(
+            error.ends_with("not those that were written; without it the training begins anew"),
+            "{error}"
+        );
     }
 
     #[test]
