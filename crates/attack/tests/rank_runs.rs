@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bitquake_attack::AttackError;
-use bitquake_attack::rank::{Rank, RankFile, RankSummary, read_rank};
+use bitquake_attack::rank::{RANK_SNAPSHOT_FILE, Rank, RankEnd, RankEvent, RankFile, RankSummary, read_rank};
 use bitquake_bits::WordStore;
 use bitquake_data::write_idx;
 use bitquake_fault::FaultPattern;
@@ -102,7 +103,21 @@ impl Place {
     }
 
     fn rank(&self, out: &str, settings: &[&str]) -> Result<RankSummary, AttackError> {
-        Rank::prepare(self.config(out, settings)?)?.run(|_| ())
+        match self.rank_until(out, settings, &AtomicBool::new(false), |_| ())? {
+            RankEnd::Finished(summary) => Ok(*summary),
+            RankEnd::Stopped { products } => panic!("stopped after {products} products"),
+        }
+    }
+
+    /// The observer may raise the flag.
+    fn rank_until(
+        &self,
+        out: &str,
+        settings: &[&str],
+        stop: &AtomicBool,
+        observer: impl FnMut(RankEvent),
+    ) -> Result<RankEnd, AttackError> {
+        Rank::prepare(self.config(out, settings)?)?.run(stop, observer)
     }
 
     fn refused(&self, settings: &[&str]) -> String {
@@ -316,6 +331,103 @@ fn a_folder_keeps_its_rankings() {
     fs::write(place.path("out/summary.json"), "{}").expect("a file");
     let error = place.rank("out", &settings).expect_err("no summary");
     assert!(error.to_string().contains("it is no summary of rankings"), "{error}");
+}
+
+/// Both diagonals are needed: products with random vectors, draws of labels, and iterations.
+const ALL: [&str; 3] = [
+    "rank.curvature.vectors=3",
+    "rank.curvature.tolerance=0.0",
+    "rank.eigen={ count = 2, iterations = 3, tolerance = 0.0 }",
+];
+
+/// All files of a folder, by name.
+fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry"));
+    let read = |entry: fs::DirEntry| {
+        let name = entry.file_name().into_string().expect("text");
+        (name, fs::read(entry.path()).expect("a file"))
+    };
+    let mut all: Vec<_> = entries.map(read).collect();
+    all.sort();
+    all
+}
+
+/// Stopped after every product, the rankings are those of an unbroken run, to the byte; none is computed twice.
+#[test]
+fn rankings_that_were_stopped_go_on() {
+    let place = Place::new();
+    place.rank("whole", &ALL).expect("a summary");
+    let mut told = Vec::new();
+    let mut starts = Vec::new();
+    loop {
+        let stop = AtomicBool::new(false);
+        let end = place.rank_until("parts", &ALL, &stop, |event| match event {
+            RankEvent::Begin { .. } => {}
+            RankEvent::Resumed { products } => starts.push(products),
+            RankEvent::Ranked(kind) => told.push(kind.name().to_owned()),
+            RankEvent::Vector { number, .. } | RankEvent::Draw { number, .. } => {
+                told.push(number.to_string());
+                stop.store(true, Ordering::Relaxed);
+            }
+            RankEvent::Iteration { number, iteration, .. } => {
+                told.push(format!("{number}/{iteration}"));
+                stop.store(true, Ordering::Relaxed);
+            }
+            RankEvent::Eigenpair { number, .. } => {
+                told.push(format!("{number}/end"));
+                stop.store(true, Ordering::Relaxed);
+            }
+        });
+        match end.expect("an end") {
+            RankEnd::Finished(_) => break,
+            RankEnd::Stopped { products } => {
+                assert_eq!(products as usize, told.len());
+                assert!(place.path("parts").join(RANK_SNAPSHOT_FILE).exists());
+                assert!(!place.path("parts/summary.json").exists());
+            }
+        }
+    }
+    let products = ["1", "2", "3", "1", "2", "3", "4", "1/1", "1/2", "1/end", "2/1", "2/2", "2/end"];
+    assert_eq!(told, [&products[..], &NAMES].concat());
+    assert_eq!(starts, (1..=13).collect::<Vec<_>>());
+    let (whole, parts) = (files(&place.path("whole")), files(&place.path("parts")));
+    let names = |all: &[(String, Vec<u8>)]| all.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&whole), names(&parts));
+    for ((name, whole), (_, parts)) in whole.iter().zip(&parts) {
+        // The configuration names the folder.
+        assert!(name == "rank.toml" || whole == parts, "{name}");
+    }
+}
+
+/// Stopped between two rankings, the next run makes all of them.
+#[test]
+fn rankings_that_were_stopped_in_between_are_made_again() {
+    let place = Place::new();
+    let settings = ["rank.rankings=['first-order', 'gradient']"];
+    let stop = AtomicBool::new(true);
+    let end = place.rank_until("out", &settings, &stop, |_| ()).expect("an end");
+    assert_eq!(end, RankEnd::Stopped { products: 0 });
+    assert!(place.path("out/first-order.csv").exists() && !place.path("out/gradient.csv").exists());
+    assert_eq!(place.rank("out", &settings).expect("a summary").rankings.len(), 2);
+}
+
+#[test]
+fn a_snapshot_of_other_rankings_or_a_damaged_one_is_refused() {
+    let place = Place::new();
+    let end = place.rank_until("out", &ALL, &AtomicBool::new(true), |_| ()).expect("an end");
+    assert_eq!(end, RankEnd::Stopped { products: 1 });
+    let error = place.rank("out", &[&ALL[..], &["seed=1"]].concat()).expect_err("another seed");
+    assert!(error.to_string().contains("holds other rankings; seed is `1` here and `9` there"), "{error}");
+    let path = place.path("out").join(RANK_SNAPSHOT_FILE);
+    let mut bytes = fs::read(&path).expect("a snapshot");
+    *bytes.last_mut().expect("bytes") ^= 1;
+    fs::write(&path, &bytes).expect("a file");
+    let error = place.rank("out", &ALL).expect_err("a damaged snapshot").to_string();
+    let wanted = "derivatives.safetensors: its bytes are not those that were written; without it the rankings begin anew";
+    assert!(error.ends_with(wanted), "{error}");
+    fs::remove_file(&path).expect("it is there");
+    place.rank("out", &ALL).expect("a summary");
+    assert!(!path.exists());
 }
 
 #[test]

@@ -5,17 +5,18 @@ mod progress;
 use std::path::{Path, PathBuf, absolute};
 
 use bitquake::attack::rank::{
-    Agreement, AgreementOf, LayerRow, RANK_SUMMARY_FILE, Rank, RankSummary, RankingSummary, TraceSummary,
-    read_rank,
+    Agreement, AgreementOf, LayerRow, RANK_SNAPSHOT_FILE, RANK_SUMMARY_FILE, Rank, RankEnd, RankSummary,
+    RankingSummary, TraceSummary, read_rank,
 };
 use serde::Serialize;
 
 use crate::exit::Failure;
 use crate::folder::check_is_apart;
-use crate::output::{Output, grouped, table};
+use crate::output::{Output, counted, grouped, table};
+use crate::signal::stop_on_signal;
 use progress::Progress;
 
-/// Rank stored bits by how much they matter, without trying them all.
+/// Rank stored bits by how much they matter, without trying them all, or resume.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// File of rankings; later ones, such as the storage.toml of a training, override keys of earlier ones
@@ -39,11 +40,18 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     }
     let rank = Rank::prepare(config)?;
     let dir = rank.dir().to_owned();
-    check_is_apart(&dir, &args.files, &[RANK_SUMMARY_FILE])?;
+    check_is_apart(&dir, &args.files, &[RANK_SUMMARY_FILE, RANK_SNAPSHOT_FILE])?;
+    let stop = stop_on_signal("finishing what is being computed; once more to stop at once")?;
     let mut progress = Progress::new(output.quiet);
-    let summary = rank.run(|event| progress.event(event));
+    let end = rank.run(&stop, |event| progress.event(event));
     progress.close();
-    show(&dir, &summary?, args.json, output)
+    match end? {
+        RankEnd::Finished(summary) => show(&dir, &summary, args.json, output),
+        RankEnd::Stopped { products } => Err(Failure::stopped(format!(
+            "stopped after {}; run the same command again to resume",
+            counted(products.into(), "product")
+        ))),
+    }
 }
 
 #[derive(Serialize)]

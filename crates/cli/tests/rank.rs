@@ -4,6 +4,10 @@
 mod common;
 
 use std::fs;
+#[cfg(unix)]
+use std::io::{BufRead, BufReader};
+#[cfg(unix)]
+use std::process::{Command, Stdio};
 
 use common::{Done, bitquake, example, model};
 
@@ -56,6 +60,41 @@ fn tables_files_and_a_pattern_that_inject_takes() {
     let first: serde_json::Value = serde_json::from_str(&place.text("out/summary.json")).expect("JSON");
     assert_eq!((&again["rankings"], &again["id"]), (&first["rankings"], &first["id"]));
     assert_eq!(place.text("again/expected.csv"), best);
+}
+
+#[cfg(unix)]
+#[test]
+fn interrupted_it_ends_with_4_and_resumes() {
+    let place = Place::new();
+    let slow = [
+        "--set",
+        "rank.rankings=['trace', 'max']",
+        "--set",
+        "rank.curvature={ vectors = 20, tolerance = 0.0 }",
+    ];
+    let slow = [&slow[..], &["--set", "rank.eigen={ count = 1, iterations = 2 }"]].concat();
+    let file = example("rank.toml");
+    let args = ["rank", file.to_str().expect("text"), "-o", "out", "--set", "rank.images=40"];
+    let mut command = bitquake();
+    command.current_dir(place.dir.path()).args(args).args(&slow);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the command starts");
+    let mut said = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let first = said.next().expect("a line").expect("text");
+    assert!(first.starts_with("ranking"), "{first}");
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupted.expect("kill").success());
+    let rest: Vec<String> = said.map(|line| line.expect("text")).collect();
+    assert_eq!(child.wait().expect("ended").code(), Some(4), "{rest:?}");
+    let last = rest.last().expect("a line");
+    assert!(last.contains("product") && last.ends_with("run the same command again to resume"), "{rest:?}");
+    let resumed = place.rank("out", &slow);
+    assert!(resumed.err.contains("going on after "), "{}", resumed.err);
+    resumed.ok();
+    place.rank("straight", &slow).ok();
+    for name in ["summary.json", "trace.safetensors", "max.csv"] {
+        let read = |folder| fs::read(place.dir.path().join(folder).join(name)).unwrap_or_default();
+        assert!(!read("out").is_empty() && read("out") == read("straight"), "{name}");
+    }
 }
 
 #[test]

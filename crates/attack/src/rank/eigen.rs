@@ -39,47 +39,83 @@ pub fn power_iteration(
     mut after: impl FnMut(&Eigenpair),
 ) -> Result<Vec<Eigenpair>, AttackError> {
     let sizes = landscape.sizes();
-    let elements = sizes.iter().sum::<usize>() as u64;
-    let mut pairs: Vec<Eigenpair> = Vec::new();
-    for number in 0..u64::from(count).min(elements) {
-        let words = key.numbered("start", number).whole().words(0);
-        let Some(start) = unit_orthogonal(uniform(&sizes, words), &pairs) else { break };
-        let pair = iterate(landscape, start, &pairs, most, tolerance)?;
-        after(&pair);
-        pairs.push(pair);
+    let mut search = EigenSearch::default();
+    while search.has_next(&sizes, count, key) {
+        if let Some(pair) = search.iterate(landscape, most, tolerance)? {
+            after(pair);
+        }
     }
-    Ok(pairs)
+    Ok(search.pairs)
 }
 
-fn iterate(
-    landscape: &mut impl Landscape,
-    start: Vector,
-    found: &[Eigenpair],
-    most: u32,
-    tolerance: f64,
-) -> Result<Eigenpair, AttackError> {
-    let mut pair =
-        Eigenpair { value: f64::INFINITY, vector: start, iterations: 0, converged: false, residual: 0.0 };
-    loop {
+/// How far the iteration came: all that its next step needs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct EigenSearch {
+    /// The pairs that have ended.
+    pub(crate) pairs: Vec<Eigenpair>,
+    /// The pair after them, whose vector is the next that the Hessian is applied to.
+    pub(crate) running: Option<Eigenpair>,
+}
+
+impl EigenSearch {
+    /// Iterations so far.
+    pub(crate) fn iterations(&self) -> u32 {
+        self.pairs.iter().chain(&self.running).map(|pair| pair.iterations).sum()
+    }
+
+    /// Whether there is a pair to iterate on; begins the next one where none is running.
+    pub(crate) fn has_next(&mut self, sizes: &[usize], count: u32, key: &PartKey) -> bool {
+        let elements = sizes.iter().sum::<usize>() as u64;
+        let number = self.pairs.len() as u64;
+        if self.running.is_none() && number < u64::from(count).min(elements) {
+            let words = key.numbered("start", number).whole().words(0);
+            self.running = unit_orthogonal(uniform(sizes, words), &self.pairs).map(Eigenpair::start);
+        }
+        self.running.is_some()
+    }
+
+    /// One product for the running pair, which is handed over if it has ended.
+    pub(crate) fn iterate(
+        &mut self,
+        landscape: &mut impl Landscape,
+        most: u32,
+        tolerance: f64,
+    ) -> Result<Option<&Eigenpair>, AttackError> {
+        let Some(mut pair) = self.running.take() else { return Ok(None) };
         let product = landscape.product(&pair.vector)?;
         if !is_finite(&product) {
             return Err(AttackError::Curvature { what: "a product of the Hessian with an eigenvector" });
         }
-        let before = pair.value;
-        pair.value = dot(&pair.vector, &product);
-        pair.iterations += 1;
-        pair.converged = (pair.value - before).abs() <= tolerance * pair.value.abs();
+        pair.measure(&product, tolerance);
+        if !pair.converged && pair.iterations < most {
+            match unit_orthogonal(product, &self.pairs) {
+                Some(next) => {
+                    self.running = Some(Eigenpair { vector: next, ..pair });
+                    return Ok(None);
+                }
+                // The Hessian maps it to 0: it is an eigenvector, with the eigenvalue 0.
+                None => pair.converged = true,
+            }
+        }
+        self.pairs.push(pair);
+        Ok(self.pairs.last())
+    }
+}
+
+impl Eigenpair {
+    fn start(vector: Vector) -> Self {
+        Self { value: f64::INFINITY, vector, iterations: 0, converged: false, residual: 0.0 }
+    }
+
+    /// Takes the product of the Hessian with the vector in.
+    fn measure(&mut self, product: &Vector, tolerance: f64) {
+        let before = self.value;
+        self.value = dot(&self.vector, product);
+        self.iterations += 1;
+        self.converged = (self.value - before).abs() <= tolerance * self.value.abs();
         let mut rest = product.clone();
-        add_scaled(&mut rest, -pair.value, &pair.vector);
-        pair.residual = norm(&rest);
-        if pair.converged || pair.iterations >= most {
-            return Ok(pair);
-        }
-        match unit_orthogonal(product, found) {
-            Some(next) => pair.vector = next,
-            // The Hessian maps it to 0: it is an eigenvector, with the eigenvalue 0.
-            None => return Ok(Eigenpair { converged: true, ..pair }),
-        }
+        add_scaled(&mut rest, -self.value, &self.vector);
+        self.residual = norm(&rest);
     }
 }
 

@@ -16,14 +16,42 @@ pub fn gauss_newton_diagonal(
     draws: u32,
     key: &PartKey,
 ) -> Result<Vector, AttackError> {
-    let mut diagonal = zeros(&landscape.sizes());
-    for draw in 0..draws {
-        let squares = landscape.gauss_newton_draw(&key.numbered("draw", draw.into()))?;
+    let mut sums = DrawSums::new(&landscape.sizes());
+    while sums.draws < draws {
+        sums.add_draw(landscape, key)?;
+    }
+    Ok(sums.into_diagonal())
+}
+
+/// What the draws so far add up to: all that the next ones need.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct DrawSums {
+    pub(crate) diagonal: Vector,
+    pub(crate) draws: u32,
+}
+
+impl DrawSums {
+    pub(crate) fn new(sizes: &[usize]) -> Self {
+        Self { diagonal: zeros(sizes), draws: 0 }
+    }
+
+    pub(crate) fn add_draw(
+        &mut self,
+        landscape: &mut impl Landscape,
+        key: &PartKey,
+    ) -> Result<(), AttackError> {
+        let squares = landscape.gauss_newton_draw(&key.numbered("draw", self.draws.into()))?;
         if !is_finite(&squares) {
             return Err(AttackError::Curvature { what: "a gradient for drawn labels" });
         }
-        add_scaled(&mut diagonal, 1.0, &squares);
+        add_scaled(&mut self.diagonal, 1.0, &squares);
+        self.draws += 1;
+        Ok(())
     }
-    scale(&mut diagonal, 1.0 / f64::from(draws.max(1)));
-    Ok(diagonal)
+
+    pub(crate) fn into_diagonal(self) -> Vector {
+        let Self { mut diagonal, draws } = self;
+        scale(&mut diagonal, 1.0 / f64::from(draws.max(1)));
+        diagonal
+    }
 }

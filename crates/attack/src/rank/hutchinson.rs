@@ -39,35 +39,78 @@ pub fn hutchinson(
     key: &PartKey,
     mut after: impl FnMut(u32, f64),
 ) -> Result<Hutchinson, AttackError> {
-    let sizes = landscape.sizes();
-    let mut diagonal = zeros(&sizes);
-    let mut traces: Vec<f64> = Vec::new();
-    let mut mean = 0.0;
-    let mut converged = false;
-    while (traces.len() as u32) < most && !converged {
-        let number = traces.len() as u64;
-        let signs = signs(&sizes, key.numbered("vector", number).whole().words(0));
+    let mut sums = VectorSums::new(&landscape.sizes());
+    while !sums.is_done(most, tolerance) {
+        sums.add_vector(landscape, key)?;
+        after(sums.vectors(), sums.trace());
+    }
+    Ok(sums.into_estimate(tolerance))
+}
+
+/// What the random vectors so far add up to: all that the next ones need.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct VectorSums {
+    /// The sum of the vectors' products with what the Hessian makes of them, element by element.
+    pub(crate) diagonal: Vector,
+    /// `z . Hz` of each vector.
+    pub(crate) traces: Vec<f64>,
+}
+
+impl VectorSums {
+    pub(crate) fn new(sizes: &[usize]) -> Self {
+        Self { diagonal: zeros(sizes), traces: Vec::new() }
+    }
+
+    pub(crate) fn vectors(&self) -> u32 {
+        self.traces.len() as u32
+    }
+
+    /// The mean trace.
+    pub(crate) fn trace(&self) -> f64 {
+        mean(&self.traces)
+    }
+
+    pub(crate) fn is_done(&self, most: u32, tolerance: f64) -> bool {
+        self.vectors() >= most || self.is_at_rest(tolerance)
+    }
+
+    /// Whether the last vector changed the mean trace by little.
+    fn is_at_rest(&self, tolerance: f64) -> bool {
+        let Some((_, before @ [_, ..])) = self.traces.split_last() else { return false };
+        let before = mean(before);
+        (self.trace() - before).abs() <= tolerance * before.abs()
+    }
+
+    pub(crate) fn add_vector(
+        &mut self,
+        landscape: &mut impl Landscape,
+        key: &PartKey,
+    ) -> Result<(), AttackError> {
+        let sizes = landscape.sizes();
+        let signs = signs(&sizes, key.numbered("vector", self.traces.len() as u64).whole().words(0));
         let mut product = landscape.product(&signs)?;
         if !is_finite(&product) {
             return Err(AttackError::Curvature { what: "a product of the Hessian with a random vector" });
         }
         product.iter_mut().flatten().zip(signs.iter().flatten()).for_each(|(value, sign)| *value *= sign);
-        add_scaled(&mut diagonal, 1.0, &product);
-        traces.push(product.iter().flatten().sum());
-        let before = mean;
-        mean = traces.iter().sum::<f64>() / traces.len() as f64;
-        converged = traces.len() > 1 && (mean - before).abs() <= tolerance * before.abs();
-        after(traces.len() as u32, mean);
+        add_scaled(&mut self.diagonal, 1.0, &product);
+        self.traces.push(product.iter().flatten().sum());
+        Ok(())
     }
-    scale(&mut diagonal, 1.0 / traces.len().max(1) as f64);
-    Ok(Hutchinson {
-        trace: mean,
-        standard_error: standard_error(&traces, mean),
-        by_tensor: diagonal.iter().map(|values| values.iter().sum()).collect(),
-        diagonal,
-        vectors: traces.len() as u32,
-        converged,
-    })
+
+    pub(crate) fn into_estimate(self, tolerance: f64) -> Hutchinson {
+        let (trace, vectors, converged) = (self.trace(), self.vectors(), self.is_at_rest(tolerance));
+        let standard_error = standard_error(&self.traces, trace);
+        let mut diagonal = self.diagonal;
+        scale(&mut diagonal, 1.0 / f64::from(vectors.max(1)));
+        let by_tensor = diagonal.iter().map(|values| values.iter().sum()).collect();
+        Hutchinson { trace, standard_error, by_tensor, diagonal, vectors, converged }
+    }
+}
+
+/// The mean; 0 of nothing.
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
 fn standard_error(values: &[f64], mean: f64) -> Option<f64> {

@@ -1,6 +1,7 @@
 //! All rankings of a file, and what they leave.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bitquake_config::{ConfigError, Identity, hex, identity_difference};
 use bitquake_data::{Dataset, load};
@@ -19,16 +20,17 @@ use crate::images::chosen;
 use crate::rank::agreement::agreements;
 use crate::rank::bits::BitScores;
 use crate::rank::config::{Diagonal, RankConfig, RankFile, RankingKind, SavedScores, Turn, rank_toml};
-use crate::rank::eigen::{Eigenpair, power_iteration};
+use crate::rank::derivatives::{Derivatives, Needs};
+use crate::rank::eigen::Eigenpair;
 use crate::rank::files::{self, ScoreFile};
-use crate::rank::fisher::gauss_newton_diagonal;
-use crate::rank::hutchinson::{Hutchinson, hutchinson};
+use crate::rank::hutchinson::Hutchinson;
 use crate::rank::landscape::{Landscape, NetworkLandscape};
 use crate::rank::measured::{self, Measured};
 use crate::rank::parameters::{
     by_gradient, by_maxima, by_mean_trace, by_sums, by_taylor, of_zeroing, places,
 };
 use crate::rank::pass::{Demand, Save, Scored, numbered_bits, score_bits};
+use crate::rank::snapshot::Snapshots;
 use crate::rank::summary::{EigenSummary, RankSummary, RankingSummary, TraceSummary};
 use crate::rank::vector::{Vector, is_finite};
 use crate::stored::Stored;
@@ -65,12 +67,37 @@ pub enum RankEvent {
         /// Images that losses and gradients are of.
         images: u64,
     },
+    /// Rankings that were stopped go on.
+    Resumed {
+        /// Products with the Hessian, and draws of labels, that are there already.
+        products: u32,
+    },
     /// A product with a random vector was added to the trace.
     Vector {
         /// Its number, from 1.
         number: u32,
+        /// How many there are, unless the trace comes to rest before.
+        most: u32,
         /// The trace so far.
         trace: f64,
+    },
+    /// The gradients for drawn labels were added to the diagonal of the Gauss-Newton matrix.
+    Draw {
+        /// The number of the draw, from 1.
+        number: u32,
+        /// How many there are.
+        of: u32,
+    },
+    /// A product was taken for an eigenpair that has not come to rest.
+    Iteration {
+        /// The number of the pair, from 1.
+        number: u32,
+        /// The number of the product, from 1.
+        iteration: u32,
+        /// How many there are, unless the eigenvalue comes to rest before.
+        most: u32,
+        /// The eigenvalue so far.
+        value: f64,
     },
     /// An eigenpair was found.
     Eigenpair {
@@ -83,6 +110,18 @@ pub enum RankEvent {
     },
     /// All bits are ranked in one way.
     Ranked(RankingKind),
+}
+
+/// How the work ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RankEnd {
+    /// All bits are ranked.
+    Finished(Box<RankSummary>),
+    /// It was asked to stop. The same rankings go on from what is in the folder.
+    Stopped {
+        /// Products with the Hessian, and draws of labels, that are there.
+        products: u32,
+    },
 }
 
 impl Rank {
@@ -123,11 +162,16 @@ impl Rank {
         &self.identity
     }
 
-    /// Ranks all bits, and writes the files. On the CPU they do not depend on the number of threads.
+    /// Ranks all bits, and writes the files; goes on where the same rankings were stopped. On the CPU the rankings depend neither on that nor
+    /// on the number of threads.
+    ///
+    /// When `stop` is raised, the running product or ranking is finished. Derivatives that were computed lie in
+    /// [`RANK_SNAPSHOT_FILE`](crate::rank::RANK_SNAPSHOT_FILE) then; a process that is killed loses those of the last half minute, or of
+    /// twenty times as long as they take to write.
     ///
     /// # Errors
     /// [`AttackError`]: a loss or derivatives that are no finite numbers, a folder that holds other rankings or cannot be written.
-    pub fn run(self, mut observer: impl FnMut(RankEvent)) -> Result<RankSummary, AttackError> {
+    pub fn run(self, stop: &AtomicBool, mut observer: impl FnMut(RankEvent)) -> Result<RankEnd, AttackError> {
         let _lock = FolderLock::take(&self.dir)?;
         self.check_folder()?;
         let rows = self.rows();
@@ -135,19 +179,72 @@ impl Rank {
         let labels = self.labels()?;
         let size = usize::try_from(self.config.rank.batch).unwrap_or(usize::MAX);
         let mut landscape = NetworkLandscape::new(&self.subject, &self.data, &labels, &rows, size);
+        let snapshots = Snapshots::new(&self.dir, &self.identity);
+        let found = snapshots.read(&landscape.sizes())?;
+        if let Some(known) = &found {
+            observer(RankEvent::Resumed { products: known.products() });
+        }
         let (loss, gradient) = landscape.slopes()?;
         if !loss.is_finite() {
             return Err(AttackError::CleanLoss { loss, place: landscape.first_nonfinite()? });
         }
-        let knowledge = self.knowledge(gradient, &mut landscape, &mut observer)?;
+        if !is_finite(&gradient) {
+            return Err(AttackError::Curvature { what: "the gradient" });
+        }
+        let known = found.unwrap_or_else(|| Derivatives::new(&landscape.sizes()));
+        let (known, is_whole) = self.derive(known, &mut landscape, snapshots, stop, &mut observer)?;
+        let products = known.products();
+        if !is_whole {
+            return Ok(RankEnd::Stopped { products });
+        }
         files::write(&self.dir, RANK_FILE, &rank_toml(&self.config)?)?;
-        let mut rankings = Vec::new();
+        let knowledge = self.knowledge(gradient, known);
+        match self.rankings(&knowledge, stop, &mut observer)? {
+            Some(rankings) => {
+                let summary = self.finish(loss, rows.len() as u64, &knowledge, &rankings)?;
+                Ok(RankEnd::Finished(Box::new(summary)))
+            }
+            None => Ok(RankEnd::Stopped { products }),
+        }
+    }
+
+    /// Computes the derivatives that are missing; tells whether it was not asked to stop before.
+    fn derive(
+        &self,
+        mut known: Derivatives,
+        landscape: &mut impl Landscape,
+        mut snapshots: Snapshots<'_>,
+        stop: &AtomicBool,
+        observer: &mut impl FnMut(RankEvent),
+    ) -> Result<(Derivatives, bool), AttackError> {
+        let needs = self.needs();
+        while known.advance(&needs, landscape, observer)? {
+            if stop.load(Ordering::Relaxed) {
+                snapshots.write(&known)?;
+                return Ok((known, false));
+            }
+            snapshots.write_if_due(&known)?;
+        }
+        Ok((known, true))
+    }
+
+    /// Makes all rankings; none if it was asked to stop between two.
+    fn rankings(
+        &self,
+        knowledge: &Knowledge,
+        stop: &AtomicBool,
+        observer: &mut impl FnMut(RankEvent),
+    ) -> Result<Option<Vec<(&'static str, Scored)>>, AttackError> {
         let sample = self.sample();
+        let mut rankings = Vec::new();
         for (number, &kind) in self.config.rank.rankings.iter().enumerate() {
-            rankings.push((kind.name(), self.ranking(number, kind, &knowledge, &sample)?));
+            if number > 0 && stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            rankings.push((kind.name(), self.ranking(number, kind, knowledge, &sample)?));
             observer(RankEvent::Ranked(kind));
         }
-        self.finish(loss, rows.len() as u64, &knowledge, &rankings)
+        Ok(Some(rankings))
     }
 
     /// The images, drawn.
@@ -181,40 +278,29 @@ impl Rank {
     }
 
     /// What the rankings of the file need to know.
-    fn knowledge(
-        &self,
-        gradient: Vector,
-        landscape: &mut impl Landscape,
-        observer: &mut impl FnMut(RankEvent),
-    ) -> Result<Knowledge, AttackError> {
-        if !is_finite(&gradient) {
-            return Err(AttackError::Curvature { what: "the gradient" });
-        }
-        let RankConfig { curvature, eigen, .. } = &self.config.rank;
-        let needs = |kinds: &[RankingKind]| self.config.rank.rankings.iter().any(|kind| kinds.contains(kind));
-        let is_expected = needs(&[RankingKind::Expected]);
+    fn needs(&self) -> Needs<'_> {
+        let RankConfig { curvature, eigen, rankings, .. } = &self.config.rank;
+        let is_any = |kinds: &[RankingKind]| rankings.iter().any(|kind| kinds.contains(kind));
+        let is_expected = is_any(&[RankingKind::Expected]);
         let by_vectors = is_expected && curvature.diagonal == Diagonal::Hutchinson;
-        let mut known = Knowledge { gradient, weights: self.weights(), ..Knowledge::default() };
-        if by_vectors || needs(&[RankingKind::Trace]) {
-            let key = self.key().part("hutchinson");
-            let after = |number, trace| observer(RankEvent::Vector { number, trace });
-            known.hessian = Some(hutchinson(landscape, curvature.vectors, curvature.tolerance, &key, after)?);
+        let by_draws = is_expected && curvature.diagonal == Diagonal::GaussNewton;
+        Needs {
+            hessian: (by_vectors || is_any(&[RankingKind::Trace])).then_some(curvature),
+            gauss_newton: by_draws.then_some(curvature),
+            eigen: is_any(&[RankingKind::Sum, RankingKind::Max]).then_some(eigen),
+            key: self.key(),
         }
-        if is_expected && curvature.diagonal == Diagonal::GaussNewton {
-            let key = self.key().part("gauss-newton");
-            known.gauss_newton = Some(gauss_newton_diagonal(landscape, curvature.draws, &key)?);
+    }
+
+    fn knowledge(&self, gradient: Vector, known: Derivatives) -> Knowledge {
+        let (needs, Derivatives { hessian, gauss_newton, eigen }) = (self.needs(), known);
+        Knowledge {
+            gradient,
+            weights: self.weights(),
+            hessian: needs.hessian.map(|config| hessian.into_estimate(config.tolerance)),
+            gauss_newton: needs.gauss_newton.map(|_| gauss_newton.into_diagonal()),
+            pairs: eigen.pairs,
         }
-        if needs(&[RankingKind::Sum, RankingKind::Max]) {
-            let mut number = 0;
-            let after = |pair: &Eigenpair| {
-                number += 1;
-                observer(RankEvent::Eigenpair { number, value: pair.value, converged: pair.converged });
-            };
-            let key = self.key().part("eigen");
-            known.pairs =
-                power_iteration(landscape, eigen.count, eigen.iterations, eigen.tolerance, &key, after)?;
-        }
-        Ok(known)
     }
 
     /// What the words stand for.
@@ -292,6 +378,7 @@ impl Rank {
         let path = self.dir.join(RANK_SUMMARY_FILE);
         let text = text.map_err(|error| AttackError::Records { path, reason: error.to_string() })?;
         files::write(&self.dir, RANK_SUMMARY_FILE, &(text + "\n"))?;
+        Snapshots::new(&self.dir, &self.identity).remove()?;
         Ok(summary)
     }
 
@@ -319,7 +406,6 @@ impl Rank {
 }
 
 /// What rankings are made of.
-#[derive(Default)]
 struct Knowledge {
     gradient: Vector,
     weights: Vector,
