@@ -18,8 +18,8 @@ import laws
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 NETWORKS = {"lenet5": "LeNet-5", "simplenet": "SimpleNet 8"}
-# The larger network is judged on a part of the test images.
-JUDGED = {"simplenet": ["data.limit=1000"]}
+# The larger network is judged on a part of the test images: as many as an hour has time for.
+JUDGED = {"simplenet": ["data.limit=3000"]}
 # The layers of each method.
 METHODS = {
     "Normal": ["normal"],
