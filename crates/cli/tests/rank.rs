@@ -113,4 +113,8 @@ fn what_is_refused_and_what_is_warned_of() {
     assert!(warned.ok().contains("trace"));
     let said = place.rank("few", &["--set", "seed=1"]).failed(2);
     assert!(said.contains("holds other rankings"), "{said}");
+    // The folder of a file that is an input.
+    let said = place.rank(".", &["storage.toml"]).failed(2);
+    assert!(said.contains("storage.toml lies in the output folder"), "{said}");
+    assert_eq!(place.text("storage.toml"), STORAGE);
 }
