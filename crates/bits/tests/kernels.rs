@@ -48,6 +48,25 @@ fn bitwise_operations_on_all_bytes() {
 }
 
 #[test]
+fn flips_of_a_mask_are_made_and_counted() {
+    let (before, mask) = all_pairs();
+    let wanted = per_bit(|bit, is_flipped| bit != is_flipped);
+    // From every place within a line of memory, and to every place.
+    for (start, end) in (0..130).map(|i| (i, before.len() - 7 * i)).chain([(5, 5), (0, 3)]) {
+        let mut words = before.clone();
+        let flips = flip_counted(&mut words[start..end], &mask[start..end]).unwrap();
+        assert_eq!(flips, mask[start..end].iter().map(|mask| u64::from(mask.count_ones())).sum::<u64>());
+        assert!(words[start..end] == wanted[start..end], "{start}..{end}");
+        assert!(words[..start] == before[..start] && words[end..] == before[end..], "{start}..{end}");
+    }
+    let mut words = [1_u16, 2, 3];
+    assert_eq!(flip_counted(&mut words, &[0x8001, 0, 0xffff]).unwrap(), 18);
+    assert_eq!(words, [0x8000, 2, 0xfffc]);
+    let error = flip_counted(&mut words, &[1, 1]).unwrap_err();
+    assert!(matches!(error, KernelError::Length { .. }) && words == [0x8000, 2, 0xfffc], "{error}");
+}
+
+#[test]
 fn distances_of_all_bytes() {
     let (left, right) = all_pairs();
     let expected: Vec<u32> = per_bit(|a, b| a != b)
