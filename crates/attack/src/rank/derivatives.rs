@@ -10,11 +10,11 @@ use crate::rank::hutchinson::VectorSums;
 use crate::rank::landscape::Landscape;
 use crate::rank::work::RankEvent;
 
-/// What is known so far; what no ranking needs stays empty.
+/// What is known so far; none of what no ranking needs.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Derivatives {
-    pub(crate) hessian: VectorSums,
-    pub(crate) gauss_newton: DrawSums,
+    pub(crate) hessian: Option<VectorSums>,
+    pub(crate) gauss_newton: Option<DrawSums>,
     pub(crate) eigen: EigenSearch,
 }
 
@@ -31,17 +31,18 @@ pub(crate) struct Needs<'a> {
 }
 
 impl Derivatives {
-    pub(crate) fn new(sizes: &[usize]) -> Self {
+    pub(crate) fn new(needs: &Needs<'_>, sizes: &[usize]) -> Self {
         Self {
-            hessian: VectorSums::new(sizes),
-            gauss_newton: DrawSums::new(sizes),
+            hessian: needs.hessian.map(|_| VectorSums::new(sizes)),
+            gauss_newton: needs.gauss_newton.map(|_| DrawSums::new(sizes)),
             eigen: EigenSearch::default(),
         }
     }
 
     /// Products and draws so far.
     pub(crate) fn products(&self) -> u32 {
-        self.hessian.vectors() + self.gauss_newton.draws + self.eigen.iterations()
+        let vectors = self.hessian.as_ref().map_or(0, VectorSums::vectors);
+        vectors + self.gauss_newton.as_ref().map_or(0, |sums| sums.draws) + self.eigen.iterations()
     }
 
     /// Computes the next product or draw; tells whether there was one missing.
@@ -51,18 +52,20 @@ impl Derivatives {
         landscape: &mut impl Landscape,
         observer: &mut impl FnMut(RankEvent),
     ) -> Result<bool, AttackError> {
-        if let Some(&CurvatureConfig { vectors: most, tolerance, .. }) = needs.hessian
-            && !self.hessian.is_done(most, tolerance)
+        if let Some((&CurvatureConfig { vectors: most, tolerance, .. }, sums)) =
+            needs.hessian.zip(self.hessian.as_mut())
+            && !sums.is_done(most, tolerance)
         {
-            self.hessian.add_vector(landscape, &needs.key.part("hutchinson"))?;
-            observer(RankEvent::Vector { number: self.hessian.vectors(), most, trace: self.hessian.trace() });
+            sums.add_vector(landscape, &needs.key.part("hutchinson"))?;
+            observer(RankEvent::Vector { number: sums.vectors(), most, trace: sums.trace() });
             return Ok(true);
         }
-        if let Some(&CurvatureConfig { draws, .. }) = needs.gauss_newton
-            && self.gauss_newton.draws < draws
+        if let Some((&CurvatureConfig { draws: of, .. }, sums)) =
+            needs.gauss_newton.zip(self.gauss_newton.as_mut())
+            && sums.draws < of
         {
-            self.gauss_newton.add_draw(landscape, &needs.key.part("gauss-newton"))?;
-            observer(RankEvent::Draw { number: self.gauss_newton.draws, of: draws });
+            sums.add_draw(landscape, &needs.key.part("gauss-newton"))?;
+            observer(RankEvent::Draw { number: sums.draws, of });
             return Ok(true);
         }
         if let Some(config) = needs.eigen

@@ -13,7 +13,7 @@ use bitquake_record::{RecordError, Sealed, SealedTensor, SealedValues};
 use serde::{Deserialize, Serialize};
 
 use crate::error::AttackError;
-use crate::rank::derivatives::Derivatives;
+use crate::rank::derivatives::{Derivatives, Needs};
 use crate::rank::eigen::{EigenSearch, Eigenpair};
 use crate::rank::fisher::DrawSums;
 use crate::rank::hutchinson::VectorSums;
@@ -61,7 +61,11 @@ impl<'a> Snapshots<'a> {
     ///
     /// # Errors
     /// [`AttackError::Records`] for a file that is damaged or of a newer version, [`AttackError::OtherRankings`] for one of other rankings.
-    pub(crate) fn read(&self, sizes: &[usize]) -> Result<Option<Derivatives>, AttackError> {
+    pub(crate) fn read(
+        &self,
+        needs: &Needs<'_>,
+        sizes: &[usize],
+    ) -> Result<Option<Derivatives>, AttackError> {
         let damaged =
             |reason: String| self.failed(format_args!("{reason}; without it the rankings begin anew"));
         let sealed = Sealed::read(&self.path).map_err(|error| match error {
@@ -74,7 +78,7 @@ impl<'a> Snapshots<'a> {
             let difference = identity_difference(self.identity.parts(), &header.identity);
             return Err(AttackError::OtherRankings { dir: self.dir.to_owned(), difference });
         }
-        derivatives(&header, &mut sealed.tensors, sizes).map(Some).map_err(damaged)
+        derivatives(&header, &mut sealed.tensors, needs, sizes).map(Some).map_err(damaged)
     }
 
     /// Writes the file if that is due.
@@ -115,7 +119,7 @@ fn header(known: &Derivatives, identity: &Identity) -> Header {
     Header {
         schema: SCHEMA,
         identity: identity.parts().clone(),
-        draws: known.gauss_newton.draws,
+        draws: known.gauss_newton.as_ref().map_or(0, |sums| sums.draws),
         pairs: known.eigen.pairs.iter().map(of).collect(),
         running: known.eigen.running.as_ref().map(of),
     }
@@ -126,28 +130,42 @@ type Tensors = BTreeMap<String, SealedTensor>;
 
 fn tensors(known: &Derivatives) -> Tensors {
     let Derivatives { hessian, gauss_newton, eigen } = known;
-    let tensor =
-        |values: Vec<f64>| SealedTensor { shape: vec![values.len()], values: SealedValues::F64(values) };
-    let mut all = Tensors::from([
-        ("hessian".to_owned(), tensor(hessian.diagonal.concat())),
-        ("traces".to_owned(), tensor(hessian.traces.clone())),
-        ("gauss-newton".to_owned(), tensor(gauss_newton.diagonal.concat())),
-    ]);
+    let mut all = Tensors::new();
+    let mut put = |name: String, values: Vec<f64>| {
+        all.insert(name, SealedTensor { shape: vec![values.len()], values: SealedValues::F64(values) });
+    };
+    if let Some(VectorSums { diagonal, traces }) = hessian {
+        put("hessian".to_owned(), diagonal.concat());
+        put("traces".to_owned(), traces.clone());
+    }
+    if let Some(sums) = gauss_newton {
+        put("gauss-newton".to_owned(), sums.diagonal.concat());
+    }
     for (place, pair) in eigen.pairs.iter().chain(&eigen.running).enumerate() {
-        all.insert(format!("vector/{place}"), tensor(pair.vector.concat()));
-        all.insert(format!("numbers/{place}"), tensor(vec![pair.value, pair.residual]));
+        put(format!("vector/{place}"), pair.vector.concat());
+        put(format!("numbers/{place}"), vec![pair.value, pair.residual]);
     }
     all
 }
 
 /// What [`header`] and [`tensors`] made these of.
-fn derivatives(header: &Header, tensors: &mut Tensors, sizes: &[usize]) -> Result<Derivatives, String> {
+fn derivatives(
+    header: &Header,
+    tensors: &mut Tensors,
+    needs: &Needs<'_>,
+    sizes: &[usize],
+) -> Result<Derivatives, String> {
     let mut take = |name: &str| match tensors.remove(name).map(|tensor| tensor.values) {
         Some(SealedValues::F64(values)) => Ok(values),
         _ => Err(format!("it has no float64 tensor `{name}`")),
     };
-    let hessian = VectorSums { diagonal: split(&take("hessian")?, sizes)?, traces: take("traces")? };
-    let gauss_newton = DrawSums { diagonal: split(&take("gauss-newton")?, sizes)?, draws: header.draws };
+    let mut known = Derivatives::new(needs, sizes);
+    if let Some(sums) = &mut known.hessian {
+        *sums = VectorSums { diagonal: split(&take("hessian")?, sizes)?, traces: take("traces")? };
+    }
+    if let Some(sums) = &mut known.gauss_newton {
+        *sums = DrawSums { diagonal: split(&take("gauss-newton")?, sizes)?, draws: header.draws };
+    }
     let mut pairs = Vec::new();
     for (place, of_pair) in header.pairs.iter().chain(&header.running).enumerate() {
         let vector = split(&take(&format!("vector/{place}"))?, sizes)?;
@@ -158,7 +176,8 @@ fn derivatives(header: &Header, tensors: &mut Tensors, sizes: &[usize]) -> Resul
         pairs.push(Eigenpair { value, vector, iterations, converged, residual });
     }
     let running = if header.running.is_some() { pairs.pop() } else { None };
-    Ok(Derivatives { hessian, gauss_newton, eigen: EigenSearch { pairs, running } })
+    known.eigen = EigenSearch { pairs, running };
+    Ok(known)
 }
 
 fn split(mut values: &[f64], sizes: &[usize]) -> Result<Vector, String> {
@@ -167,4 +186,77 @@ fn split(mut values: &[f64], sizes: &[usize]) -> Result<Vector, String> {
         return Err(format!("a vector has {found} elements, not {wanted}"));
     }
     Ok(sizes.iter().map(|&size| values.split_off(..size).unwrap_or_default().to_vec()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use bitquake_sample::{PartKey, StreamKey};
+
+    use super::*;
+    use crate::rank::config::CurvatureConfig;
+
+    const SIZES: [usize; 2] = [2, 1];
+
+    fn needs(config: &CurvatureConfig) -> Needs<'_> {
+        let key = PartKey::from(StreamKey { seed: 1, point: 0, trial: 0 });
+        Needs { hessian: Some(config), gauss_newton: None, eigen: None, key }
+    }
+
+    fn known(needs: &Needs<'_>) -> Derivatives {
+        let pair = |value| Eigenpair {
+            value,
+            vector: vec![vec![0.6, 0.0], vec![0.8]],
+            iterations: 3,
+            converged: false,
+            residual: 0.1 + 0.2,
+        };
+        let mut known = Derivatives::new(needs, &SIZES);
+        known.hessian =
+            Some(VectorSums { diagonal: vec![vec![-0.0, 1e-310], vec![7.5]], traces: vec![3.5, 4.0] });
+        known.eigen = EigenSearch { pairs: vec![pair(2.0)], running: Some(pair(1.0 / 3.0)) };
+        known
+    }
+
+    fn identity() -> Identity {
+        Identity::new(BTreeMap::from([("seed".to_owned(), "1".to_owned())]))
+    }
+
+    #[test]
+    fn what_was_written_when_it_was_due_is_read() {
+        let dir = bitquake_testing::temp_dir();
+        let (config, identity) = (CurvatureConfig::default(), identity());
+        let (needs, mut snapshots) = (needs(&config), Snapshots::new(dir.path(), &identity));
+        let known = known(&needs);
+        assert_eq!(snapshots.read(&needs, &SIZES).unwrap(), None);
+        snapshots.write_if_due(&known).unwrap();
+        assert_eq!(snapshots.read(&needs, &SIZES).unwrap(), None, "half a minute has not gone by");
+        snapshots.due = Instant::now();
+        snapshots.write_if_due(&known).unwrap();
+        assert_eq!(snapshots.read(&needs, &SIZES).unwrap(), Some(known.clone()));
+        snapshots.remove().unwrap();
+        snapshots.write_if_due(&known).unwrap();
+        assert_eq!(snapshots.read(&needs, &SIZES).unwrap(), None, "the next one is due in half a minute");
+        snapshots.remove().expect("nothing is there");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told() {
+        let dir = bitquake_testing::temp_dir();
+        let (config, identity) = (CurvatureConfig::default(), identity());
+        let (needs, snapshots) = (needs(&config), Snapshots::new(dir.path(), &identity));
+        snapshots.write(&known(&needs)).unwrap();
+        let said = |needs: &Needs<'_>, sizes: &[usize]| snapshots.read(needs, sizes).unwrap_err().to_string();
+        assert!(said(&needs, &[2, 2]).contains("a vector has 3 elements, not 4; without it"));
+        let more = Needs { gauss_newton: Some(&config), key: needs.key.clone(), ..needs };
+        assert!(said(&more, &SIZES).contains("it has no float64 tensor `gauss-newton`; without it"));
+        let whole = Sealed::read(&snapshots.path).unwrap().unwrap();
+        let mut narrow = whole.clone();
+        let values = SealedValues::F32(vec![1.0, 2.0]);
+        narrow.tensors.insert("numbers/0".to_owned(), SealedTensor { shape: vec![2], values });
+        narrow.write(&snapshots.path).unwrap();
+        assert!(said(&needs, &SIZES).contains("it has no float64 tensor `numbers/0`"));
+        let header = whole.header.replace("\"schema\":1", "\"schema\":2");
+        Sealed { header, ..whole }.write(&snapshots.path).unwrap();
+        assert!(said(&needs, &SIZES).contains("written with schema 2, this version reads up to 1"));
+    }
 }

@@ -23,6 +23,7 @@ use crate::rank::config::{Diagonal, RankConfig, RankFile, RankingKind, SavedScor
 use crate::rank::derivatives::{Derivatives, Needs};
 use crate::rank::eigen::Eigenpair;
 use crate::rank::files::{self, ScoreFile};
+use crate::rank::fisher::DrawSums;
 use crate::rank::hutchinson::Hutchinson;
 use crate::rank::landscape::{Landscape, NetworkLandscape};
 use crate::rank::measured::{self, Measured};
@@ -180,7 +181,8 @@ impl Rank {
         let size = usize::try_from(self.config.rank.batch).unwrap_or(usize::MAX);
         let mut landscape = NetworkLandscape::new(&self.subject, &self.data, &labels, &rows, size);
         let snapshots = Snapshots::new(&self.dir, &self.identity);
-        let found = snapshots.read(&landscape.sizes())?;
+        let needs = self.needs();
+        let found = snapshots.read(&needs, &landscape.sizes())?;
         if let Some(known) = &found {
             observer(RankEvent::Resumed { products: known.products() });
         }
@@ -191,14 +193,14 @@ impl Rank {
         if !is_finite(&gradient) {
             return Err(AttackError::Curvature { what: "the gradient" });
         }
-        let known = found.unwrap_or_else(|| Derivatives::new(&landscape.sizes()));
-        let (known, is_whole) = self.derive(known, &mut landscape, snapshots, stop, &mut observer)?;
+        let known = found.unwrap_or_else(|| Derivatives::new(&needs, &landscape.sizes()));
+        let (known, is_whole) = derive(known, &needs, &mut landscape, snapshots, stop, &mut observer)?;
         let products = known.products();
         if !is_whole {
             return Ok(RankEnd::Stopped { products });
         }
         files::write(&self.dir, RANK_FILE, &rank_toml(&self.config)?)?;
-        let knowledge = self.knowledge(gradient, known);
+        let knowledge = self.knowledge(gradient, &needs, known);
         match self.rankings(&knowledge, stop, &mut observer)? {
             Some(rankings) => {
                 let summary = self.finish(loss, rows.len() as u64, &knowledge, &rankings)?;
@@ -206,26 +208,6 @@ impl Rank {
             }
             None => Ok(RankEnd::Stopped { products }),
         }
-    }
-
-    /// Computes the derivatives that are missing; tells whether it was not asked to stop before.
-    fn derive(
-        &self,
-        mut known: Derivatives,
-        landscape: &mut impl Landscape,
-        mut snapshots: Snapshots<'_>,
-        stop: &AtomicBool,
-        observer: &mut impl FnMut(RankEvent),
-    ) -> Result<(Derivatives, bool), AttackError> {
-        let needs = self.needs();
-        while known.advance(&needs, landscape, observer)? {
-            if stop.load(Ordering::Relaxed) {
-                snapshots.write(&known)?;
-                return Ok((known, false));
-            }
-            snapshots.write_if_due(&known)?;
-        }
-        Ok((known, true))
     }
 
     /// Makes all rankings; none if it was asked to stop between two.
@@ -292,13 +274,14 @@ impl Rank {
         }
     }
 
-    fn knowledge(&self, gradient: Vector, known: Derivatives) -> Knowledge {
-        let (needs, Derivatives { hessian, gauss_newton, eigen }) = (self.needs(), known);
+    fn knowledge(&self, gradient: Vector, needs: &Needs<'_>, known: Derivatives) -> Knowledge {
+        let Derivatives { hessian, gauss_newton, eigen } = known;
+        let hessian = needs.hessian.zip(hessian);
         Knowledge {
             gradient,
             weights: self.weights(),
-            hessian: needs.hessian.map(|config| hessian.into_estimate(config.tolerance)),
-            gauss_newton: needs.gauss_newton.map(|_| gauss_newton.into_diagonal()),
+            hessian: hessian.map(|(config, sums)| sums.into_estimate(config.tolerance)),
+            gauss_newton: gauss_newton.map(DrawSums::into_diagonal),
             pairs: eigen.pairs,
         }
     }
@@ -403,6 +386,25 @@ impl Rank {
         let difference = identity_difference(self.identity.parts(), &found.identity);
         Err(AttackError::OtherRankings { dir: self.dir.clone(), difference })
     }
+}
+
+/// Computes the derivatives that are missing; tells whether it was not asked to stop before.
+fn derive(
+    mut known: Derivatives,
+    needs: &Needs<'_>,
+    landscape: &mut impl Landscape,
+    mut snapshots: Snapshots<'_>,
+    stop: &AtomicBool,
+    observer: &mut impl FnMut(RankEvent),
+) -> Result<(Derivatives, bool), AttackError> {
+    while known.advance(needs, landscape, observer)? {
+        if stop.load(Ordering::Relaxed) {
+            snapshots.write(&known)?;
+            return Ok((known, false));
+        }
+        snapshots.write_if_due(&known)?;
+    }
+    Ok((known, true))
 }
 
 /// What rankings are made of.
