@@ -10,6 +10,7 @@ mod summed;
 mod sums;
 mod tile;
 mod weight_gradient;
+mod winograd;
 
 use channels::{gather, scatter};
 use correlation::Correlation;
@@ -30,6 +31,12 @@ use crate::window::{Axis, ShapeError, Window, product, sum};
 ///
 /// A result is a sum of `n` products in a fixed order, so it is within `(n + 2) * f32::EPSILON` times the sum of the products' absolute
 /// values of the exact result, and the same bits every time with the same [`Isa`].
+///
+/// Kernels of 3x3 places with a stride of 1, of enough channels and pixels, are computed in tiles of 2x2 pixels with less than half of the
+/// multiplications (Winograd's algorithm), forward and to the image. With `C` channels, such a result is within `(C + 12) * f32::EPSILON`
+/// times the sum over the channels of 64 times the largest weight times the largest of the pixels that the tile reads: so a weight that
+/// meets a zero can leave a rounding error of what it would give with the zero's neighbours. Where a weight of the layer is beyond 2^10 or
+/// not finite, or a number of the image beyond 2^20 or not finite, or their squares sum up to as much, the result is the sum in its order.
 ///
 /// ```
 /// use bitquake_kernels::{AlignedBuffer, Convolution, Isa, Window, layout};
@@ -171,6 +178,11 @@ impl Convolution {
         self.parts * self.forward.packed_len()
     }
 
+    /// Floats of packed weights that an image meets.
+    pub(crate) fn met_weights_len(&self) -> usize {
+        self.parts * self.forward.met_len()
+    }
+
     /// Floats of weights packed for [`data_gradient`](Self::data_gradient); zero of a first convolution.
     #[must_use]
     pub fn data_weights_len(&self) -> usize {
@@ -189,14 +201,25 @@ impl Convolution {
     ///
     /// When a slice has not the length that the shape says.
     pub fn pack_forward(&self, weights: &[f32], packed: &mut [f32]) {
+        self.pack_forward_once(weights, packed);
+        self.derive_forward(packed);
+    }
+
+    /// Packs each weight once. What is derived from them stays as it was.
+    pub(crate) fn pack_forward_once(&self, weights: &[f32], packed: &mut [f32]) {
         check_len("weights", weights.len(), self.weights_len());
         check_len("packed weights", packed.len(), self.forward_weights_len());
         let index = self.weight_index();
         let each = weights.len() / self.parts;
         let packed = packed.chunks_exact_mut(self.forward.packed_len());
         for (weights, packed) in weights.chunks_exact(each).zip(packed) {
-            self.forward.pack(|written, read, place| weights[index(written, read, place)], packed);
+            self.forward.pack_once(|written, read, place| weights[index(written, read, place)], packed);
         }
+    }
+
+    /// Makes what is derived from weights that [lie packed](Self::pack_forward_once).
+    pub(crate) fn derive_forward(&self, packed: &mut [f32]) {
+        packed.chunks_exact_mut(self.forward.packed_len()).for_each(|packed| self.forward.derive(packed));
     }
 
     /// Packs weights for [`data_gradient`](Self::data_gradient).

@@ -45,6 +45,12 @@ pub(crate) trait Lanes: Copy {
     /// `self + other`.
     unsafe fn add(self, other: Self) -> Self;
 
+    /// `self - other`.
+    unsafe fn subtract(self, other: Self) -> Self;
+
+    /// The first `count` lanes; the others become zero.
+    unsafe fn first(self, count: usize) -> Self;
+
     /// The sum of the lanes of each, in the first eight lanes; the others hold anything.
     unsafe fn totals(of: [Self; 8]) -> Self {
         let mut totals = [0.0; 16];

@@ -4,12 +4,13 @@
 //! stride of `s`, the pixels with the same remainder modulo `s` meet the same places of the kernel, so each remainder is a pass of its own,
 //! with stride 1.
 
-use super::axes::{Remainder, data_axis, forward_axis};
+use super::axes::{Phase, Remainder, data_axis, forward_axis};
 use super::padded::Padded;
 use super::pass::{Operands, Outputs, Pass, Start};
 use super::runs::Tap;
 use super::summed;
 use super::tile::Source;
+use super::winograd::{self, Winograd};
 use crate::isa::Isa;
 use crate::layout::{LANES, blocks};
 use crate::pixels::Pixels;
@@ -27,26 +28,36 @@ pub(super) struct Correlation {
     passes: Vec<Pass>,
     /// Whether the passes write all pixels.
     is_covering: bool,
-    packed_len: usize,
+    /// Floats of the weights of the passes.
+    direct_len: usize,
+    /// Another way, for results that have one.
+    winograd: Option<Winograd>,
 }
 
 impl Correlation {
     /// The convolution itself.
     pub(super) fn forward(axes: [Axis; 2], channels: [usize; 2], source: Source, isa: Isa) -> Self {
         let [(rows, of_rows), (columns, of_columns)] = axes.map(|axis| forward_axis(&axis));
-        let padded = Padded::new([rows, columns], axes.map(|axis| axis.image), source.pixel());
-        let [rows, columns] = axes.map(|axis| axis.output);
+        let (taps, size) = ([&of_rows[..], &of_columns], axes.map(|axis| axis.output));
+        let is_tiled = winograd::is_best(source, channels, &axes, size, isa);
+        let phases = [rows, columns].map(|phases| if is_tiled { even(phases) } else { phases });
+        let padded = Padded::new(phases, axes.map(|axis| axis.image), source.pixel());
+        let [rows, columns] = size;
         let outputs = Outputs { rows, columns, start: 0, row_pitch: columns, pitch: 1 };
         let mut plan = Self::new(source, channels, padded, rows * columns, isa);
-        plan.add(outputs, [&of_rows, &of_columns], isa);
+        plan.add(outputs, taps, isa);
         plan.is_covering = true;
+        plan.winograd = is_tiled.then(|| Winograd::new(channels, size, plan.padded.size()[1], taps, isa));
         plan
     }
 
     /// The gradient to the image. `channels`: of the result of the convolution, and of its image.
     pub(super) fn data(axes: [Axis; 2], channels: [usize; 2], source: Source, isa: Isa) -> Self {
         let [(of_rows, rows), (of_columns, columns)] = axes.map(|axis| data_axis(&axis));
-        let phases = [vec![of_rows], vec![of_columns]];
+        let size = axes.map(|axis| axis.image);
+        let is_tiled = winograd::is_best(source, channels, &axes, size, isa);
+        let phases =
+            [vec![of_rows], vec![of_columns]].map(|phases| if is_tiled { even(phases) } else { phases });
         let padded = Padded::new(phases, axes.map(|axis| axis.output), source.pixel());
         let width = axes[1].image;
         let mut plan = Self::new(source, channels, padded, axes[0].image * width, isa);
@@ -64,7 +75,12 @@ impl Correlation {
         }
         let covered =
             |remainders: &[Remainder]| remainders.iter().map(|remainder| remainder.count).sum::<usize>();
-        plan.is_covering = [covered(&rows), covered(&columns)] == axes.map(|axis| axis.image);
+        plan.is_covering = [covered(&rows), covered(&columns)] == size;
+        // With a stride of one there is one remainder.
+        if let (true, [rows], [columns]) = (is_tiled, &rows[..], &columns[..]) {
+            let taps = [&rows.taps[..], &columns.taps];
+            plan.winograd = Some(Winograd::new(channels, size, plan.padded.size()[1], taps, isa));
+        }
         plan
     }
 
@@ -75,28 +91,53 @@ impl Correlation {
             }
             _ => (source, channels),
         };
-        Self { source, channels, padded, pixels, passes: Vec::new(), is_covering: false, packed_len: 0 }
+        let (passes, winograd) = (Vec::new(), None);
+        Self { source, channels, padded, pixels, passes, is_covering: false, direct_len: 0, winograd }
     }
 
     fn add(&mut self, outputs: Outputs, taps: [&[Tap]; 2], isa: Isa) {
-        let start = self.packed_len;
+        let start = self.direct_len;
         let (pass, weights) = Pass::new(self.source, self.channels, &self.padded, outputs, taps, start, isa);
-        self.packed_len += weights;
+        self.direct_len += weights;
         self.passes.push(pass);
     }
 
-    /// Floats of packed weights.
+    /// Floats of packed weights: first [each once](Self::pack_once), then what is [derived](Self::derive) from them.
     pub(super) fn packed_len(&self) -> usize {
-        self.packed_len
+        self.direct_len + self.winograd.as_ref().map_or(0, Winograd::packed_len)
+    }
+
+    /// Floats of packed weights that an image meets, unless it has to be computed directly.
+    pub(super) fn met_len(&self) -> usize {
+        self.winograd.as_ref().map_or(self.direct_len, Winograd::packed_len)
     }
 
     /// Floats of scratch.
     pub(super) fn scratch_len(&self) -> usize {
+        self.padded_len() + self.winograd.as_ref().map_or(0, Winograd::scratch_len)
+    }
+
+    fn padded_len(&self) -> usize {
         self.padded.scratch_len(self.source.planes(self.channels[0]))
     }
 
-    /// Packs the weights `weight(written, read, place)`, in the order in which tiles meet them; lanes beyond the channels become zero.
+    /// Packs the weights `weight(written, read, place)`; lanes beyond the channels become zero.
     pub(super) fn pack(&self, weight: impl Fn(usize, usize, [usize; 2]) -> f32, packed: &mut [f32]) {
+        self.pack_once(weight, packed);
+        self.derive(packed);
+    }
+
+    /// Makes what is derived from packed weights.
+    pub(super) fn derive(&self, packed: &mut [f32]) {
+        if let Some(winograd) = &self.winograd {
+            let (direct, derived) = packed.split_at_mut(self.direct_len);
+            winograd.transform(&self.passes[0], direct, derived);
+        }
+    }
+
+    /// Packs each weight once, in the order in which the passes' tiles meet them.
+    pub(super) fn pack_once(&self, weight: impl Fn(usize, usize, [usize; 2]) -> f32, packed: &mut [f32]) {
+        let packed = &mut packed[..self.direct_len];
         let channels: Vec<usize> = (0..self.channels[0]).collect();
         let mut lanes = packed.as_chunks_mut::<LANES>().0.iter_mut();
         if self.source == Source::Summed {
@@ -157,7 +198,7 @@ impl Correlation {
         target: &mut [f32],
         scratch: &mut [f32],
     ) {
-        debug_assert_eq!(packed.len(), self.packed_len);
+        debug_assert_eq!(packed.len(), self.packed_len());
         debug_assert_eq!(target.len(), blocks(self.channels[1]) * self.pixels * LANES);
         if !self.is_covering && start != Start::Target {
             target.fill(0.0);
@@ -165,8 +206,13 @@ impl Correlation {
         if self.passes.is_empty() {
             return;
         }
+        let (packed, derived) = packed.split_at(self.direct_len);
         if self.source != Source::Lanewise {
-            let source = self.padded.fill(image, 0..self.source.planes(self.channels[0]), scratch);
+            let (padded, scratch) = scratch.split_at_mut(self.padded_len());
+            let source = self.padded.fill(image, 0..self.source.planes(self.channels[0]), padded);
+            if let Some(winograd) = self.winograd.as_ref().filter(|way| way.is_tame(derived, source)) {
+                return winograd.run(derived, start, source, target, scratch);
+            }
             let mut operands = Operands { packed, start, source, target, pixels: self.pixels };
             for pass in &self.passes {
                 pass.run(&pass.groups, &self.padded, &mut operands);
@@ -182,4 +228,10 @@ impl Correlation {
             }
         }
     }
+}
+
+/// The phases of an axis, with an even number of pixels. What is beyond the pads is zero too.
+fn even(mut phases: Vec<Phase>) -> Vec<Phase> {
+    phases.iter_mut().for_each(|phase| phase.len = phase.len.next_multiple_of(2));
+    phases
 }

@@ -183,15 +183,43 @@ impl Pass {
 
     /// Computes some of the groups.
     pub(super) fn run(&self, groups: &[Group], padded: &Padded, of: &mut Operands<'_>) {
-        let Outputs { rows, columns, .. } = self.outputs;
+        self.run_columns(0..self.outputs.columns, groups, padded, of);
+    }
+
+    /// Computes some columns of some of the groups.
+    pub(super) fn run_columns(
+        &self,
+        columns: Range<usize>,
+        groups: &[Group],
+        padded: &Padded,
+        of: &mut Operands<'_>,
+    ) {
         let pitches = self.pitches(padded);
-        for rows in even_ranges(0..rows, self.band[0]) {
-            for columns in even_ranges(0..columns, self.band[1]) {
+        for rows in even_ranges(0..self.outputs.rows, self.band[0]) {
+            for columns in even_ranges(columns.clone(), self.band[1]) {
                 for group in groups {
                     self.run_group(group, [rows.clone(), columns.clone()], pitches, of);
                 }
             }
         }
+    }
+
+    /// Which of the packed vectors has the weights of a channel that is read, and a place of the kernel, for a block of the result. Not of a
+    /// summed result.
+    pub(super) fn vector_of(&self, block: usize, channel: usize, place: [usize; 2]) -> usize {
+        let group = self.groups.iter().rfind(|group| group.block <= block).expect("a block of the result");
+        let together = self.block_channels();
+        let first = channel / together * together;
+        let count = together.min(self.channels[0] - first);
+        let mut before = first * self.places();
+        for run in &self.runs {
+            if let Some(index) = run.places.iter().position(|other| *other == place) {
+                before += (channel - first) * run.places.len() + index;
+                return group.weights / LANES + before * group.vectors + block - group.block;
+            }
+            before += count * run.places.len();
+        }
+        unreachable!("a place of the kernel that the pass meets");
     }
 
     fn pitches(&self, padded: &Padded) -> Pitches {
@@ -201,7 +229,7 @@ impl Pass {
     }
 
     fn run_group(&self, group: &Group, band: [Range<usize>; 2], pitches: Pitches, of: &mut Operands<'_>) {
-        let starts = group.starts(of.start, self.channels[1]);
+        let starts = of.start.of_channels(group.block * LANES, self.channels[1]);
         let step = group.chunk.saturating_mul(self.block_channels());
         for channel in (0..self.channels[0]).step_by(step) {
             let weights = group.weights + channel * self.places() * group.vectors * LANES;
@@ -273,16 +301,15 @@ impl Part<'_> {
     }
 }
 
-impl Group {
-    /// What the sums start from; none: from the target.
-    fn starts(&self, start: Start<'_>, channels: usize) -> Option<[f32; MOST_BLOCKS * LANES]> {
-        let mut starts = [0.0; MOST_BLOCKS * LANES];
-        match start {
+impl Start<'_> {
+    /// What the sums of some channels from `first` on start from; none: from the target. Lanes beyond the channels start from zero.
+    pub(super) fn of_channels<const N: usize>(&self, first: usize, channels: usize) -> Option<[f32; N]> {
+        let mut starts = [0.0; N];
+        match self {
             Start::Target => return None,
             Start::Zero => {}
             Start::Channels(start) => {
-                let first = self.block * LANES;
-                let end = channels.min(first + self.blocks * LANES);
+                let end = channels.min(first + N);
                 starts[..end - first].copy_from_slice(&start[first..end]);
             }
         }

@@ -54,4 +54,20 @@ impl Lanes for Portable {
         }
         self
     }
+
+    #[inline(always)]
+    unsafe fn subtract(mut self, other: Self) -> Self {
+        for lane in 0..LANES {
+            self.0[lane] -= other.0[lane];
+        }
+        self
+    }
+
+    #[inline(always)]
+    unsafe fn first(mut self, count: usize) -> Self {
+        for lane in 0..LANES {
+            self.0[lane] = if lane < count { self.0[lane] } else { 0.0 };
+        }
+        self
+    }
 }

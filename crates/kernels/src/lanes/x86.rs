@@ -53,6 +53,19 @@ impl Lanes for Avx512 {
         Self(unsafe { _mm512_add_ps(self.0, other.0) })
     }
 
+    #[inline(always)]
+    unsafe fn subtract(self, other: Self) -> Self {
+        // SAFETY: the caller promises the instructions and the floats (see `Lanes`).
+        Self(unsafe { _mm512_sub_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn first(self, count: usize) -> Self {
+        let mask = !(u32::MAX << count.min(16)) as u16;
+        // SAFETY: the caller promises the instructions (see `Lanes`).
+        Self(unsafe { _mm512_maskz_mov_ps(mask, self.0) })
+    }
+
     /// Halves, quarters, and then single lanes are added crosswise, so that each addition works on the lanes of two vectors.
     #[inline(always)]
     unsafe fn totals(of: [Self; 8]) -> Self {
@@ -120,5 +133,23 @@ impl Lanes for Avx2 {
     unsafe fn add(self, other: Self) -> Self {
         // SAFETY: the caller promises the instructions and the floats (see `Lanes`).
         unsafe { Self(_mm256_add_ps(self.0, other.0), _mm256_add_ps(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    unsafe fn subtract(self, other: Self) -> Self {
+        // SAFETY: the caller promises the instructions and the floats (see `Lanes`).
+        unsafe { Self(_mm256_sub_ps(self.0, other.0), _mm256_sub_ps(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    unsafe fn first(self, count: usize) -> Self {
+        // SAFETY: the caller promises the instructions (see `Lanes`).
+        unsafe {
+            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let below = |count: usize| {
+                _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(count.min(8) as i32), lanes))
+            };
+            Self(_mm256_and_ps(self.0, below(count)), _mm256_and_ps(self.1, below(count.saturating_sub(8))))
+        }
     }
 }

@@ -56,6 +56,8 @@ pub struct Inference {
     is_stale: Vec<bool>,
     /// Of each convolution the packed weights; the second of each pair is empty.
     packed: Vec<[AlignedBuffer; 2]>,
+    /// Of each convolution whether a weight has changed since what is derived from them was made.
+    is_changed: Vec<bool>,
     /// Of each fully connected layer the packed weights.
     linears: Vec<AlignedBuffer>,
     /// Of threads that do not run.
@@ -77,7 +79,7 @@ impl Inference {
             layer.convolution.pack_forward(&parameters[layer.weight], &mut packed);
             [packed, AlignedBuffer::zeroed(0)]
         };
-        let packed = code.plan.layers.iter().map(pack).collect();
+        let packed: Vec<_> = code.plan.layers.iter().map(pack).collect();
         let linears = code.linears.iter().map(|linear| linear.pack(&parameters[linear.weight])).collect();
         for (parameter, values) in parameters.iter_mut().enumerate() {
             if !code.is_read[parameter] {
@@ -91,6 +93,7 @@ impl Inference {
             parameters,
             numbers,
             is_stale,
+            is_changed: vec![false; packed.len()],
             packed,
             linears,
             memories: Mutex::default(),
@@ -129,6 +132,7 @@ impl Inference {
             match *user {
                 User::Layer(layer) => {
                     self.packed[layer][0][self.code.place_in_layer(layer, element)] = value;
+                    self.is_changed[layer] = true;
                 }
                 User::Linear(layer) => {
                     self.linears[layer][self.code.place_in_linear(layer, element)] = value;
@@ -187,8 +191,14 @@ impl Inference {
         memories().push(memory);
     }
 
-    /// Makes the numbers of norms whose parameters changed.
+    /// Makes what is made of parameters that changed.
     fn refresh(&mut self) {
+        let layers = self.code.plan.layers.iter().zip(&mut self.packed).zip(&mut self.is_changed);
+        for ((layer, [packed, _]), is_changed) in layers {
+            if std::mem::take(is_changed) {
+                layer.convolution.derive_forward(packed);
+            }
+        }
         let tables = self.code.plan.tables.iter().zip(&mut self.numbers).zip(&mut self.is_stale);
         for ((table, numbers), is_stale) in tables {
             if std::mem::take(is_stale) {
@@ -206,6 +216,7 @@ impl Clone for Inference {
             parameters: self.parameters.clone(),
             is_stale: vec![true; numbers.len()],
             numbers,
+            is_changed: self.is_changed.clone(),
             packed: self.packed.clone(),
             linears: self.linears.clone(),
             memories: Mutex::default(),

@@ -72,7 +72,7 @@ impl Code {
             let convolution = &self.plan.layers[layer].convolution;
             places(convolution.weights_len(), |numbers| {
                 let mut packed = AlignedBuffer::zeroed(convolution.forward_weights_len());
-                convolution.pack_forward(numbers, &mut packed);
+                convolution.pack_forward_once(numbers, &mut packed);
                 packed
             })
         });

@@ -40,7 +40,7 @@ fn parts(stage: Stage, plan: &Plan) -> Vec<Stage> {
     let mut floats = 0;
     for instruction in stage.instructions {
         let own = match &instruction {
-            Instruction::Convolution { layer, .. } => plan.layers[*layer].convolution.forward_weights_len(),
+            Instruction::Convolution { layer, .. } => plan.layers[*layer].convolution.met_weights_len(),
             _ => 0,
         };
         if floats > 0 && own > 0 && floats + own > MOST {

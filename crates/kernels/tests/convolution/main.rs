@@ -1,6 +1,8 @@
 //! Convolutions against the formula in f64, on every instruction set of this processor.
 
+#[path = "../support/mod.rs"]
 mod support;
+mod tiles;
 
 use bitquake_kernels::{AlignedBuffer, Convolution, Isa, Pixels, ShapeError, Window, layout};
 use bitquake_testing::SplitMix64;
@@ -426,6 +428,7 @@ fn non_finite_values_are_as_ieee_has_them() {
         dense(18, 5, 6, 3, 2, 0),
         Shape { groups: 19, ..dense(19, 19, 6, 3, 1, 0) },
         Shape { groups: 3, ..dense(9, 6, 6, 2, 1, 0) },
+        dense(18, 17, 8, 3, 1, 1),
     ] {
         for (index, &value) in special.iter().cycle().take(40).enumerate() {
             let mut values =
