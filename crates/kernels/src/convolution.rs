@@ -168,8 +168,7 @@ impl Convolution {
     /// Floats of weights.
     #[must_use]
     pub fn weights_len(&self) -> usize {
-        let read = if self.source == Source::Lanewise { 1 } else { self.channels[0] / self.parts };
-        self.channels[1] * read * self.places()
+        self.channels[1] * self.weight_read() * self.places()
     }
 
     /// Floats of weights packed for [`forward`](Self::forward).
@@ -218,8 +217,28 @@ impl Convolution {
     }
 
     /// Makes what is derived from weights that [lie packed](Self::pack_forward_once).
-    pub(crate) fn derive_forward(&self, packed: &mut [f32]) {
+    fn derive_forward(&self, packed: &mut [f32]) {
         packed.chunks_exact_mut(self.forward.packed_len()).for_each(|packed| self.forward.derive(packed));
+    }
+
+    /// [Packs](Self::pack_forward) again what is derived from weights that were changed where they [lie packed](Self::pack_forward_once):
+    /// those of some elements.
+    pub(crate) fn repack_forward(&self, elements: &[usize], packed: &mut [f32]) {
+        let places = self.places();
+        let each = self.weights_len() / self.parts;
+        let read = self.weight_read();
+        // The weights of sixteen channels of the result are derived together, so twice the same is not worth the while.
+        if elements.len() >= self.weights_len() / LANES / places {
+            return self.derive_forward(packed);
+        }
+        for (part, packed) in packed.chunks_exact_mut(self.forward.packed_len()).enumerate() {
+            let here = elements.iter().filter(|element| **element / each == part);
+            let mut kernels = here.map(|element| element % each / places).peekable();
+            if kernels.peek().is_some() {
+                let kernels = kernels.map(|kernel| (kernel % read, kernel / read / LANES));
+                self.forward.derive_kernels(kernels, packed);
+            }
+        }
     }
 
     /// Packs weights for [`data_gradient`](Self::data_gradient).
@@ -427,9 +446,14 @@ impl Convolution {
         self.data.as_ref().expect("a first convolution has no gradient to the image")
     }
 
+    /// Channels of the image that the weights of a channel of the result are for.
+    fn weight_read(&self) -> usize {
+        if self.source == Source::Lanewise { 1 } else { self.channels[0] / self.parts }
+    }
+
     /// Where a weight lies among those of its part: of a channel of the result, a channel of the image, and a place of the kernel.
     fn weight_index(&self) -> impl Fn(usize, usize, [usize; 2]) -> usize + use<> {
-        let read = if self.source == Source::Lanewise { 1 } else { self.channels[0] / self.parts };
+        let read = self.weight_read();
         let [rows, columns] = self.axes.map(|axis| axis.kernel);
         move |written, from, [row, column]| ((written * read + from) * rows + row) * columns + column
     }

@@ -115,7 +115,11 @@ fn the_same_bits_in_any_batch_and_on_any_number_of_threads() {
 #[test]
 fn parameters_changed_one_by_one_are_those_given_at_first() {
     // Convolutions compute with what is derived from ordinary weights, and with the weights themselves if some are not ordinary.
-    let lists = [&[200.0, -0.0, -70.0, 0.37, 300.0, 5.0, 300.0, 77.0][..], &[f32::NAN, f32::INFINITY, -3e38]];
+    let lists = [
+        &[0.5; 64][..],
+        &[200.0, -0.0, -70.0, 0.37, 300.0, 5.0, 300.0, 77.0],
+        &[f32::NAN, f32::INFINITY, -3e38],
+    ];
     for isa in Isa::available() {
         let (program, output) = program(isa);
         let images = normal(7, 3 * IMAGE);

@@ -129,9 +129,18 @@ impl Correlation {
 
     /// Makes what is derived from packed weights.
     pub(super) fn derive(&self, packed: &mut [f32]) {
+        let [read, written] = [self.channels[0], blocks(self.channels[1])];
+        self.derive_kernels(
+            (0..written).flat_map(|block| (0..read).map(move |channel| (channel, block))),
+            packed,
+        );
+    }
+
+    /// Makes what is derived from the packed weights of some channels that are read, for some blocks of the result.
+    pub(super) fn derive_kernels(&self, kernels: impl Iterator<Item = (usize, usize)>, packed: &mut [f32]) {
         if let Some(winograd) = &self.winograd {
             let (direct, derived) = packed.split_at_mut(self.direct_len);
-            winograd.transform(&self.passes[0], direct, derived);
+            winograd.transform(kernels, &self.passes[0], direct, derived);
         }
     }
 

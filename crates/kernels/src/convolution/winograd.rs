@@ -126,21 +126,25 @@ impl Winograd {
         blocks(channels) * self.together * LANES + 3 * LANES
     }
 
-    /// Transforms weights that are packed for a pass over all places.
-    pub(super) fn transform(&self, direct: &Pass, packed: &[f32], transformed: &mut [f32]) {
+    /// Transforms some of the weights that are packed for a pass over all places: those of channels of the source for blocks of the result.
+    pub(super) fn transform(
+        &self,
+        kernels: impl Iterator<Item = (usize, usize)>,
+        direct: &Pass,
+        packed: &[f32],
+        transformed: &mut [f32],
+    ) {
         let (packed, _) = packed.as_chunks::<LANES>();
         let (positions, tail) = transformed.split_at_mut(POSITIONS * self.weights);
         let (positions, _) = positions.as_chunks_mut::<LANES>();
         let pitch = self.weights / LANES;
-        for block in 0..blocks(self.channels[1]) {
-            for channel in 0..self.channels[0] {
-                let g = self.places[0].map(|row| {
-                    self.places[1].map(|column| packed[direct.vector_of(block, channel, [row, column])])
-                });
-                let to = self.products.vector_of(block, channel, [0, 0]);
-                for (position, lanes) in of_weights(&g).into_iter().flatten().enumerate() {
-                    positions[position * pitch + to] = lanes;
-                }
+        for (channel, block) in kernels {
+            let g = self.places[0].map(|row| {
+                self.places[1].map(|column| packed[direct.vector_of(block, channel, [row, column])])
+            });
+            let to = self.products.vector_of(block, channel, [0, 0]);
+            for (position, lanes) in of_weights(&g).into_iter().flatten().enumerate() {
+                positions[position * pitch + to] = lanes;
             }
         }
         tail.fill(self.functions.squares(packed.as_flattened(), LANES));

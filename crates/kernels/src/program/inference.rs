@@ -56,8 +56,8 @@ pub struct Inference {
     is_stale: Vec<bool>,
     /// Of each convolution the packed weights; the second of each pair is empty.
     packed: Vec<[AlignedBuffer; 2]>,
-    /// Of each convolution whether a weight has changed since what is derived from them was made.
-    is_changed: Vec<bool>,
+    /// Of each convolution the elements of its weights that were changed since what is derived from them was made.
+    changed: Vec<Vec<usize>>,
     /// Of each fully connected layer the packed weights.
     linears: Vec<AlignedBuffer>,
     /// Of threads that do not run.
@@ -93,7 +93,7 @@ impl Inference {
             parameters,
             numbers,
             is_stale,
-            is_changed: vec![false; packed.len()],
+            changed: vec![Vec::new(); packed.len()],
             packed,
             linears,
             memories: Mutex::default(),
@@ -132,7 +132,7 @@ impl Inference {
             match *user {
                 User::Layer(layer) => {
                     self.packed[layer][0][self.code.place_in_layer(layer, element)] = value;
-                    self.is_changed[layer] = true;
+                    self.changed[layer].push(element);
                 }
                 User::Linear(layer) => {
                     self.linears[layer][self.code.place_in_linear(layer, element)] = value;
@@ -193,11 +193,10 @@ impl Inference {
 
     /// Makes what is made of parameters that changed.
     fn refresh(&mut self) {
-        let layers = self.code.plan.layers.iter().zip(&mut self.packed).zip(&mut self.is_changed);
-        for ((layer, [packed, _]), is_changed) in layers {
-            if std::mem::take(is_changed) {
-                layer.convolution.derive_forward(packed);
-            }
+        let layers = self.code.plan.layers.iter().zip(&mut self.packed).zip(&mut self.changed);
+        for ((layer, [packed, _]), changed) in layers.filter(|(_, changed)| !changed.is_empty()) {
+            layer.convolution.repack_forward(changed, packed);
+            changed.clear();
         }
         let tables = self.code.plan.tables.iter().zip(&mut self.numbers).zip(&mut self.is_stale);
         for ((table, numbers), is_stale) in tables {
@@ -216,7 +215,7 @@ impl Clone for Inference {
             parameters: self.parameters.clone(),
             is_stale: vec![true; numbers.len()],
             numbers,
-            is_changed: self.is_changed.clone(),
+            changed: self.changed.clone(),
             packed: self.packed.clone(),
             linears: self.linears.clone(),
             memories: Mutex::default(),
