@@ -127,7 +127,7 @@ impl Chosen {
             Chosen::Native(native) => record::Engine {
                 name: NATIVE.into(),
                 version: env!("CARGO_PKG_VERSION").into(),
-                settings: format!("kernels for {}, nothing folded", native.instructions()),
+                settings: format!("kernels for {}, 3x3 in tiles, nothing folded", native.instructions()),
                 batch,
             },
             Chosen::OnnxRuntime => record::Engine {
