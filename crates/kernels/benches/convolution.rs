@@ -1,9 +1,9 @@
 //! The three functions of a convolution on one thread, against a product of matrices in the same run.
 //!
-//! Unit: GFLOP/s (two for each product of an output, an input channel and a place of the kernel, padded or not), a median over rounds in which
-//! everything takes its turn once; the best round beside it. An image is computed again and again, so it lies in the second-level cache, as
-//! it does between the layers of a network. Goal for the shapes of ResNet-20: 180, by the best round, because other work disturbs medians.
-//! Baseline: the crate `gemm`, 384 x 384 x 384.
+//! Unit: GFLOP/s (two for each product of an output, an input channel and a place of the kernel, padded or not, though 3x3 with a stride of 1
+//! is computed with fewer), a median over rounds in which everything takes its turn once; the best round beside it. An image is computed again
+//! and again, so it lies in the second-level cache, as it does between the layers of a network. Goal for the shapes of ResNet-20: 180, by the
+//! best round, because other work disturbs medians. Baseline: the crate `gemm`, 384 x 384 x 384.
 //!
 //! A name as an argument measures the shapes that contain it only; `--isa=AVX2` (or `AVX-512`, `portable`) another instruction set.
 

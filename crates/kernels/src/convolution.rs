@@ -538,6 +538,8 @@ fn check(
     let [read, written] = [sum(&[channels[0], 2 * LANES])?, sum(&[channels[1], 2 * LANES])?];
     product(&[reach(&axes[0])?, reach(&axes[1])?, read])?;
     product(&[reach(&axes[0])?, reach(&axes[1])?, written])?;
-    product(&[read, written, window.kernel[0], window.kernel[1]])?;
+    let places = product(&[window.kernel[0], window.kernel[1]])?;
+    product(&[read, written, sum(&[places, winograd::FLOATS_OF_KERNEL])?])?;
+    product(&[sum(&[read, written])?, winograd::FLOATS_OF_CHANNEL])?;
     Ok(axes)
 }

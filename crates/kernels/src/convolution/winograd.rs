@@ -31,6 +31,10 @@ const POSITIONS: usize = 16;
 const RESIDENT: usize = 64 << 10;
 /// The fewest tiles that are computed together, if there are more: as many as fill the registers.
 const FEWEST_TOGETHER: usize = 16;
+/// No more floats are kept of the weights of a channel of the source for one of the result,
+pub(super) const FLOATS_OF_KERNEL: usize = 2 * POSITIONS;
+/// and no more floats of scratch are needed for either.
+pub(super) const FLOATS_OF_CHANNEL: usize = POSITIONS * (RESIDENT + 4 * LANES);
 /// What reading, or writing, sixteen channels of a tile costs, in multiplications of vectors. Measured, as is the next.
 const COST_OF_STEP: f64 = 65.0;
 /// What a result costs beside its tiles.

@@ -510,9 +510,12 @@ fn bad_shapes_are_errors_with_their_values() {
     for (found, expected) in cases {
         assert_eq!(found.map(|_| ()).map_err(|error| error.to_string()), Err(expected.to_string()));
     }
-    for (channels, image) in
-        [([usize::MAX, 1], [8; 2]), ([1, usize::MAX - 7], [8; 2]), ([4, 4], [1 << 31, 1 << 31])]
-    {
+    for (channels, image) in [
+        ([usize::MAX, 1], [8; 2]),
+        ([1, usize::MAX - 7], [8; 2]),
+        ([4, 4], [1 << 31, 1 << 31]),
+        ([1 << 31, 1 << 26], [8; 2]),
+    ] {
         let error = new(channels, 1, image, good).map(|_| ()).unwrap_err();
         assert!(matches!(error, ShapeError::Overflow { .. }), "{error}");
     }
