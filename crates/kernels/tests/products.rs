@@ -41,6 +41,7 @@ fn case(isa: Isa, kinks: bool) -> Case {
     let mut lengths = Lengths::default();
     let first = [lengths.next(18 * 2 * 9), lengths.next(18)];
     let norm: [usize; 5] = [18, 18, 18, 18, 1].map(|length| lengths.next(length));
+    let tiled = lengths.next(18 * 18 * 9);
     let second = [lengths.next(6 * 9 * 4), lengths.next(6)];
     let group: [usize; 4] = [3, 6, 6, 6].map(|length| lengths.next(length));
     let single = [6, 6, 1, 2].map(|length| lengths.next(length));
@@ -56,6 +57,8 @@ fn case(isa: Isa, kinks: bool) -> Case {
     let skip = x;
     let x = program.channelwise(x, Arithmetic::Multiply, Vector::new(norm[0])).unwrap();
     let x = program.sum(x, skip).unwrap();
+    // Enough channels and pixels to be computed in tiles.
+    let x = program.convolution(x, 18, 1, window, tiled, None).unwrap();
     let x = if kinks { program.max_pool(x, halves).unwrap() } else { x };
     let x = program.average_pool(x, Window::new([2, 2]), vec![4.0; if kinks { 6 } else { 35 }]).unwrap();
     let x = program.convolution(x, 6, 2, halves, second[0], Some(second[1])).unwrap();

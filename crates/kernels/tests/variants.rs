@@ -9,7 +9,8 @@ use bitquake_kernels::{Isa, Window};
 use bitquake_testing::SplitMix64;
 use proptest::prelude::*;
 
-const IMAGE: Shape = Shape::new(2, 6, 5);
+/// Large enough for convolutions in tiles.
+const IMAGE: Shape = Shape::new(2, 8, 7);
 const CHANNELS: usize = 20;
 const OUTPUTS: usize = 5;
 
