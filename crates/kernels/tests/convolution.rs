@@ -1,7 +1,7 @@
 //! Convolutions against the formula in f64, on every instruction set of this processor.
 
-#[path = "../support/mod.rs"]
 mod support;
+#[path = "convolution/tiles.rs"]
 mod tiles;
 
 use bitquake_kernels::{AlignedBuffer, Convolution, Isa, Pixels, ShapeError, Window, layout};
