@@ -2,10 +2,14 @@
 
 use globset::{Glob, GlobMatcher};
 
+/// What makes a name more than its characters in a pattern.
+const SPECIAL: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
+
 /// A list of patterns over tensor names, such as `["conv*", "!*.bias"]`.
 ///
 /// A name is selected when a pattern matches it and no `!pattern` does; with `!patterns` alone, everything else is selected.
 /// `*` matches any run of characters, dots and slashes included; a name itself always matches, whatever characters are in it.
+/// A name in braces, `{w\[0\]}`, is that name alone, its special characters behind `\`: see [`Selector::literal`].
 #[derive(Clone, Debug)]
 pub struct Selector {
     include: Vec<Pattern>,
@@ -14,7 +18,10 @@ pub struct Selector {
 
 #[derive(Clone, Debug)]
 struct Pattern {
+    /// As given, for messages.
     text: String,
+    /// The name that matches whatever globs may reach.
+    name: String,
     glob: Option<GlobMatcher>,
 }
 
@@ -100,7 +107,6 @@ impl Selector {
     /// ```
     #[must_use]
     pub fn literal(name: &str) -> String {
-        const SPECIAL: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
         let leaves_out = name.starts_with('!');
         if !leaves_out && !name.contains(SPECIAL) {
             return name.to_owned();
@@ -149,6 +155,9 @@ impl Selector {
 
 impl Pattern {
     fn new(text: &str) -> Result<Self, SelectorError> {
+        if let Some(name) = name_in_braces(text) {
+            return Ok(Self { text: text.to_owned(), name, glob: None });
+        }
         let is_glob = text.contains(['*', '?', '[', '{']);
         let glob = if is_glob {
             let glob = Glob::new(text).map_err(|error| SelectorError::Invalid {
@@ -159,14 +168,29 @@ impl Pattern {
         } else {
             None
         };
-        Ok(Self { text: text.to_owned(), glob })
+        Ok(Self { text: text.to_owned(), name: text.to_owned(), glob })
     }
 
     fn matches(&self, name: Name<'_>) -> bool {
         let by_glob = || self.glob.as_ref().is_some_and(|glob| glob.is_match(name.text));
         let is_reached = !name.by_name_only || self.text.contains('@') && name.text.contains('@');
-        self.text == name.text || (is_reached && by_glob())
+        self.name == name.text || (is_reached && by_glob())
     }
+}
+
+/// The name that [`Selector::literal`] wrote in braces; nothing for a list of several or of globs.
+fn name_in_braces(text: &str) -> Option<String> {
+    let mut rest = text.strip_prefix('{')?.strip_suffix('}')?.chars();
+    let mut name = String::new();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' => name.push(rest.next()?),
+            ',' => return None,
+            c if SPECIAL.contains(&c) => return None,
+            c => name.push(c),
+        }
+    }
+    Some(name)
 }
 
 #[cfg(test)]
@@ -183,9 +207,17 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_literal_selects_its_name_alone(names in proptest::collection::hash_set("[a*?!\\[\\]{},\\\\.@-]{1,5}", 1..9)) {
-            let names: Vec<String> = names.into_iter().collect();
-            let all: Vec<Name<'_>> = names.iter().map(|text| Name { text, by_name_only: false }).collect();
+        fn a_literal_selects_its_name_alone(
+            names in proptest::collection::btree_map("[a*?!\\[\\]{},\\\\.@-]{1,5}", proptest::bool::ANY, 1..9),
+        ) {
+            // The literals are names too: they are the likeliest to be taken for others.
+            let mut names = names;
+            let literals: Vec<String> = names.keys().map(|name| Selector::literal(name)).collect();
+            for literal in literals {
+                names.entry(literal).or_insert(false);
+            }
+            let all: Vec<Name<'_>> = names.iter().map(|(text, &by_name_only)| Name { text, by_name_only }).collect();
+            let names: Vec<&String> = names.keys().collect();
             for name in &names {
                 let chosen = Selector::new(&[Selector::literal(name)]).unwrap().matches(&all).unwrap();
                 let wanted: Vec<bool> = names.iter().map(|other| other == name).collect();
