@@ -8,7 +8,9 @@
 //! Then the training pass of ResNet-20 that computes ever more again in place of keeping it, in turns with the one that keeps all: time as a
 //! ratio, and memory. Goal: half the memory for at most 1.2 of the time.
 //!
-//! A name as an argument measures the networks that contain it only; `thrift` measures the last alone.
+//! Last the outputs of ResNet-20 with another weight in each of its layers, asked for together: times of one such set, and of a plain pass.
+//!
+//! A name as an argument measures the networks that contain it only; `thrift` and `variants` measure these alone.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its result")]
 
@@ -16,7 +18,9 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::time::Instant;
 
-use bitquake_kernels::program::{Executor, Program, ProgramError, Request, Shape, Statistics, Value, Vector};
+use bitquake_kernels::program::{
+    Edit, Executor, Program, ProgramError, Request, Shape, Statistics, Value, Vector,
+};
 use bitquake_kernels::{Isa, Window};
 use bitquake_testing::SplitMix64;
 
@@ -35,6 +39,42 @@ fn main() -> Result<(), Box<dyn Error>> {
     if "thrift resnet20".contains(&only) {
         measure_thrifts()?;
     }
+    if "variants resnet20".contains(&only) {
+        measure_variants()?;
+    }
+    Ok(())
+}
+
+/// Passes with another weight in one layer each, by turns with plain passes.
+fn measure_variants() -> Result<(), Box<dyn Error>> {
+    /// 256 MiB, as for attacks.
+    const BYTES: usize = 256 << 20;
+    let (executor, lengths) = resnet20()?;
+    let (mut parameters, images) = inputs(&executor, &lengths);
+    // Means, variances and the like.
+    parameters.iter_mut().filter(|list| list.len() <= 64).for_each(|list| list.fill(1.0));
+    let weights = lengths.iter().enumerate().filter(|(_, length)| **length > 64);
+    let edits: Vec<Vec<Edit>> = weights
+        .map(|(parameter, &length)| {
+            let element = length / 3;
+            vec![Edit { parameter, element, value: parameters[parameter][element] + 0.25 }]
+        })
+        .collect();
+    let (mut of_plain, mut of_sets) = (Vec::new(), Vec::new());
+    for _ in 0..=ROUNDS {
+        let start = Instant::now();
+        let _ = executor.forward(&parameters, &images, BATCH, Statistics::Running);
+        let middle = Instant::now();
+        let _ = executor.variants(&parameters, &images, BATCH, &edits, BYTES);
+        of_plain.push((middle - start).as_secs_f64() * 1e3);
+        of_sets.push(middle.elapsed().as_secs_f64() * 1e3);
+    }
+    let [plain, sets] = [of_plain, of_sets].map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    });
+    let (count, passes) = (edits.len(), sets / plain);
+    println!("resnet20 plain pass {plain:.1} ms  {count} sets of edits {sets:.1} ms  {passes:.2} passes");
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use correlation::Correlation;
 use pass::Start;
 use tile::Source;
 use weight_gradient::WeightGradient;
+pub(crate) use winograd::{TAME_IMAGE, TAME_WEIGHTS};
 
 use crate::isa::Isa;
 use crate::layout::{LANES, blocked_len};
@@ -138,6 +139,30 @@ impl Convolution {
     #[must_use]
     pub fn output(&self) -> [usize; 2] {
         self.axes.map(|axis| axis.output)
+    }
+
+    /// Whether every channel of the image is read for every channel of the result.
+    pub(crate) fn is_dense(&self) -> bool {
+        self.parts == 1 && self.source != Source::Lanewise
+    }
+
+    /// Whether images are plain.
+    pub(crate) fn is_first(&self) -> bool {
+        self.source == Source::Plain
+    }
+
+    /// Channels of the image and of the result.
+    pub(crate) fn channels(&self) -> [usize; 2] {
+        self.channels
+    }
+
+    /// Pixels of the image.
+    pub(crate) fn image_pixels(&self) -> usize {
+        self.pixels()[0]
+    }
+
+    pub(crate) fn axes(&self) -> [Axis; 2] {
+        self.axes
     }
 
     /// Floats of an image: blocked, or plain if this is a first convolution.

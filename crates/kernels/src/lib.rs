@@ -20,6 +20,7 @@ mod window;
 
 pub use buffer::AlignedBuffer;
 pub use convolution::Convolution;
+use convolution::{TAME_IMAGE, TAME_WEIGHTS};
 pub use isa::Isa;
 pub use layout::LANES;
 pub use pixels::Pixels;

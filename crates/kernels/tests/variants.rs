@@ -1,4 +1,4 @@
-//! Variants: to the bit what passes of their own give, whatever they share.
+//! Variants: to the bit what passes of their own give, whatever they share; up to rounding where weights of one convolution are others.
 
 use std::convert::Infallible;
 
@@ -42,9 +42,10 @@ enum Step {
         most: usize,
     },
     MaxPool,
-    /// The sum with an earlier value.
+    /// The sum with an earlier value, or with what a ReLU makes of it.
     Sum {
         other: usize,
+        is_positive: bool,
     },
 }
 
@@ -91,12 +92,26 @@ impl Recipe {
                 4 => Step::Scale { by: parameter(CHANNELS, share) },
                 5 => Step::Relu,
                 6 => [Step::Clip { most: parameter(1, share) }, Step::MaxPool][below(2)],
-                _ => Step::Sum { other: below(place + 1) },
+                _ => Step::Sum { other: below(place + 1), is_positive: share },
             });
         }
         let sizes = [CHANNELS * IMAGE.pixels() * 7, 7, 7 * OUTPUTS, OUTPUTS];
         let [hidden, hidden_bias, last, last_bias] = sizes.map(|length| parameter(length, false));
         Recipe { steps, ends: [first, hidden, hidden_bias, last, last_bias], lengths }
+    }
+
+    /// Whether edits are all of the weights of one convolution.
+    fn are_of_a_convolution(&self, edits: &[Edit]) -> bool {
+        let is_weight = |parameter: usize| {
+            let in_steps = self
+                .steps
+                .iter()
+                .any(|step| matches!(step, Step::Convolution { weight, .. } if *weight == parameter));
+            parameter == self.ends[0] || in_steps
+        };
+        edits.first().is_some_and(|first| {
+            is_weight(first.parameter) && edits.iter().all(|edit| edit.parameter == first.parameter)
+        })
     }
 
     fn executor(&self, isa: Isa) -> Result<Executor, ProgramError> {
@@ -134,7 +149,10 @@ impl Recipe {
             Step::Relu => Ok(program.relu(x)),
             Step::Clip { most } => program.clip(x, [Bound::Number(-1.0), Bound::Parameter(most)]),
             Step::MaxPool => program.max_pool(x, same()),
-            Step::Sum { other } => program.sum(x, values[other]),
+            Step::Sum { other, is_positive } => {
+                let other = if is_positive { program.relu(values[other]) } else { values[other] };
+                program.sum(x, other)
+            }
         }
     }
 
@@ -204,8 +222,22 @@ fn apart(
     edits.iter().map(one).collect()
 }
 
+/// Whether results are close: classes of values that are not finite are the same, and the others differ by no more than rounding.
+fn are_close(found: &[u32], wanted: &[u32]) -> bool {
+    let [found, wanted] =
+        [found, wanted].map(|bits| bits.iter().map(|&bits| f32::from_bits(bits)).collect::<Vec<_>>());
+    let largest = wanted
+        .iter()
+        .filter(|value| value.is_finite())
+        .fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    found.iter().zip(&wanted).all(|(found, wanted)| match wanted.is_finite() {
+        true => (found - wanted).abs() <= 1e-4 * largest,
+        false => found.to_bits() == wanted.to_bits() || found.is_nan() && wanted.is_nan(),
+    })
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 1 } else { 48 }, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 1 } else { 24 }, ..ProptestConfig::default() })]
 
     #[test]
     fn they_are_passes_of_their_own(seed in any::<u32>(), batch in 1_usize..9, isa in 0_usize..3) {
@@ -216,17 +248,67 @@ proptest! {
         let images = normal(77, batch * IMAGE.elements());
         let edits = recipe.edits(seed.into());
         let wanted = apart(&executor, &parameters, &images, batch, &edits);
+        let mut first = None;
         for bytes in [usize::MAX, 20_000, 0] {
             let found = executor.variants(&parameters, &images, batch, &edits, bytes);
             let found: Vec<Vec<u32>> = found.iter().map(|outputs| bits(outputs)).collect();
-            prop_assert_eq!(&found, &wanted, "{} bytes, {:?}", bytes, recipe);
+            for ((found, wanted), edits) in found.iter().zip(&wanted).zip(&edits) {
+                if recipe.are_of_a_convolution(edits) {
+                    prop_assert!(are_close(found, wanted), "{edits:?}: {found:?}, {wanted:?}, {recipe:?}");
+                } else {
+                    prop_assert_eq!(found, wanted, "{:?}, {} bytes, {:?}", edits, bytes, recipe);
+                }
+            }
+            prop_assert_eq!(first.get_or_insert_with(|| found.clone()), &found, "whatever is done together");
         }
+    }
+}
+
+/// Images or weights so large that sums of them would not cancel out.
+#[test]
+fn what_is_huge_is_computed_anew() {
+    for (of_images, of_weights) in [(1e7, 1.0), (1.0, 3e3), (f32::NAN, 1.0)] {
+        let steps = vec![Step::Relu, Step::Convolution { groups: 1, weight: 1, bias: None }, Step::Relu];
+        let sizes = [
+            CHANNELS * IMAGE.channels * 9,
+            CHANNELS * CHANNELS * 9,
+            CHANNELS * IMAGE.pixels() * 7,
+            7,
+            7 * OUTPUTS,
+            OUTPUTS,
+        ];
+        let recipe = Recipe { steps, ends: [0, 2, 3, 4, 5], lengths: sizes.to_vec() };
+        let executor = recipe.executor(Isa::best()).unwrap();
+        let mut parameters = recipe.parameters(1);
+        parameters[1][7] *= of_weights;
+        let mut images = normal(2, 3 * IMAGE.elements());
+        images[IMAGE.pixels() + 9] *= of_images;
+        let edits = [
+            vec![Edit { parameter: 0, element: 9 + 4, value: 1.5 }],
+            vec![Edit { parameter: 1, element: 70, value: 2.0 }],
+        ];
+        let wanted = apart(&executor, &parameters, &images, 3, &edits);
+        let found = executor.variants(&parameters, &images, 3, &edits, usize::MAX);
+        let found: Vec<Vec<u32>> = found.iter().map(|outputs| bits(outputs)).collect();
+        // The weight of the second convolution is huge from the start, so nothing is added to its result in either set.
+        let is_same = |set: usize, images: std::ops::Range<usize>| {
+            let of = images.start * OUTPUTS..images.end * OUTPUTS;
+            found[set][of.clone()] == wanted[set][of]
+        };
+        assert!(is_same(1, 0..1) && are_close(&found[0], &wanted[0]), "{of_images}, {of_weights}");
+        assert_eq!(
+            is_same(0, 0..1),
+            of_images != 1.0,
+            "{of_images}, {of_weights}: both convolutions of a huge image"
+        );
+        assert_eq!(is_same(1, 1..3), of_weights > 1.0, "{of_images}, {of_weights}: the others are tame");
     }
 }
 
 #[test]
 fn equal_bits_on_any_number_of_threads() {
-    let recipe = Recipe { steps: vec![Step::Relu, Step::Sum { other: 0 }], ..Recipe::random(4) };
+    let recipe =
+        Recipe { steps: vec![Step::Relu, Step::Sum { other: 0, is_positive: false }], ..Recipe::random(4) };
     let executor = recipe.executor(Isa::best()).unwrap();
     let (parameters, images) = (recipe.parameters(5), normal(6, 70 * IMAGE.elements()));
     let edits = recipe.edits(7);
@@ -235,8 +317,8 @@ fn equal_bits_on_any_number_of_threads() {
         let found = pool.install(|| executor.variants(&parameters, &images, 70, &edits, usize::MAX));
         found.iter().map(|outputs| bits(outputs)).collect::<Vec<_>>()
     };
-    let wanted = apart(&executor, &parameters, &images, 70, &edits);
-    for threads in [1, 2, 5] {
+    let wanted = on(1);
+    for threads in [2, 5] {
         assert_eq!(on(threads), wanted, "{threads} threads");
     }
 }

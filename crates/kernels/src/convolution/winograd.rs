@@ -41,9 +41,9 @@ const COST_OF_STEP: f64 = 65.0;
 const COST_OF_RESULT: f64 = 4000.0;
 
 /// The most that the squares of an image's numbers may sum up to: none is beyond 2^20.
-const TAME_IMAGE: f32 = (1_u64 << 40) as f32;
+pub(crate) const TAME_IMAGE: f32 = (1_u64 << 40) as f32;
 /// The most that the squares of the weights of a layer may sum up to: none is beyond 2^10.
-const TAME_WEIGHTS: f32 = (1_u64 << 20) as f32;
+pub(crate) const TAME_WEIGHTS: f32 = (1_u64 << 20) as f32;
 
 /// A plan for the tiles of a result.
 #[derive(Clone, Debug)]

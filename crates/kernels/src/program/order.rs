@@ -64,7 +64,7 @@ impl Order {
 }
 
 /// The parameters that an instruction of a forward pass computes with.
-fn parameters_of(instruction: &Instruction, plan: &Plan) -> Vec<Option<usize>> {
+pub(super) fn parameters_of(instruction: &Instruction, plan: &Plan) -> Vec<Option<usize>> {
     let of_layer = |layer: usize| [Some(plan.layers[layer].weight), plan.layers[layer].bias];
     let of_map = |norm: Option<Source>, limit: &Limit| {
         let of_norm = norm.map(|norm| plan.tables[norm.table].norm.parameters());

@@ -1,5 +1,6 @@
 //! One image's view of the memory, and what instructions do in it.
 
+pub(super) mod ripple;
 mod tangents;
 
 use super::mapped::Mapped;
@@ -32,8 +33,26 @@ pub(super) struct Frame<'f> {
 pub(super) struct Before<'f> {
     pub(super) layout: Layout<'f>,
     pub(super) floats: &'f [f32],
+    /// Items that no thread has for itself; nothing writes them for this image while the value lives.
+    pub(super) rows: &'f [Option<Rows<'f>>],
     /// Of each item whether it is there.
     pub(super) is_there: &'f [bool],
+}
+
+impl<'f> Before<'f> {
+    /// An item of an image.
+    fn item(&self, item: Item, image: usize) -> &'f [f32] {
+        let placed = &self.layout.items[item];
+        if let Place::Scratch(start) = placed.place {
+            return &self.floats[start..start + placed.floats];
+        }
+        let rows = self.rows[item].as_ref().expect("an item is placed before it is used");
+        // SAFETY: the promise of `rows`.
+        #[expect(unsafe_code, reason = "tasks work on the same buffers, each on its own images")]
+        unsafe {
+            rows.row(image)
+        }
+    }
 }
 
 /// Lists of floats that are read, and lists that are written.
@@ -56,6 +75,21 @@ impl<'f> Frame<'f> {
     /// The frame of an image of which some items are there already.
     pub(super) fn after(self, before: Before<'f>) -> Frame<'f> {
         Frame { before: Some(before), ..self }
+    }
+
+    /// An item to read; with `is_own` as this frame has it, else as it was there before.
+    fn one(&mut self, item: Item, is_own: bool) -> &[f32] {
+        match self.before.filter(|_| !is_own) {
+            Some(before) => before.item(item, self.image),
+            None => self.operands([Some(item)], []).0.0[0],
+        }
+    }
+
+    /// Writes an item as it was there before.
+    fn take(&mut self, item: Item) {
+        let before = self.before.expect("a frame after another").item(item, self.image);
+        let (([], [own]), _) = self.operands([], [Some(item)]);
+        own.copy_from_slice(before);
     }
 
     /// Items to read and items to write at the same time. An item that is not there is an empty list.

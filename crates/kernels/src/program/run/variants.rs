@@ -8,14 +8,16 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::frame::ripple::{Planes, saves};
 use super::frame::{self, Before, Frame};
 use super::{LITTLE, Runner, Shared, Workspace, pack, rows_at, rows_of_items, skew, stride};
-use crate::program::instruction::Task;
+use crate::program::instruction::{Instruction, Task};
 use crate::program::memory::Rows;
 use crate::program::order::Order;
 use crate::program::patched::Patched;
 use crate::program::placement::unshared;
 use crate::program::plan::{Layout, Place, Plan, Stage, Table};
+use crate::program::ripple::Ripple;
 use crate::program::tables::Numbers;
 use crate::{AlignedBuffer, Isa};
 
@@ -35,6 +37,8 @@ pub(in crate::program) struct Plain<'c> {
 pub(in crate::program) struct Changed {
     /// The first step that computes with one of them.
     start: usize,
+    /// What need not be computed anew after it, of the weights of one convolution.
+    ripple: Option<Ripple>,
     parameters: Vec<(usize, Vec<f32>)>,
     packed: Vec<(usize, [AlignedBuffer; 2])>,
     numbers: Vec<(usize, Numbers)>,
@@ -61,7 +65,16 @@ impl Changed {
             (place, numbers)
         });
         let (packed, numbers) = (packed.collect(), numbers.collect());
-        Changed { start: start.unwrap_or(order.count()), parameters, packed, numbers }
+        let ripple = match &parameters[..] {
+            [(parameter, becomes)] => Ripple::new(plan, order, plain.parameters, (*parameter, becomes)),
+            _ => None,
+        };
+        Changed { start: start.unwrap_or(order.count()), ripple, parameters, packed, numbers }
+    }
+
+    /// The step up to which the plain pass is needed.
+    fn end(&self) -> usize {
+        self.ripple.as_ref().map_or(self.start, |ripple| ripple.end)
     }
 }
 
@@ -103,7 +116,10 @@ pub(in crate::program) fn run(
     let trunk = Runner { shared, rows: rows(plain, regions, &mut of_plain), measured: Vec::new() };
     let own = memories.iter_mut().zip(&mut outputs).map(|(memory, outputs)| rows(plain, memory, outputs));
     let branches = variants.iter().zip(own).map(|(changed, own)| {
-        let is_there: Vec<bool> = order.writers.iter().map(|&writer| writer < changed.start).collect();
+        let is_there: Vec<bool> = match &changed.ripple {
+            Some(ripple) => ripple.is_kept.clone(),
+            None => order.writers.iter().map(|&writer| writer < changed.start).collect(),
+        };
         let pairs = own.into_iter().zip(&trunk.rows).zip(&is_there);
         let rows = pairs.map(|((own, rows), is_there)| match is_there {
             true => rows.map(|rows| rows.frozen()),
@@ -113,12 +129,13 @@ pub(in crate::program) fn run(
         let parameters = Patched::new(parameters, &changed.parameters);
         let shared = Shared { parameters, packed: Patched::new(packed, &changed.packed), ..shared };
         let runner = Runner { shared, rows, measured: Vec::new() };
-        Branch { start: changed.start, is_there, runner, numbers: Patched::new(numbers, &changed.numbers) }
+        let numbers = Patched::new(numbers, &changed.numbers);
+        Branch { start: changed.start, ripple: changed.ripple.as_ref(), is_there, runner, numbers }
     });
     let (items, scratch) = unshared(&plan.items, &plan.stages);
     let tree = Tree {
         branches: branches.collect(),
-        end: variants.iter().map(|changed| changed.start).max().unwrap_or(0),
+        end: variants.iter().map(Changed::end).max().unwrap_or(0),
         trunk,
         numbers: Patched::plain(numbers),
         kept: Layout { items: &items, scratch },
@@ -155,10 +172,25 @@ fn rows<'r>(
 struct Branch<'r> {
     /// Its first step.
     start: usize,
+    ripple: Option<&'r Ripple>,
     /// Of each item whether it is the plain pass's.
     is_there: Vec<bool>,
     runner: Runner<'r>,
     numbers: Patched<'r, Numbers>,
+}
+
+impl Branch<'_> {
+    /// Does a step without computing all of it anew, if that is possible.
+    fn saves(
+        &self,
+        step: usize,
+        instruction: &Instruction,
+        frame: &mut Frame<'_>,
+        planes: &mut Planes,
+    ) -> bool {
+        let ripple = self.ripple.map(|ripple| (ripple, ripple.at(step)));
+        ripple.is_some_and(|ripple| saves(&self.runner, instruction, ripple, frame, self.numbers, planes))
+    }
 }
 
 /// The plain pass with the variants that part from it.
@@ -206,6 +238,7 @@ impl Tree<'_> {
             kept.unwrap_or_else(|| AlignedBuffer::zeroed(self.kept.scratch + plan.convolution_scratch));
         let plain = &stage.instructions[..stage.instructions.len().min(self.end.saturating_sub(first))];
         let open = |branch: &&Branch<'_>| branch.start < first + stage.instructions.len();
+        let mut planes = Planes::default();
         for image in part * batch / parts..(part + 1) * batch / parts {
             // SAFETY: parts do not overlap, so no other task has this image; the memory is this task's own.
             #[expect(unsafe_code, reason = "tasks work on the same buffers, each on its own images")]
@@ -218,10 +251,14 @@ impl Tree<'_> {
                 // SAFETY: as above; rows of the plain pass are only read, and it is done with this image.
                 #[expect(unsafe_code, reason = "tasks work on the same buffers, each on its own images")]
                 let frame = unsafe { Frame::new(plan.layout(), rows, &mut scratch, image) };
-                let before = Before { layout: self.kept, floats: &trace, is_there: &branch.is_there };
+                let rows = &self.trunk.rows;
+                let before = Before { layout: self.kept, floats: &trace, rows, is_there: &branch.is_there };
                 let mut frame = frame.after(before);
-                for instruction in &stage.instructions[branch.start.saturating_sub(first)..] {
-                    frame::execute(&branch.runner, instruction, &mut frame, branch.numbers, part);
+                let start = branch.start.saturating_sub(first);
+                for (number, instruction) in stage.instructions.iter().enumerate().skip(start) {
+                    if !branch.saves(first + number, instruction, &mut frame, &mut planes) {
+                        frame::execute(&branch.runner, instruction, &mut frame, branch.numbers, part);
+                    }
                 }
             }
         }
