@@ -247,11 +247,13 @@ impl Network {
         guarded(|| self.engine.gradients(&self.model, &images, pass))
     }
 
-    /// The objective of a pass under each of several sets of edits, each on top of the present parameters, which stay as they are: to the bit
-    /// what [`gradients`](Self::gradients) gives of the edited network. The parameters and the values of the pass are passed over.
+    /// The objective of a pass under each of several sets of edits, each on top of the present parameters, which stay as they are: what
+    /// [`gradients`](Self::gradients) gives of the edited network. The parameters and the values of the pass are passed over.
     ///
     /// In [`Mode::Evaluate`], a [native](Executor::Native) network computes what comes before the first operation with an edited parameter once
-    /// for all sets, so a set costs what comes after it; else each set costs a pass of its own.
+    /// for all sets, so a set costs what comes after it; where a few weights of one convolution are edited, also of it and of the next one only
+    /// what they add, and the objective is that of the edited network up to rounding. Else it is so to the bit, and where nothing is shared each
+    /// set costs a pass of its own.
     ///
     /// # Errors
     /// As [`gradients`](Self::gradients); [`GradError::NoElement`].

@@ -1,4 +1,5 @@
-//! Losses under edits: to the bit those of networks that are edited for good, whatever is computed once for several sets.
+//! Losses under edits: to the bit those of networks that are edited for good, whatever is computed once for several sets; up to rounding where a
+//! weight of one convolution is edited.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -51,7 +52,7 @@ fn edits(network: &Network, seed: u64) -> Vec<Vec<Edit>> {
 }
 
 /// By networks that are edited for good.
-fn apart(network: &mut Network, pass: &Pass<'_>, edits: &[Vec<Edit>]) -> Vec<u64> {
+fn apart(network: &mut Network, pass: &Pass<'_>, edits: &[Vec<Edit>]) -> Vec<f64> {
     let mut one = |edits: &Vec<Edit>| {
         let before: Vec<Vec<f32>> =
             (0..network.parameters().len()).map(|place| network.parameter(place).to_vec()).collect();
@@ -62,7 +63,7 @@ fn apart(network: &mut Network, pass: &Pass<'_>, edits: &[Vec<Edit>]) -> Vec<u64
         }
         let loss = network.gradients(pass).unwrap().loss;
         before.iter().enumerate().for_each(|(place, values)| network.set_parameter(place, values).unwrap());
-        loss.to_bits()
+        loss
     };
     edits.iter().map(&mut one).collect()
 }
@@ -71,11 +72,19 @@ fn check(network: &mut Network, name: &str, mode: Mode) {
     let batch = Batch::new(network, 2);
     let (pass, edits) = (batch.pass(mode), edits(network, 11));
     let wanted = apart(network, &pass, &edits);
-    let found: Vec<u64> = network.losses(&pass, &edits).unwrap().into_iter().map(f64::to_bits).collect();
-    assert_eq!(found, wanted, "{name}");
+    let found = network.losses(&pass, &edits).unwrap();
+    for ((found, wanted), edits) in found.iter().zip(&wanted).zip(&edits) {
+        let is_near = edits.len() == 1 && (found - wanted).abs() <= 1e-5 * wanted.abs();
+        assert!(is_near || found.to_bits() == wanted.to_bits(), "{name}: {found}, {wanted} of {edits:?}");
+    }
     let different = wanted.iter().filter(|&&loss| loss != wanted[wanted.len() - 2]).count();
     assert!(different > 2, "{name}: edits that change nothing test nothing");
-    assert_eq!(apart(network, &pass, &edits[5..6]), wanted[5..6], "{name}: the parameters stay");
+    let bits = |losses: &[f64]| losses.iter().map(|loss| loss.to_bits()).collect::<Vec<_>>();
+    assert_eq!(
+        bits(&apart(network, &pass, &edits[5..6])),
+        bits(&wanted[5..6]),
+        "{name}: the parameters stay"
+    );
 }
 
 #[test]

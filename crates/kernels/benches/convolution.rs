@@ -199,6 +199,7 @@ fn weight_gradient(convolution: Convolution) -> Box<dyn FnMut()> {
 fn random(len: usize, seed: u64) -> AlignedBuffer {
     let mut random = SplitMix64::new(seed);
     let mut buffer = AlignedBuffer::zeroed(len);
-    buffer.iter_mut().for_each(|value| *value = random.normal() as f32);
+    // Small, as weights are: huge ones are not computed in tiles.
+    buffer.iter_mut().for_each(|value| *value = 0.1 * random.normal() as f32);
     buffer
 }

@@ -33,11 +33,12 @@ use crate::window::{Axis, ShapeError, Window, product, sum};
 /// A result is a sum of `n` products in a fixed order, so it is within `(n + 2) * f32::EPSILON` times the sum of the products' absolute
 /// values of the exact result, and the same bits every time with the same [`Isa`].
 ///
-/// Kernels of 3x3 places with a stride of 1, of enough channels and pixels, are computed in tiles of 2x2 pixels with less than half of the
-/// multiplications (Winograd's algorithm), forward and to the image. With `C` channels, such a result is within `(C + 12) * f32::EPSILON`
-/// times the sum over the channels of 64 times the largest weight times the largest of the pixels that the tile reads: so a weight that
-/// meets a zero can leave a rounding error of what it would give with the zero's neighbours. Where a weight of the layer is beyond 2^10 or
-/// not finite, or a number of the image beyond 2^20 or not finite, or their squares sum up to as much, the result is the sum in its order.
+/// Kernels of 3x3 places with a stride of 1, of enough channels and pixels, are computed in tiles of 2x2 or 4x4 pixels with less than half,
+/// or a quarter, of the multiplications (Winograd's algorithm), forward and to the image; which of them depends on shapes alone. With `C`
+/// channels, such a result is within `(C + 32) * f32::EPSILON` times the sum over the channels of 64 (in tiles of 4x4: 564) times the largest
+/// weight times the largest of the pixels that the tile reads: so a weight that meets a zero can leave a rounding error of what it would give
+/// with the zero's neighbours. Typically, tiles of 4x4 leave twice the rounding error of a plain sum. Where a weight of the layer is beyond 2^10
+/// or not finite, or a number of the image beyond 2^20 or not finite, or their squares sum up to as much, the result is the sum in its order.
 ///
 /// ```
 /// use bitquake_kernels::{AlignedBuffer, Convolution, Isa, Window, layout};

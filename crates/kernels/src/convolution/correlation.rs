@@ -39,15 +39,16 @@ impl Correlation {
     pub(super) fn forward(axes: [Axis; 2], channels: [usize; 2], source: Source, isa: Isa) -> Self {
         let [(rows, of_rows), (columns, of_columns)] = axes.map(|axis| forward_axis(&axis));
         let (taps, size) = ([&of_rows[..], &of_columns], axes.map(|axis| axis.output));
-        let is_tiled = winograd::is_best(source, channels, &axes, size, isa);
-        let phases = [rows, columns].map(|phases| if is_tiled { even(phases) } else { phases });
+        let side = winograd::best_side(source, channels, &axes, size, isa);
+        let phases = [rows, columns].map(|phases| whole(phases, side));
         let padded = Padded::new(phases, axes.map(|axis| axis.image), source.pixel());
         let [rows, columns] = size;
         let outputs = Outputs { rows, columns, start: 0, row_pitch: columns, pitch: 1 };
         let mut plan = Self::new(source, channels, padded, rows * columns, isa);
         plan.add(outputs, taps, isa);
         plan.is_covering = true;
-        plan.winograd = is_tiled.then(|| Winograd::new(channels, size, plan.padded.size()[1], taps, isa));
+        let width = plan.padded.size()[1];
+        plan.winograd = side.map(|side| Winograd::new(side, channels, size, width, taps, isa));
         plan
     }
 
@@ -55,9 +56,8 @@ impl Correlation {
     pub(super) fn data(axes: [Axis; 2], channels: [usize; 2], source: Source, isa: Isa) -> Self {
         let [(of_rows, rows), (of_columns, columns)] = axes.map(|axis| data_axis(&axis));
         let size = axes.map(|axis| axis.image);
-        let is_tiled = winograd::is_best(source, channels, &axes, size, isa);
-        let phases =
-            [vec![of_rows], vec![of_columns]].map(|phases| if is_tiled { even(phases) } else { phases });
+        let side = winograd::best_side(source, channels, &axes, size, isa);
+        let phases = [vec![of_rows], vec![of_columns]].map(|phases| whole(phases, side));
         let padded = Padded::new(phases, axes.map(|axis| axis.output), source.pixel());
         let width = axes[1].image;
         let mut plan = Self::new(source, channels, padded, axes[0].image * width, isa);
@@ -77,9 +77,10 @@ impl Correlation {
             |remainders: &[Remainder]| remainders.iter().map(|remainder| remainder.count).sum::<usize>();
         plan.is_covering = [covered(&rows), covered(&columns)] == size;
         // With a stride of one there is one remainder.
-        if let (true, [rows], [columns]) = (is_tiled, &rows[..], &columns[..]) {
+        if let (Some(side), [rows], [columns]) = (side, &rows[..], &columns[..]) {
             let taps = [&rows.taps[..], &columns.taps];
-            plan.winograd = Some(Winograd::new(channels, size, plan.padded.size()[1], taps, isa));
+            let width = plan.padded.size()[1];
+            plan.winograd = Some(Winograd::new(side, channels, size, width, taps, isa));
         }
         plan
     }
@@ -239,8 +240,11 @@ impl Correlation {
     }
 }
 
-/// The phases of an axis, with an even number of pixels. What is beyond the pads is zero too.
-fn even(mut phases: Vec<Phase>) -> Vec<Phase> {
-    phases.iter_mut().for_each(|phase| phase.len = phase.len.next_multiple_of(2));
+/// The phases of an axis, with as many pixels as whole tiles read. What is beyond the pads is zero too.
+fn whole(mut phases: Vec<Phase>, side: Option<usize>) -> Vec<Phase> {
+    if let Some(side) = side {
+        // A tile reads two pixels more than it has.
+        phases.iter_mut().for_each(|phase| phase.len = (phase.len - 2).next_multiple_of(side) + 2);
+    }
     phases
 }

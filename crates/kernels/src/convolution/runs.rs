@@ -46,8 +46,11 @@ pub(super) fn even_chunks<T>(mut items: &[T], longest: usize) -> Vec<&[T]> {
 
 /// Cuts a range into the fewest of at most `longest`, whose lengths differ by at most one.
 pub(super) fn even_ranges(range: Range<usize>, longest: usize) -> impl Iterator<Item = Range<usize>> {
-    let count = range.len().div_ceil(longest);
-    let (short, longer) = (range.len() / count.max(1), range.len() % count.max(1));
+    // Divisions take long beside a few tiles, and mostly there is one part.
+    let count =
+        if range.len() <= longest { usize::from(!range.is_empty()) } else { range.len().div_ceil(longest) };
+    let (short, longer) =
+        if count <= 1 { (range.len(), 0) } else { (range.len() / count, range.len() % count) };
     let start = move |index: usize| range.start + index * short + index.min(longer);
     (0..count).map(move |index| start(index)..start(index + 1))
 }

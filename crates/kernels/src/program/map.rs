@@ -78,7 +78,6 @@ impl Map<'_> {
         let none = Affine { centre: &[], inverse: &[], scale: &[], shift: &[] };
         let (affine, other) = (self.affine.unwrap_or(none), self.other.unwrap_or(self.x));
         let Affine { centre, inverse, scale, shift } = affine;
-        let lists = [centre, inverse, scale, shift];
         match self.lay {
             Lay::Blocked { pixels } => {
                 let size = pixels * LANES;
@@ -86,7 +85,8 @@ impl Map<'_> {
                 for (block, ((x, other), y)) in images.zip(self.y.chunks_exact_mut(size)).enumerate() {
                     let read =
                         |list: &[f32]| if AFFINE { W::load(&lanes(list)[block]) } else { W::splat(0.0) };
-                    let line = Line { lists: lists.map(read), limits: limits.map(W::splat) };
+                    let lists = [read(centre), read(inverse), read(scale), read(shift)];
+                    let line = Line { lists, limits: [W::splat(limits[0]), W::splat(limits[1])] };
                     line.run::<AFFINE, OTHER, LIMITS>(lanes(x), lanes(other), lanes_mut(y));
                 }
             }
@@ -94,7 +94,8 @@ impl Map<'_> {
                 let images = self.x.chunks_exact(pixels).zip(other.chunks_exact(pixels));
                 for (channel, ((x, other), y)) in images.zip(self.y.chunks_exact_mut(pixels)).enumerate() {
                     let read = |list: &[f32]| W::splat(if AFFINE { list[channel] } else { 0.0 });
-                    let line = Line { lists: lists.map(read), limits: limits.map(W::splat) };
+                    let lists = [read(centre), read(inverse), read(scale), read(shift)];
+                    let line = Line { lists, limits: [W::splat(limits[0]), W::splat(limits[1])] };
                     let ((x, x_rest), (other, other_rest)) = (x.as_chunks(), other.as_chunks());
                     let (y, y_rest) = y.as_chunks_mut();
                     line.run::<AFFINE, OTHER, LIMITS>(x, other, y);

@@ -7,11 +7,11 @@
 //! What is added is rounded by itself, and where numbers are huge they would not cancel out: so weights beyond those that tiles of a convolution
 //! are [made for](crate::Convolution) are never added, nor are images (see [`Way`]).
 
-use super::instruction::{Instruction, Task};
+use super::instruction::{Instruction, Item, Task};
 use super::order::{Order, parameters_of};
 use super::plan::Plan;
 use super::spread::{Field, Spread};
-use crate::TAME_WEIGHTS;
+use crate::{LANES, TAME_WEIGHTS};
 
 /// The most weights that are added one by one.
 const MOST_WEIGHTS: usize = 8;
@@ -83,32 +83,13 @@ impl Ripple {
         (parameter, becomes): (usize, &[f32]),
     ) -> Option<Ripple> {
         let start = order.readers[parameter];
-        let mut steps = plan.stages.iter().flat_map(|stage| {
-            stage.instructions.iter().map(Step::Image).chain(stage.tasks.iter().map(Step::Batch))
-        });
-        let Some(Step::Image(
-            &Instruction::Convolution { layer, y, .. } | &Instruction::Mapped { layer, y, .. },
-        )) = steps.nth(start)
-        else {
-            return None;
-        };
-        let planned = &plan.layers[layer];
-        let is_read_again = |step: Step<'_>| matches!(step, Step::Image(step) if parameters_of(step, plan).contains(&Some(parameter)));
-        let is_linear =
-            plan.linears.iter().any(|linear| [Some(linear.weight), linear.bias].contains(&Some(parameter)));
-        if planned.weight != parameter
-            || planned.bias == Some(parameter)
-            || !planned.convolution.is_dense()
-            || !is_tame(&parameters[parameter])
-            || !is_tame(becomes)
-            || is_linear
-            || steps.clone().any(is_read_again)
-        {
+        let (layer, y) = only_convolution(plan, start, parameter)?;
+        let convolution = &plan.layers[layer].convolution;
+        if !convolution.is_dense() || !is_tame(&parameters[parameter]) || !is_tame(becomes) {
             return None;
         }
-        let field = Field::of(&planned.convolution);
-        let weights =
-            shifts(&parameters[parameter], becomes, planned.convolution.channels()[0], field.places())?;
+        let field = Field::of(convolution);
+        let weights = shifts(&parameters[parameter], becomes, convolution.channels()[0], field.places())?;
         let mut channels: Vec<usize> = weights.iter().map(|weight| weight.channels[0]).collect();
         channels.sort_unstable();
         channels.dedup();
@@ -123,7 +104,7 @@ impl Ripple {
             is_kept: Vec::new(),
             end: start + 1,
         };
-        for (number, step) in (start + 1..).zip(steps) {
+        for (number, step) in steps(plan).enumerate().skip(start + 1) {
             let way = match step {
                 Step::Image(instruction) => ripple.way(plan, parameters, instruction, &mut states),
                 Step::Batch(task) => {
@@ -195,6 +176,35 @@ impl Ripple {
     }
 }
 
+/// The steps of a plan, in order.
+fn steps(plan: &Plan) -> impl Iterator<Item = Step<'_>> {
+    plan.stages.iter().flat_map(|stage| {
+        stage.instructions.iter().map(Step::Image).chain(stage.tasks.iter().map(Step::Batch))
+    })
+}
+
+/// The convolution whose weights a parameter is, and its result; none if it is anything else, in the first step that reads it or in a later one.
+fn only_convolution(plan: &Plan, first: usize, parameter: usize) -> Option<(usize, Item)> {
+    let reads = |step: Step<'_>| {
+        let of_parameters = match step {
+            Step::Image(instruction) => parameters_of(instruction, plan),
+            Step::Batch(Task::Linear { layer, .. }) => {
+                let linear = &plan.linears[*layer];
+                vec![Some(linear.weight), linear.bias]
+            }
+            Step::Batch(_) => Vec::new(),
+        };
+        of_parameters.iter().filter(|read| **read == Some(parameter)).count()
+    };
+    let Step::Image(&Instruction::Convolution { layer, y, .. } | &Instruction::Mapped { layer, y, .. }) =
+        steps(plan).nth(first)?
+    else {
+        return None;
+    };
+    let is_read_once = steps(plan).skip(first).map(reads).sum::<usize>() == 1;
+    (plan.layers[layer].weight == parameter && is_read_once).then_some((layer, y))
+}
+
 /// The weights that differ; none if they are too many.
 fn shifts(before: &[f32], after: &[f32], read: usize, places: usize) -> Option<Vec<Shift>> {
     let pairs = before.iter().zip(after).enumerate();
@@ -210,5 +220,15 @@ fn shifts(before: &[f32], after: &[f32], read: usize, places: usize) -> Option<V
 
 /// Whether what is computed with the weights may be added to and taken off.
 fn is_tame(weights: &[f32]) -> bool {
-    weights.iter().map(|weight| weight * weight).sum::<f32>() <= TAME_WEIGHTS
+    squares(weights) <= TAME_WEIGHTS
+}
+
+/// The sum of the squares.
+pub(super) fn squares(of: &[f32]) -> f32 {
+    let (lanes, rest) = of.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for values in lanes {
+        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value * value);
+    }
+    sums.iter().sum::<f32>() + rest.iter().map(|value| value * value).sum::<f32>()
 }

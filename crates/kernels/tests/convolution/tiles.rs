@@ -28,23 +28,59 @@ fn data_gradient(shape: &Shape, isa: Isa, weights: &[f32], dy: &[f32]) -> Vec<f3
     Kernels::new(*shape, isa).data_gradient(weights, dy)
 }
 
+/// `G`, `B'` and `A'` of tiles of some size, of absolute values.
+struct Matrices {
+    g: Vec<[f64; 3]>,
+    b: Vec<Vec<f64>>,
+    a: Vec<Vec<f64>>,
+}
+
+impl Matrices {
+    /// Tiles of two by two pixels.
+    fn small() -> Matrices {
+        let b = [[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]];
+        let a = [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 1.0]];
+        let g = vec![[1.0, 0.0, 0.0], [0.5; 3], [0.5; 3], [0.0, 0.0, 1.0]];
+        Matrices { g, b: b.map(Vec::from).to_vec(), a: a.map(Vec::from).to_vec() }
+    }
+
+    /// Tiles of four by four pixels, of the points 0, 5/8, -5/8, 3/2, -3/2 and infinity.
+    fn large() -> Matrices {
+        let (p, q) = (0.625_f64, 1.5_f64);
+        let (both, sum, apart) = (p * p * q * q, p * p + q * q, 2.0 * (q * q - p * p));
+        let at = |point: f64| [1.0, point, point * point].map(|power| power / (apart * point * point));
+        let g = vec![[1.0 / both, 0.0, 0.0], at(p), at(p), at(q), at(q), [0.0, 0.0, 1.0]];
+        let near = vec![0.0, p * q * q, q * q, p, 1.0, 0.0];
+        let far = vec![0.0, q * p * p, p * p, q, 1.0, 0.0];
+        let (first, last) = (vec![both, 0.0, sum, 0.0, 1.0, 0.0], vec![0.0, both, 0.0, sum, 0.0, 1.0]);
+        let power = |power: i32| {
+            let [p, q] = [p, q].map(|point| point.powi(power));
+            vec![f64::from(power == 0), p, p, q, q, f64::from(power == 3)]
+        };
+        Matrices {
+            g,
+            b: vec![first, near.clone(), near, far.clone(), far, last],
+            a: (0..4).map(power).collect(),
+        }
+    }
+}
+
 /// What bounds the error of each number of a result of `size` pixels that reads `read` channels: the sum that the algorithm computes, of
 /// absolute values. `weight(written, read, row, column)`, `source(channel, row, column)` with rows and columns from the first pad on.
 fn magnitudes(
+    Matrices { g, b, a }: &Matrices,
     size: [usize; 2],
     [read, written]: [usize; 2],
     weight: impl Fn(usize, usize, usize, usize) -> f64,
     source: impl Fn(usize, usize, usize) -> f64,
 ) -> Vec<f64> {
-    let g = [[1.0, 0.0, 0.0], [0.5; 3], [0.5; 3], [0.0, 0.0, 1.0]];
-    let b = [[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]];
-    let a = [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 1.0]];
-    let tiles = size.map(|pixels| pixels.div_ceil(2));
+    let (n, m) = (b.len(), a.len());
+    let tiles = size.map(|pixels| pixels.div_ceil(m));
     let mut all = vec![0.0; written * size[0] * size[1]];
-    let positions = || (0..16).map(|index| (index / 4, index % 4));
+    let positions = || (0..n * n).map(|index| (index / n, index % n));
     // Of each tile and channel its positions.
     let of_tile = |tile: usize, channel: usize| -> Vec<f64> {
-        let (top, left) = (tile / tiles[1] * 2, tile % tiles[1] * 2);
+        let (top, left) = (tile / tiles[1] * m, tile % tiles[1] * m);
         let of = |(row, column): (usize, usize)| {
             let read = |(i, j): (usize, usize)| source(channel, top + i, left + j).abs();
             positions().map(|(i, j)| b[row][i] * b[column][j] * read((i, j))).sum()
@@ -64,11 +100,11 @@ fn magnitudes(
         };
         let weights: Vec<Vec<f64>> = (0..read).map(of_channel).collect();
         for (tile, sources) in read_tiles.iter().enumerate() {
-            let sums: Vec<f64> = (0..16)
+            let sums: Vec<f64> = (0..n * n)
                 .map(|at| weights.iter().zip(sources).map(|(weights, source)| weights[at] * source[at]).sum())
                 .collect();
-            for (y, x) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-                let (row, column) = (tile / tiles[1] * 2 + y, tile % tiles[1] * 2 + x);
+            for (y, x) in (0..m * m).map(|index| (index / m, index % m)) {
+                let (row, column) = (tile / tiles[1] * m + y, tile % tiles[1] * m + x);
                 if row < size[0] && column < size[1] {
                     let sum = positions().zip(&sums).map(|((i, j), sum)| a[y][i] * a[x][j] * sum).sum();
                     all[(to * size[0] + row) * size[1] + column] = sum;
@@ -79,14 +115,49 @@ fn magnitudes(
     all
 }
 
-/// Transforming rounds twice for each pixel and four times for each weight, the products of `channels` channels that often, and the last
-/// step four times; as for other sums, twice what these can be wrong by is allowed.
+/// The larger of what bounds the errors of small and of large tiles, as a shape may be computed in either.
+fn bounds(
+    size: [usize; 2],
+    channels: [usize; 2],
+    weight: impl Fn(usize, usize, usize, usize) -> f64,
+    source: impl Fn(usize, usize, usize) -> f64,
+) -> Vec<f64> {
+    let of = |matrices: Matrices| magnitudes(&matrices, size, channels, &weight, &source);
+    of(Matrices::small()).into_iter().zip(of(Matrices::large())).map(|(a, b)| a.max(b)).collect()
+}
+
+/// Transforming rounds up to six times for each pixel, eight times for each weight, the products of `channels` channels that often, and the
+/// last step ten times; as for other sums, somewhat more is allowed.
 #[track_caller]
 fn assert_near(found: &[f32], expected: &[Sum], magnitudes: &[f64], channels: usize, what: &str) {
     for (index, ((&found, expected), magnitude)) in found.iter().zip(expected).zip(magnitudes).enumerate() {
         let (error, value) = ((f64::from(found) - expected.value).abs(), expected.value);
-        let tolerance = (channels + 12) as f64 * f64::from(f32::EPSILON) * magnitude;
+        let tolerance = (channels + 32) as f64 * f64::from(f32::EPSILON) * magnitude;
         assert!(error <= tolerance, "{what} at {index}: {found} is not {value} within {tolerance}");
+    }
+}
+
+/// What rounding typically leaves, as a part of the result: of a plain sum of float32 it is 3e-7, 3e-7, 4e-7 and 7e-7 for these shapes, of which the
+/// first is computed in small tiles; large tiles of the usual points, 1 and 2, would leave 1e-6 to 3e-6.
+#[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
+fn rounding_leaves_about_twice_what_it_does_of_a_plain_sum() {
+    let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>();
+    let cases = [(32, [6, 6], 2.5e-7), (32, [16, 16], 7.5e-7), (64, [16, 12], 8.5e-7), (256, [8, 8], 1.7e-6)];
+    for (channels, image, most) in cases {
+        let shape = Shape { channels: [channels, 16], image, ..SHAPE };
+        let mut random = SplitMix64::new(8);
+        let x: Vec<f32> = normal(&mut random, shape.x_len()).iter().map(|value| value.max(0.0)).collect();
+        let weights: Vec<f32> =
+            normal(&mut random, shape.weights_len()).iter().map(|value| 0.1 * value).collect();
+        let exact = reference::forward(&shape, &x, &weights, None);
+        let size = squares(&mut exact.iter().map(|sum| sum.value));
+        for isa in Isa::available() {
+            let found = forward(&shape, isa, &x, &weights);
+            let errors = squares(&mut found.iter().zip(&exact).map(|(&y, sum)| f64::from(y) - sum.value));
+            let error = (errors / size).sqrt();
+            assert!(error <= most, "{channels} channels, {image:?}, {isa}: {error}");
+        }
     }
 }
 
@@ -104,10 +175,10 @@ fn check(shape: &Shape, x: &[f32], weights: &[f32], dy: &[f32]) {
         row.zip(column).map_or(0.0, |place| f64::from(value(place)))
     };
     let begin = [0, 1].map(|axis| shape.window.pads[axis][0]);
-    let of_y = magnitudes(output, [from, to], weight, |channel, row, column| {
+    let of_y = bounds(output, [from, to], weight, |channel, row, column| {
         at(x, image, begin, [channel, row, column])
     });
-    let of_x = magnitudes(
+    let of_x = bounds(
         image,
         [to, from],
         |written, read, row, column| weight(read, written, 2 - row, 2 - column),

@@ -2,6 +2,8 @@
 
 use std::sync::PoisonError;
 
+use rayon::prelude::*;
+
 use super::{Executor, Purpose};
 use crate::program::order::Order;
 use crate::program::run::variants::{Changed, Plain, bytes_of, run};
@@ -69,7 +71,7 @@ impl Executor {
             // On threads of rayon's, as passes are.
             outputs.extend(rayon::scope(|_| {
                 let changed: Vec<Changed> =
-                    group.iter().map(|edits| Changed::new(&plain, edited(parameters, edits))).collect();
+                    group.par_iter().map(|edits| Changed::new(&plain, edited(parameters, edits))).collect();
                 run(&plain, &mut workspace, &changed)
             }));
         }

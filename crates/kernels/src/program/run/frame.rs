@@ -79,15 +79,21 @@ impl<'f> Frame<'f> {
 
     /// An item to read; with `is_own` as this frame has it, else as it was there before.
     fn one(&mut self, item: Item, is_own: bool) -> &[f32] {
-        match self.before.filter(|_| !is_own) {
-            Some(before) => before.item(item, self.image),
-            None => self.operands([Some(item)], []).0.0[0],
-        }
+        if is_own { self.operands([Some(item)], []).0.0[0] } else { self.before(item) }
+    }
+
+    /// An item as it was there before.
+    ///
+    /// # Panics
+    ///
+    /// When this frame is not one after another.
+    fn before(&self, item: Item) -> &'f [f32] {
+        self.before.expect("a frame after another").item(item, self.image)
     }
 
     /// Writes an item as it was there before.
     fn take(&mut self, item: Item) {
-        let before = self.before.expect("a frame after another").item(item, self.image);
+        let before = self.before(item);
         let (([], [own]), _) = self.operands([], [Some(item)]);
         own.copy_from_slice(before);
     }

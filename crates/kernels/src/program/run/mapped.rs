@@ -14,16 +14,16 @@ pub(super) struct Mapped<'a> {
     pub(super) limits: Limits,
 }
 
-impl Mapped<'_> {
+impl<'a> Mapped<'a> {
     /// Computes neighbouring pixels of a block, from a float of the image on.
     fn run(&self, block: usize, first: usize, y: &mut [f32]) {
-        let of_block =
-            |list: &'_ [f32]| -> [f32; LANES] { std::array::from_fn(|lane| list[block * LANES + lane]) };
-        let lists = self
-            .affine
-            .map(|affine| [affine.centre, affine.inverse, affine.scale, affine.shift].map(of_block));
-        let affine =
-            lists.as_ref().map(|[centre, inverse, scale, shift]| Affine { centre, inverse, scale, shift });
+        let of_block = |list: &'a [f32]| &list[block * LANES..][..LANES];
+        let affine = self.affine.map(|Affine { centre, inverse, scale, shift }| Affine {
+            centre: of_block(centre),
+            inverse: of_block(inverse),
+            scale: of_block(scale),
+            shift: of_block(shift),
+        });
         let place = first..first + y.len();
         Map {
             lay: Lay::Blocked { pixels: y.len() / LANES },

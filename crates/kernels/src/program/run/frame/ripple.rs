@@ -5,7 +5,7 @@ use crate::program::fuse::Limit;
 use crate::program::instruction::{Instruction, Item, Source};
 use crate::program::map::{Affine, Lay, Map};
 use crate::program::patched::Patched;
-use crate::program::ripple::{Ripple, Way};
+use crate::program::ripple::{Ripple, Way, squares};
 use crate::program::run::{Runner, Shared};
 use crate::program::tables::Numbers;
 use crate::{LANES, TAME_IMAGE};
@@ -170,11 +170,5 @@ impl Operand<'_> {
 
 /// Whether what is computed with a plane may be added to and taken off.
 fn is_tame(plane: &[f32]) -> bool {
-    let (lanes, rest) = plane.as_chunks::<LANES>();
-    let mut sums = [0.0; LANES];
-    for values in lanes {
-        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value * value);
-    }
-    let rest: f32 = rest.iter().map(|value| value * value).sum();
-    sums.iter().sum::<f32>() + rest <= TAME_IMAGE
+    squares(plane) <= TAME_IMAGE
 }
