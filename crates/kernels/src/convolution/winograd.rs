@@ -38,9 +38,9 @@ const FEWEST_TOGETHER: usize = 16;
 pub(super) const FLOATS_OF_KERNEL: usize = 2 * MOST_POSITIONS;
 /// and no more floats of scratch are needed for either.
 pub(super) const FLOATS_OF_CHANNEL: usize = MOST_POSITIONS * (RESIDENT + 4 * LANES);
-/// The points at which large tiles are evaluated, beside 0, their negatives and infinity: with these, rounding leaves about a third of what it
-/// does with 1 and 2, of which there are no products to compute (Barabasz et al. 2020, "Error Analysis and Improving the Accuracy of Winograd
-/// Convolution for Deep Neural Networks", has the reasons): about twice as much as in a plain sum.
+/// The points at which large tiles are evaluated, beside their negatives, 0 and infinity: with these, rounding leaves about twice as much as in a
+/// plain sum, and a third of what it leaves with the usual 1 and 2 (Barabasz et al. 2020, "Error Analysis and Improving the Accuracy of Winograd
+/// Convolution for Deep Neural Networks", on how points are chosen).
 const NEAR: f32 = 0.625;
 const FAR: f32 = 1.5;
 /// What reading, or writing, sixteen channels of a position of a tile costs, in multiplications of vectors. Measured, as is what follows.
