@@ -265,20 +265,19 @@ proptest! {
     }
 }
 
+/// Two convolutions, with weights 0 and 1, and a ReLU after each.
+fn two_convolutions() -> Recipe {
+    let steps = vec![Step::Relu, Step::Convolution { groups: 1, weight: 1, bias: None }, Step::Relu];
+    let [first, second] = [IMAGE.channels, CHANNELS].map(|read| CHANNELS * read * 9);
+    let lengths = vec![first, second, CHANNELS * IMAGE.pixels() * 7, 7, 7 * OUTPUTS, OUTPUTS];
+    Recipe { steps, ends: [0, 2, 3, 4, 5], lengths }
+}
+
 /// Images or weights so large that sums of them would not cancel out.
 #[test]
 fn what_is_huge_is_computed_anew() {
     for (of_images, of_weights) in [(1e7, 1.0), (1.0, 3e3), (f32::NAN, 1.0)] {
-        let steps = vec![Step::Relu, Step::Convolution { groups: 1, weight: 1, bias: None }, Step::Relu];
-        let sizes = [
-            CHANNELS * IMAGE.channels * 9,
-            CHANNELS * CHANNELS * 9,
-            CHANNELS * IMAGE.pixels() * 7,
-            7,
-            7 * OUTPUTS,
-            OUTPUTS,
-        ];
-        let recipe = Recipe { steps, ends: [0, 2, 3, 4, 5], lengths: sizes.to_vec() };
+        let recipe = two_convolutions();
         let executor = recipe.executor(Isa::best()).unwrap();
         let mut parameters = recipe.parameters(1);
         parameters[1][7] *= of_weights;
@@ -304,6 +303,27 @@ fn what_is_huge_is_computed_anew() {
         );
         assert_eq!(is_same(1, 1..3), of_weights > 1.0, "{of_images}, {of_weights}: the others are tame");
     }
+}
+
+/// A weight that meets a huge number and becomes 0: nothing huge is left, and what it gave cannot be taken off.
+#[test]
+fn what_a_huge_number_gave_is_not_taken_off() {
+    let recipe = two_convolutions();
+    let executor = recipe.executor(Isa::best()).unwrap();
+    let mut parameters = recipe.parameters(1);
+    // Of channel 1 of the image, nothing but this weight reads.
+    const WEIGHT: usize = 9 + 4;
+    for (element, weight) in parameters[0].iter_mut().enumerate() {
+        if element / 9 % IMAGE.channels == 1 {
+            *weight = if element == WEIGHT { 1.0 } else { 0.0 };
+        }
+    }
+    let mut images = normal(2, IMAGE.elements());
+    images[IMAGE.pixels() + 9] = 1e9;
+    let edits = [vec![Edit { parameter: 0, element: WEIGHT, value: 0.0 }]];
+    let wanted = apart(&executor, &parameters, &images, 1, &edits);
+    let found = executor.variants(&parameters, &images, 1, &edits, usize::MAX);
+    assert_eq!(bits(&found[0]), wanted[0]);
 }
 
 #[test]

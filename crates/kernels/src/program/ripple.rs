@@ -137,11 +137,8 @@ impl Ripple {
         });
         let (way, state) = match (read, instruction) {
             (State::Kept, _) => (Way::Kept, State::Kept),
-            (State::Channels, Instruction::Map { is_plain: false, norm, .. })
-                if norm.is_none_or(|norm| norm.statistics.is_none_or(|item| states[item] == State::Kept)) =>
-            {
-                (Way::Channels, State::Channels)
-            }
+            // The statistics of an image are read too, and are others where any channel is.
+            (State::Channels, Instruction::Map { is_plain: false, .. }) => (Way::Channels, State::Channels),
             (State::Channels, Instruction::Convolution { layer, .. } | Instruction::Mapped { layer, .. }) => {
                 let spread = self.spread(plan, parameters, *layer);
                 (spread.map_or(Way::Anew, Way::Spread), State::Other)

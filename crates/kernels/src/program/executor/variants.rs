@@ -149,15 +149,18 @@ mod tests {
         Executor::new(program, x)
     }
 
+    fn parameters() -> [Vec<f32>; 10] {
+        LENGTHS.map(|length| vec![0.25; length])
+    }
+
     /// The ways of the steps after another value of some weights, as letters; of channels that spread their number.
-    fn ways(parameter: usize, elements: &[usize], becomes: f32) -> Option<String> {
+    fn ways(parameters: &[Vec<f32>], parameter: usize, elements: &[usize], becomes: f32) -> Option<String> {
         let executor = network();
-        let parameters = LENGTHS.map(|length| vec![0.25; length]);
         let compiled = executor.compiled(FORWARD);
         let order = Order::new(&compiled.plan, LENGTHS.len());
         let mut changed = parameters[parameter].clone();
         elements.iter().for_each(|&element| changed[element] = becomes);
-        let ripple = Ripple::new(&compiled.plan, &order, &parameters, (parameter, &changed))?;
+        let ripple = Ripple::new(&compiled.plan, &order, parameters, (parameter, &changed))?;
         let letter = |step| match ripple.at(step) {
             Way::Kept => 'k',
             Way::Anew => '.',
@@ -188,7 +191,14 @@ mod tests {
             ("no weights", 4, vec![4], 0.5, None),
         ];
         for (what, parameter, elements, becomes, wanted) in cases {
-            assert_eq!(ways(parameter, &elements, becomes).as_deref(), wanted, "{what}");
+            assert_eq!(ways(&parameters(), parameter, &elements, becomes).as_deref(), wanted, "{what}");
         }
+    }
+
+    #[test]
+    fn huge_weights_of_the_next_convolution_are_not_added_to() {
+        let mut parameters = parameters();
+        parameters[1][0] = 2000.0;
+        assert_eq!(ways(&parameters, 0, &[40], 0.5).as_deref(), Some("wc..c......."));
     }
 }
