@@ -14,6 +14,7 @@ use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 
 use crate::error::{of, usage};
+use crate::hits::{Columns, PyHits};
 use crate::pattern::PyPattern;
 use crate::text::parse;
 use crate::threads::detached;
@@ -158,24 +159,22 @@ impl PySource {
         joined.collect()
     }
 
-    /// The words that such draws hit: the names of the tensors that are hit; how many words of each; and of all these words, tensor after
-    /// tensor, the places, which count on from image to image, and what [`PyFaults::masks`] tells of them. `None` where that hangs on the
-    /// rest of a word, and `draw_images` has to tell.
-    fn hit_images<'py>(
+    /// The words that such draws hit, by the names of the tensors that are hit; places count on from image to image. `None` where what
+    /// becomes of one hangs on the rest of it, and `draw_images` has to tell.
+    fn hit_images(
         &self,
-        py: Python<'py>,
+        py: Python<'_>,
         seed: u64,
         trial: u64,
         first: u64,
         images: u64,
-    ) -> PyResult<Option<HitWords<'py>>> {
+    ) -> PyResult<Option<Vec<(String, PyHits)>>> {
         let end = first.checked_add(images).ok_or_else(|| usage(py, "so many images cannot be counted"))?;
         let hits = detached(py, || -> Result<_, bitquake::Error> {
             let drawn = self.model.sampler(&self.space)?.draw_images(&key(seed, trial, None), first..end)?;
             Ok(hits(&drawn))
         })?;
-        let hits = hits.map_err(|error| of(py, error))?;
-        Ok(hits.map(|hits| (hits.tensors, hits.counts, hits.columns.map(|column| column.into_pyarray(py)))))
+        hits.map_err(|error| of(py, error))
     }
 
     /// Draws the faults of a trial and applies them; also returns how many changed nothing.
@@ -266,43 +265,34 @@ fn joined(tensor: &bitquake::fault::SpaceTensor, images: &[Faults]) -> TensorFau
 /// What `hit` gives.
 type Hit = (Vec<String>, Option<PyPattern>, Option<PyFaults>);
 
-/// What `hit_images` gives.
-type HitWords<'py> = (Vec<String>, Vec<usize>, [Bound<'py, PyArray1<u64>>; 3]);
-
-/// The words that are hit in some tensors, one tensor after the other.
-#[derive(Default)]
-struct AllHits {
-    tensors: Vec<String>,
-    /// How many words of each.
-    counts: Vec<usize>,
-    /// Of each word the place, the bits that change from 0, and from 1.
-    columns: [Vec<u64>; 3],
-}
-
 /// The words that the faults of some images hit; `None` if what becomes of one hangs on more than the bit.
-fn hits(images: &[Faults]) -> Option<AllHits> {
+fn hits(images: &[Faults]) -> Option<Vec<(String, PyHits)>> {
     let mut of: BTreeMap<&str, Vec<(u64, &TensorFaults)>> = BTreeMap::new();
     for (image, faults) in (0..).zip(images) {
         for own in faults.tensors() {
             of.entry(&own.tensor).or_default().push((image, own));
         }
     }
-    let mut all = AllHits::default();
+    let (mut columns, mut ends) = (Columns::default(), Vec::with_capacity(of.len()));
     for (tensor, parts) in of {
-        let before = all.columns[0].len();
         for (image, own) in parts {
             if !own.addresses(Effect::Saturate).is_empty() {
                 return None;
             }
             for (word, (zero, one)) in by_word(own) {
-                let row = [word + image * own.elements, zero, one];
-                all.columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
+                columns.places.push(word + image * own.elements);
+                columns.if_zero.push(zero);
+                columns.if_one.push(one);
             }
         }
-        all.tensors.push(tensor.to_owned());
-        all.counts.push(all.columns[0].len() - before);
+        ends.push((tensor.to_owned(), columns.places.len()));
     }
-    Some(all)
+    let (columns, mut start) = (Arc::new(columns), 0);
+    let one = |(tensor, end)| {
+        let rows = std::mem::replace(&mut start, end)..end;
+        (tensor, PyHits::new(Arc::clone(&columns), rows))
+    };
+    Some(ends.into_iter().map(one).collect())
 }
 
 /// Of each word with a fault, the bits that change from 0, and from 1.

@@ -1,89 +1,205 @@
 //! Words of a value that are hit, changed where they are.
 
-use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadwriteArrayDyn};
+use std::ops::Range;
+use std::sync::Arc;
+
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple, PyType};
 
 use crate::error::usage;
 
-/// Numbers whose bits are a word.
-trait Number: Element + Copy {
-    fn word(self) -> u64;
-    fn of_word(word: u64) -> Self;
-}
-
-impl Number for f32 {
-    fn word(self) -> u64 {
-        self.to_bits().into()
-    }
-
-    fn of_word(word: u64) -> Self {
-        Self::from_bits(word as u32)
-    }
-}
-
-impl Number for f64 {
-    fn word(self) -> u64 {
-        self.to_bits()
-    }
-
-    fn of_word(word: u64) -> Self {
-        Self::from_bits(word)
-    }
+/// Words that are hit, one value after the other: their places in C order, the bits that change where a word holds 0, and where it holds 1.
+#[derive(Default)]
+pub struct Columns {
+    pub places: Vec<u64>,
+    pub if_zero: Vec<u64>,
+    pub if_one: Vec<u64>,
 }
 
 /// Words before, and after.
 type Words<'py> = (Bound<'py, PyArray1<u64>>, Bound<'py, PyArray1<u64>>);
-/// What is hit: the places of words, in C order, the bits that change where a word holds 0, and where it holds 1; and which part of these
-/// columns is meant.
-type Hits<'py> = (PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, u64>, PyReadonlyArray1<'py, u64>);
+type Column<'py> = Bound<'py, PyArray1<u64>>;
 
-/// Changes the words of `values`, in place, that the rows `start..end` of the columns say; returns them as they were and as they are. `None`,
-/// and nothing is changed, where the values are neither float32 nor float64 or do not lie one after the other.
-#[pyfunction]
-pub fn hit_words<'py>(
-    py: Python<'py>,
-    values: &Bound<'py, PyAny>,
-    columns: Hits<'py>,
-    start: usize,
-    end: usize,
-) -> PyResult<Option<Words<'py>>> {
-    if let Ok(values) = values.extract::<PyReadwriteArrayDyn<'py, f32>>() {
-        return hit(py, values, &columns, start..end);
+/// Words of one value that are hit: some rows of columns.
+#[pyclass(frozen, name = "Hits", module = "bitquake._core")]
+pub struct PyHits {
+    columns: Arc<Columns>,
+    rows: Range<usize>,
+}
+
+impl PyHits {
+    pub fn new(columns: Arc<Columns>, rows: Range<usize>) -> Self {
+        Self { columns, rows }
     }
-    match values.extract::<PyReadwriteArrayDyn<'py, f64>>() {
-        Ok(values) => hit(py, values, &columns, start..end),
-        Err(_) => Ok(None),
+
+    fn places(&self) -> &[u64] {
+        &self.columns.places[self.rows.clone()]
+    }
+
+    /// Changes the words of a tensor's memory; returns them as they were and as they are.
+    fn change<'py>(&self, py: Python<'py>, memory: &Memory) -> PyResult<Words<'py>> {
+        if let Some(place) = self.places().iter().find(|&&place| place >= memory.count) {
+            return Err(usage(py, format!("word {place} of {} words cannot be hit", memory.count)));
+        }
+        let (before, after) = match memory.size {
+            1 => self.change_words::<u8>(memory),
+            2 => self.change_words::<u16>(memory),
+            4 => self.change_words::<u32>(memory),
+            _ => self.change_words::<u64>(memory),
+        };
+        Ok((before.into_pyarray(py), after.into_pyarray(py)))
+    }
+
+    /// For places that are there, in words of this size.
+    fn change_words<W: Word>(&self, memory: &Memory) -> (Vec<u64>, Vec<u64>) {
+        let (places, rows) = (self.places(), self.rows.clone());
+        let masks = self.columns.if_zero[rows.clone()].iter().zip(&self.columns.if_one[rows]);
+        let (mut before, mut after) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()));
+        for (&place, (zero, one)) in places.iter().zip(masks) {
+            let at = (memory.start as *mut W).wrapping_add(place as usize);
+            // SAFETY: `Memory` says that `count` words of this size lie there, one after the other, which nobody else uses; the place is one
+            // of them. PyTorch aligns memory to its elements, and the size of `W` is theirs.
+            #[expect(unsafe_code, reason = "a tensor's memory is known by its address")]
+            let old: u64 = unsafe { at.read() }.into();
+            let new = old ^ (!old & zero | old & one);
+            #[expect(unsafe_code, reason = "the same word")]
+            unsafe {
+                at.write(W::truncated(new));
+            }
+            before.push(old);
+            after.push(new);
+        }
+        (before, after)
     }
 }
 
-fn hit<'py, T: Number>(
-    py: Python<'py>,
-    mut values: PyReadwriteArrayDyn<'py, T>,
-    (places, if_zero, if_one): &Hits<'py>,
-    rows: std::ops::Range<usize>,
-) -> PyResult<Option<Words<'py>>> {
-    let Ok(values) = values.as_slice_mut() else { return Ok(None) };
-    let columns = (
-        places.as_slice()?.get(rows.clone()),
-        if_zero.as_slice()?.get(rows.clone()),
-        if_one.as_slice()?.get(rows.clone()),
-    );
-    let (Some(places), Some(if_zero), Some(if_one)) = columns else {
-        return Err(usage(py, format!("there are no rows {rows:?} of hits")));
+/// An unsigned number of the size of an element.
+trait Word: Copy + Into<u64> {
+    fn truncated(word: u64) -> Self;
+}
+
+macro_rules! words {
+    ($($word:ty),*) => {
+        $(impl Word for $word {
+            fn truncated(word: u64) -> Self {
+                word as Self
+            }
+        })*
     };
-    let count = values.len();
-    let is_within = |place: &i64| usize::try_from(*place).is_ok_and(|place| place < count);
-    if let Some(place) = places.iter().find(|place| !is_within(place)) {
-        return Err(usage(py, format!("word {place} of {count} words cannot be hit")));
+}
+
+words!(u8, u16, u32, u64);
+
+#[pymethods]
+impl PyHits {
+    /// Words at these places, in C order, of which these bits change where a word holds 0, and those where it holds 1.
+    #[new]
+    fn of(
+        py: Python<'_>,
+        places: PyReadonlyArray1<'_, u64>,
+        if_zero: PyReadonlyArray1<'_, u64>,
+        if_one: PyReadonlyArray1<'_, u64>,
+    ) -> PyResult<Self> {
+        let [places, if_zero, if_one] = [places, if_zero, if_one].map(|column| column.as_array().to_vec());
+        let rows = 0..places.len();
+        if [if_zero.len(), if_one.len()] != [rows.end; 2] {
+            return Err(usage(py, "columns of hits are of one length"));
+        }
+        Ok(Self::new(Arc::new(Columns { places, if_zero, if_one }), rows))
     }
-    let (mut before, mut after) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()));
-    for ((place, zero), one) in places.iter().zip(if_zero).zip(if_one) {
-        let value = &mut values[*place as usize];
-        let old = value.word();
-        let new = old ^ (!old & zero | old & one);
-        *value = T::of_word(new);
-        before.push(old);
-        after.push(new);
+
+    fn __len__(&self) -> usize {
+        self.rows.len()
     }
-    Ok(Some((before.into_pyarray(py), after.into_pyarray(py))))
+
+    /// The places of the words, in C order.
+    #[getter]
+    fn elements<'py>(&self, py: Python<'py>) -> Column<'py> {
+        PyArray1::from_slice(py, self.places())
+    }
+
+    /// The bits of each that change where it holds 0.
+    #[getter]
+    fn if_zero<'py>(&self, py: Python<'py>) -> Column<'py> {
+        PyArray1::from_slice(py, &self.columns.if_zero[self.rows.clone()])
+    }
+
+    /// The bits of each that change where it holds 1.
+    #[getter]
+    fn if_one<'py>(&self, py: Python<'py>) -> Column<'py> {
+        PyArray1::from_slice(py, &self.columns.if_one[self.rows.clone()])
+    }
+
+    /// Changes the words of a tensor, in place; returns them as they were and as they are. `None`, and nothing is changed, where its words
+    /// are not on the host one after the other, or it needs a gradient.
+    fn flip<'py>(&self, tensor: &Bound<'py, PyAny>) -> PyResult<Option<Words<'py>>> {
+        Memory::of(tensor).map(|memory| self.change(tensor.py(), &memory)).transpose()
+    }
+
+    /// The same for what a layer has computed from one tensor, `args`; `None` also where it may lie in memory that is not its own.
+    /// `is_in_place` layers write into what they were given.
+    fn flip_own<'py>(
+        &self,
+        args: &Bound<'py, PyTuple>,
+        kwargs: &Bound<'py, PyDict>,
+        output: &Bound<'py, PyAny>,
+        is_in_place: bool,
+    ) -> PyResult<Option<Words<'py>>> {
+        if args.len() != 1 || !kwargs.is_empty() {
+            return Ok(None);
+        }
+        let given = args.get_item(0)?;
+        let is_own = || Ok::<_, PyErr>(is_tensor(&given)? && storage(&given)? != storage(output)?);
+        // What has no storage is for others to look at.
+        if is_in_place || is_own().unwrap_or(false) { self.flip(output) } else { Ok(None) }
+    }
+}
+
+/// The words of a tensor on the host: `count` of them, of `size` bytes, one after the other.
+///
+/// The tensor outlives it, and nobody else uses its memory meanwhile: the interpreter is held, and what runs without it does not know of a
+/// value that a layer is about to give.
+struct Memory {
+    start: usize,
+    count: u64,
+    size: usize,
+}
+
+impl Memory {
+    /// `None` where the words lie elsewhere or otherwise, or a graph may need them as they are.
+    fn of(tensor: &Bound<'_, PyAny>) -> Option<Self> {
+        Self::found(tensor).ok().flatten() // no storage, no address: an error of PyTorch
+    }
+
+    fn found(tensor: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+        let py = tensor.py();
+        let is = |name| tensor.call_method0(name)?.is_truthy();
+        if !is_tensor(tensor)?
+            || !tensor.getattr(intern!(py, "is_cpu"))?.is_truthy()?
+            || tensor.getattr(intern!(py, "requires_grad"))?.is_truthy()?
+            || !is(intern!(py, "is_contiguous"))?
+            || is(intern!(py, "is_neg"))?
+        {
+            return Ok(None);
+        }
+        let size = tensor.call_method0(intern!(py, "element_size"))?.extract()?;
+        let count = tensor.call_method0(intern!(py, "numel"))?.extract()?;
+        let start = tensor.call_method0(intern!(py, "data_ptr"))?.extract()?;
+        Ok(matches!(size, 1 | 2 | 4 | 8).then_some(Self { start, count, size }))
+    }
+}
+
+/// Whether something is a tensor of PyTorch's own class, which tells the truth of its memory.
+fn is_tensor(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static TENSOR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    Ok(value.get_type().is(TENSOR.import(value.py(), "torch", "Tensor")?))
+}
+
+/// Where the memory begins that a tensor is a part of.
+fn storage(tensor: &Bound<'_, PyAny>) -> PyResult<usize> {
+    let py = tensor.py();
+    tensor.call_method0(intern!(py, "untyped_storage"))?.call_method0(intern!(py, "data_ptr"))?.extract()
 }

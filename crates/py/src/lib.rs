@@ -25,7 +25,7 @@ mod _core {
     #[pymodule_export]
     use crate::files::read_tensors;
     #[pymodule_export]
-    use crate::hits::hit_words;
+    use crate::hits::PyHits;
     #[pymodule_export]
     use crate::hosted::{
         PyGolden, PyGoldenOutputs, PyHosted, PyProof, PyProved, PyResultOf, PyRun, PyTrial, PyTrialOutputs,

@@ -406,35 +406,79 @@ def test_a_layer_that_runs_by_itself_after_a_known_pass():
 
 
 def test_words_of_any_width_are_hit_in_place():
-    """The native path, the one of NumPy for other floats, and that of strides."""
+    """Of a value seen for the first time and of one that is expected, whose words lie one after the other or with strides."""
     for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
         for turn in (lambda value: value, lambda value: value.to(memory_format=torch.channels_last)):
             module = nn.Sequential(nn.Tanh())
             clean = turn(torch.randn(2, 3, 4, 5)).to(dtype)
             with torch.no_grad(), bq.faulty_activations(module, bq.Fault(rate=0.05), seed=3) as record:
-                faulty = module(clean)
+                faulty = [module(clean) for _ in range(3)]
             wanted = torch.tanh(clean)
             bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[dtype.itemsize]
-            changed = (wanted.contiguous().view(bits) ^ faulty.contiguous().view(bits)).flatten()
             rows = record.columns()
-            masks = torch.zeros_like(changed)
-            for image, element, bit in zip(rows["image"], rows["element"], rows["bit"]):
-                place = image * 60 + element
-                masks[place] ^= torch.tensor(1 << bit if bit < 8 * dtype.itemsize - 1 else -(1 << bit)).to(bits)
-            assert torch.equal(changed, masks) and (changed != 0).sum() > 30
+            for number, value in enumerate(faulty):
+                changed = (wanted.contiguous().view(bits) ^ value.contiguous().view(bits)).flatten()
+                masks = torch.zeros_like(changed)
+                for turn_of, image, element, bit in zip(rows["pass"], rows["image"], rows["element"], rows["bit"]):
+                    place = (image - 2 * number) * 60 + element
+                    if turn_of == number:
+                        masks[place] ^= torch.tensor(1 << bit if bit < 8 * dtype.itemsize - 1 else -(1 << bit)).to(bits)
+                assert torch.equal(changed, masks) and (changed != 0).sum() > 30
+
+
+def test_memory_of_others_is_not_hit():
+    """Of a layer that gives a view of what it was given, in every pass."""
+    x, kept = torch.randn(4, 2, 8), nn.Parameter(torch.randn(4, 16))
+
+    class Keeps(nn.Module):
+        def forward(self, x):
+            return kept.data
+
+    for module, own in ((nn.Flatten(), x), (nn.Unflatten(2, (2, 4)), x), (nn.Sequential(Keeps()), kept.data)):
+        before = own.clone()
+        with torch.no_grad(), bq.faulty_activations(module, bq.Fault(rate=0.1), seed=3) as record:
+            values = [module(x) for _ in range(3)]
+        assert torch.equal(own, before) and record.passes == 3 and min(record.columns()["pass"].count(turn) for turn in range(3)) > 20
+        assert not any(torch.equal(value, before.reshape(value.shape)) for value in values)
+
+
+def test_gradients_pass_through_expected_hits():
+    module, x = nn.Sequential(nn.Tanh()), torch.randn(4, 8, requires_grad=True)
+    slopes = [torch.autograd.grad(module(x).sum(), x)[0]]
+    with bq.faulty_activations(module, bq.Fault(rate=0.1, bits="mantissa"), seed=3) as record:
+        for _ in range(3):
+            slopes.append(torch.autograd.grad(module(x).sum(), x)[0])
+    assert all(torch.equal(slope, slopes[0]) for slope in slopes) and set(record.columns()["pass"]) == {0, 1, 2}
 
 
 def test_hits_out_of_bounds_are_refused():
-    ones = np.ones(2, dtype=np.uint64)
-    values = np.zeros(5, dtype=np.float32)
-    for places, start, end in (([1, 5], 0, 2), ([1, -1], 0, 2), ([1, 2], 0, 3), ([1, 2], 2, 1)):
-        with pytest.raises(bq.UsageError):
-            _core.hit_words(values, (np.array(places, dtype=np.int64), ones, ones), start, end)
+    ones, values = np.ones(2, dtype=np.uint64), torch.zeros(5)
+    for places in ([1, 5], [1, 2**64 - 1]):
+        hits = _core.Hits(np.array(places, dtype=np.uint64), ones, ones)
+        for hit in (lambda: hits.flip(values), lambda: hits.flip_own((torch.ones(5),), {}, values, False)):
+            with pytest.raises(bq.UsageError):
+                hit()
         assert not values.any()
-    columns = (np.array([1, 4], dtype=np.int64), ones, ones)
-    assert _core.hit_words(values.astype(np.float16), columns, 0, 2) is None and _core.hit_words(values[::2], columns, 0, 2) is None
-    old, new = _core.hit_words(values, columns, 1, 2)
-    assert old.tolist() == [0] and new.tolist() == [1] and values.view(np.uint32).tolist() == [0, 0, 0, 0, 1]
+    with pytest.raises(bq.UsageError, match="one length"):
+        _core.Hits(np.array([1], dtype=np.uint64), ones, ones)
+
+
+def test_words_are_hit_where_they_are_or_not_at_all():
+    hits = _core.Hits(np.array([4], dtype=np.uint64), *2 * [np.ones(1, dtype=np.uint64)])
+    values, given = torch.zeros(5), torch.ones(5)
+    others = [
+        values[:, None].expand(5, 2).T[:, ::2], torch.zeros(5, requires_grad=True), torch.zeros(5, device="meta"), values.to_sparse(),
+        torch.zeros(5, dtype=torch.complex64).imag, torch.zeros(5, dtype=torch.complex64).conj().imag, torch.zeros(5, dtype=torch.complex128), np.zeros(5), None,
+    ]  # fmt: skip
+    for other in others:
+        assert hits.flip(other) is None and hits.flip_own((given,), {}, other, False) is None, other
+    for args, kwargs in (((given, given), {}), ((), {"x": given}), ((values,), {}), ((values[1:],), {}), ((nn.Parameter(given),), {}), ((1,), {})):
+        assert hits.flip_own(args, kwargs, values, False) is None
+    assert not values.any()
+    old, new = hits.flip(values)
+    assert old.tolist() == [0] and new.tolist() == [1] and values.view(torch.int32).tolist() == [0, 0, 0, 0, 1]
+    old, new = hits.flip_own((values,), {}, values, True)
+    assert old.tolist() == [1] and new.tolist() == [0] and not values.any()
 
 
 def test_shapes_that_hang_on_the_values():
@@ -636,7 +680,7 @@ def test_the_record_keeps_a_million_words_and_counts_all(monkeypatch):
 
 def test_words_of_another_device(monkeypatch):
     """The path of a GPU, on tensors of the CPU."""
-    from bitquake._values import Hits
+    from bitquake import _values
 
     module, x = small_cnn(), torch.randn(3, 3, 8, 8)
 
@@ -646,7 +690,7 @@ def test_words_of_another_device(monkeypatch):
         return y.view(torch.int32), record.flips, record.dormant, record.to_frame()
 
     wanted = run()
-    monkeypatch.setattr(Hits, "flip", lambda self, value: self._flip_on_device(value.detach().view(torch.int32)))
+    monkeypatch.setattr(_values, "flip", lambda hits, value: _values._flip_on_device(hits, value.detach().view(torch.int32)))
     found = run()
     assert torch.equal(wanted[0], found[0]) and wanted[1:3] == found[1:3] and wanted[3].equals(found[3])
 

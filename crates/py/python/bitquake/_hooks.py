@@ -6,13 +6,14 @@ such inputs computes; then a layer that is not hit costs a look at the shape of 
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.hooks import RemovableHandle
 
-from . import _values
+from . import _core, _values
 from ._errors import UsageError
 from ._words import FORMATS
 from .activations import ActivationFaults, Known, is_compiler_loaded
@@ -28,6 +29,21 @@ class Call:
 
     def __init__(self, name: str, place: Any, value: torch.Tensor, format: str, rows: tuple) -> None:
         self.name, self.place, self.value, self.format, self.rows = name, place, value, format, rows
+
+
+class Due(NamedTuple):
+    """What a layer is known to give in a call of a pass: its name then, shape and dtype; and what is hit of it.
+
+    ``ready`` is that hit, to be made at once where the value lies in memory of its own; ``is_in_place`` says of which kind that is.
+    """
+
+    layer: str
+    name: str
+    shape: tuple
+    dtype: torch.dtype
+    drawn: Any = None
+    ready: Hit | None = None
+    is_in_place: bool = False
 
 
 class Passes:
@@ -48,9 +64,10 @@ class Passes:
         self.drawn: dict[str, Any] = {}
         #: Of layers that are known to give plain tensors in this pass, what their next calls are to give, the last call
         #: first. It is changed in place: hooks hold it.
-        self.ready: dict[str, list[tuple]] = {}
-        #: Of the calls that are known to give plain tensors, by the names of the values, the layer, the shape and the dtype.
-        self._plain: dict[str, tuple] = {}
+        self.ready: dict[str, list[Due]] = {}
+        #: The calls that are known to give plain tensors, by the names of the values.
+        self._plain: dict[str, Due] = {}
+        self._layers: dict[str, _values.Layer] = {}
 
     def begin(self, images: int | None) -> None:
         self.number += 1
@@ -69,20 +86,33 @@ class Passes:
         self.expected, self.drawn = self.faults.planned, {}
         self.ready.clear()
 
-    def prepare(self, plain: dict[str, tuple]) -> None:
-        """Gets layers ready that are known to give plain tensors in this pass."""
+    def prepare(self, plain: dict[str, Due], hit_of: Any) -> None:
+        """Gets layers ready that are known to give plain tensors in this pass. ``hit_of(name, shape, hits)`` describes a hit."""
         self._plain, ready, drawn = plain, self.ready, self.drawn
-        for name, (layer, shape, dtype) in reversed(plain.items()):
-            due = (shape, dtype, drawn.get(name), name)
-            if layer in ready:
-                ready[layer].append(due)
+        for name, due in reversed(plain.items()):
+            if name in drawn:
+                due = self._hit_due(due, drawn[name], hit_of)
+            if due.layer in ready:
+                ready[due.layer].append(due)
             else:
-                ready[layer] = [due]
+                ready[due.layer] = [due]
+
+    def _hit_due(self, due: Due, drawn: Any, hit_of: Any) -> Due:
+        layer = self.layer(due.layer)
+        hit = hit_of(due.name, due.shape, drawn) if layer.is_known and type(drawn) is _core.Hits else None
+        return Due(due.layer, due.name, due.shape, due.dtype, drawn, hit, layer.is_in_place)
+
+    def layer(self, name: str) -> _values.Layer:
+        """What is known of a layer before it runs."""
+        found = self._layers.get(name)
+        if found is None:
+            found = self._layers[name] = _values.Layer(name, self.faults.layers[name])
+        return found
 
     def surprised(self, layer: str) -> None:
         """Counts the calls of a layer that were known, of which this one is none: it gave something else, or is one more."""
         dues = self.ready.pop(layer)
-        self.calls[layer] = sum(1 for other, *_ in self._plain.values() if other == layer) - len(dues)
+        self.calls[layer] = sum(1 for due in self._plain.values() if due.layer == layer) - len(dues)
 
     def call(self, layer: _values.Layer, given: list, output: Any) -> Call | None:
         """What a layer has computed; ``None`` if it has no value of its own."""
@@ -106,7 +136,7 @@ class Passes:
         if count:
             name = f"{name}#{count}"
         if place is None and (not count or before in self.seen.plain):
-            self.seen.plain[name] = (layer.name, value.shape, value.dtype)
+            self.seen.plain[name] = Due(layer.name, name, value.shape, value.dtype)
         self.seen.values[name] = (format, rows)
         return Call(name, place, value, format, rows)
 
@@ -140,9 +170,10 @@ class Hooks:
         #: The hooks of layers have one number, which no other hook has.
         self._number = RemovableHandle(OrderedDict()).id
 
-    def add(self, on_call: Any, on_hit: Any = None, on_begin: Any = None) -> None:
+    def add(self, on_call: Any, on_hit: Any = None, on_begin: Any = None, on_told: Any = None) -> None:
         """``on_call(call, layer, given, output)`` for each value, ``on_hit(due, layer, given, value)`` for one that is known
-        to be hit, ``on_begin(shapes)`` for each pass, which returns whether all is known of it.
+        to be hit, ``on_begin(shapes)`` for each pass, which returns whether all is known of it; ``on_told(hit)`` for each hit
+        that was ready and has been made.
         """
         faults, passes = self._faults, self._passes
         present: list[Any] = [(), False]
@@ -169,7 +200,7 @@ class Hooks:
         try:
             self._handles.append(faults.module.register_forward_pre_hook(_uninspected(begin), with_kwargs=True, prepend=True))
             for name, layer in faults.layers.items():
-                self._add(layer, _on_layer(name, passes, on_call, on_hit))
+                self._add(layer, _on_layer(name, passes, on_call, on_hit, on_told))
             self._handles.append(faults.module.register_forward_hook(_uninspected(end), always_call=True))
         except BaseException:
             self.remove()
@@ -200,25 +231,29 @@ def _uninspected(hook: Any) -> Any:
     return hook
 
 
-def _on_layer(name: str, passes: Passes, on_call: Any, on_hit: Any) -> Any:
+def _on_layer(name: str, passes: Passes, on_call: Any, on_hit: Any, on_told: Any) -> Any:
     """The hook of a layer. Most calls are of layers that are known and not hit, so those cost one look."""
     ready = passes.ready
-    layer: Any = None
 
     def act(module: Any, args: tuple, kwargs: dict, output: Any) -> Any:
-        nonlocal layer
         dues: Any = ready.get(name)
         due: Any = None
-        if dues and type(output) is torch.Tensor and output.dtype is dues[-1][1] and output.shape == dues[-1][0]:
+        if dues and type(output) is torch.Tensor and output.dtype is dues[-1].dtype and output.shape == dues[-1].shape:
             due = dues[-1]
-            if due[2] is None:
+            if due.drawn is None:
                 dues.pop()
                 return None
+            hit = due.ready
+            if hit is not None:
+                words = hit.hits.flip_own(args, kwargs, output, due.is_in_place)
+                if words is not None:
+                    dues.pop()
+                    hit.words = words
+                    on_told(hit)
+                    return None
         if passes.is_over:
             return None
-        if layer is None:
-            layer = _values.Layer(name, module)
-        given = _values.tensors_in((args, kwargs) if kwargs else args)
+        layer, given = passes.layer(name), _values.tensors_in((args, kwargs) if kwargs else args)
         if due is not None:
             return on_hit(due, layer, given, output)
         if dues is not None:
@@ -243,7 +278,7 @@ class ActivationBlock:
         if self._hooks is not None:
             raise UsageError("the block is entered already: make one for each time")
         self._hooks = Hooks(self._faults, self._passes)
-        self._hooks.add(self._hit, self._hit_ready, self._draw_all)
+        self._hooks.add(self._hit, self._hit_ready, self._draw_all, self._record.add)
         try:
             self._uncompiled = _uncompiled()
         except BaseException:
@@ -274,7 +309,7 @@ class ActivationBlock:
             passes.expected = known.values
         passes.drawn = self._draw(faults.source_of_all(passes.expected, passes.images, shapes if faults.by_layer else None))
         if known is not None:
-            passes.prepare(known.plain)
+            passes.prepare(known.plain, self._hit_of)
         return known is not None
 
     def _draw(self, source: Any) -> dict[str, Any]:
@@ -286,7 +321,7 @@ class ActivationBlock:
         images = (passes.number, 1) if self._faults.per == "batch" else (passes.first, passes.images)
         found = source.hit_images(*self._key, *images)
         if found is not None:
-            return _values.Hits.of_words(*found)
+            return dict(found)
         return {name: faults for name, faults in source.draw_images(*self._key, *images) if faults.count}
 
     def _hit(self, call: Call, layer: _values.Layer, given: list, output: Any) -> Any:
@@ -296,30 +331,42 @@ class ActivationBlock:
         changed = self._put(drawn, call.name, call.format, call.rows, layer, given, call.value)
         return None if changed is call.value else _values.replaced(output, call.place, changed)
 
-    def _hit_ready(self, due: tuple, layer: _values.Layer, given: list, value: torch.Tensor) -> Any:
+    def _hit_ready(self, due: Due, layer: _values.Layer, given: list, value: torch.Tensor) -> Any:
         if layer.hands_on(given, value):
             return None
-        passes, name = self._passes, due[3]
+        passes = self._passes
         passes.ready[layer.name].pop()
-        format, rows = passes.expected[name]
-        changed = self._put(due[2], name, format, rows, layer, given, value)
+        format, rows = passes.expected[due.name]
+        changed = self._put(due.drawn, due.name, format, rows, layer, given, value)
         return None if changed is value else changed
 
     def _put(self, drawn: Any, name: str, format: str, rows: tuple, layer: _values.Layer, given: list, value: torch.Tensor) -> torch.Tensor:
-        passes, is_batch = self._passes, self._faults.per == "batch"
-        images = 1 if is_batch else passes.images
-        elements = value.numel() // images
-        hits = drawn if isinstance(drawn, _values.Hits) else self._hits_of(drawn, name, format, value.element_size(), elements, images)
-        changed, words = _values.put(hits, value, layer.owns(given, value))
-        dims = self._faults.dims_of(rows, passes.images) if rows else tuple(value.shape)
-        self._record.add(Hit(name, format, dims, elements, hits, words, passes.number, None if is_batch else passes.first))
+        hits = drawn if isinstance(drawn, _core.Hits) else self._hits_in(drawn, name, format, value)
+        hit = self._told(name, format, rows, value.shape, hits)
+        changed, hit.words = _values.put(hits, value, layer.owns(given, value))
+        self._record.add(hit)
         return changed
 
-    def _hits_of(self, drawn: Any, name: str, format: str, container: int, elements: int, images: int) -> _values.Hits:
-        """The words that drawn faults hit in a value of some images."""
+    def _hit_of(self, name: str, shape: tuple, hits: _core.Hits) -> Hit:
+        """A hit to come in a value that is expected."""
+        return self._told(name, *self._passes.expected[name], shape, hits)
+
+    def _told(self, name: str, format: str, rows: tuple, shape: tuple, hits: _core.Hits) -> Hit:
+        """A hit, without its words."""
+        passes, is_batch = self._passes, self._faults.per == "batch"
+        dims = self._faults.dims_of(rows, passes.images) if rows else tuple(shape)
+        return Hit(name, format, dims, self._elements(shape), hits, (), passes.number, None if is_batch else passes.first)
+
+    def _elements(self, shape: tuple) -> int:
+        """How many elements of a value of this shape one draw is over."""
+        return math.prod(shape) // (1 if self._faults.per == "batch" else self._passes.images)
+
+    def _hits_in(self, drawn: Any, name: str, format: str, value: torch.Tensor) -> _core.Hits:
+        """The words that drawn faults hit in a value."""
+        images, elements = 1 if self._faults.per == "batch" else self._passes.images, self._elements(value.shape)
         if self._faults.is_permanent:
-            return _values.Hits.of(drawn, name, format, container, elements).repeated(images, elements)
-        return _values.Hits.of(drawn, name, format, container, elements * images)
+            return _values.repeated(_values.hits_of(drawn, name, format, value.element_size(), elements), images, elements)
+        return _values.hits_of(drawn, name, format, value.element_size(), elements * images)
 
     def _drawn_for(self, call: Call) -> Any:
         passes, expected = self._passes, self._passes.expected.get(call.name)

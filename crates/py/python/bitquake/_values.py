@@ -15,103 +15,59 @@ from . import _core
 from ._torch import _UNSIGNED, _integers
 
 
-#: Floats that ``_core`` can hit where they are.
-_FLOATS = frozenset({torch.float64, torch.float32})
-
-
-class Hits:
-    """Words of a value that are hit: some rows of columns. A row has the place of a word in C order (int64), and the bits that
-    change where the word holds 0 and where it holds 1 (uint64).
+def hits_of(faults: Any, name: str, format: str, container: int, elements: int) -> _core.Hits:
+    """What the faults of one tensor do, whatever its words hold: a bit that flips changes 0 and 1, one stuck at 1 changes 0
+    alone.
     """
+    masks = faults.masks(name)
+    if masks is not None:
+        return _core.Hits(*masks)
+    # Saturation keeps the sign of a float and sets all other bits to known ones: words of zeros and of ones tell which.
+    sides = []
+    for byte in (0, 255):
+        words = np.full(container * elements, byte, dtype=np.uint8)
+        sides.append(faults.resolve([(name, format, container, elements, words)])[0].masks(name))
+    places = np.union1d(sides[0][0], sides[1][0])
+    return _core.Hits(places, *(_spread(places, own, masks) for own, masks in sides))
 
-    __slots__ = ("_columns", "_start", "_end")
 
-    def __init__(self, columns: tuple, start: int, end: int) -> None:
-        self._columns, self._start, self._end = columns, start, end
+def repeated(hits: _core.Hits, images: int, elements: int) -> _core.Hits:
+    """The same hits in each of some images."""
+    starts = np.arange(images, dtype=np.uint64) * np.uint64(elements)
+    places = (starts[:, None] + hits.elements).reshape(-1)
+    return _core.Hits(places, np.tile(hits.if_zero, images), np.tile(hits.if_one, images))
 
-    @classmethod
-    def of_words(cls, names: list[str], counts: list[int], columns: list[np.ndarray]) -> dict[str, Hits]:
-        """Those of each value, from the rows of all, one value after the other."""
-        shared, found, start = (columns[0].view(np.int64), *columns[1:]), {}, 0
-        for name, count in zip(names, counts):
-            found[name] = cls(shared, start, start + count)
-            start += count
-        return found
 
-    @classmethod
-    def of_columns(cls, elements: np.ndarray, if_zero: np.ndarray, if_one: np.ndarray) -> Hits:
-        return cls((elements.view(np.int64), if_zero, if_one), 0, len(elements))
+def flip(hits: _core.Hits, value: torch.Tensor) -> tuple[Any, Any]:
+    """Changes the words of a tensor in place; gives them as they were and as they are, on the tensor's device."""
+    if not value.is_cpu:
+        return _flip_on_device(hits, _integers(value.detach()))
+    return hits.flip(value.detach()) or _flip_on_host(hits, _integers(value.detach()).numpy())
 
-    @property
-    def elements(self) -> np.ndarray:
-        return self._columns[0][self._start : self._end]
 
-    @property
-    def if_zero(self) -> np.ndarray:
-        return self._columns[1][self._start : self._end]
+def _flip_on_host(hits: _core.Hits, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    host, at = cells.view(_UNSIGNED[cells.itemsize]), np.unravel_index(hits.elements.astype(np.intp), cells.shape)
+    old = host[at]
+    new = old ^ ((~old & hits.if_zero.astype(old.dtype)) | (old & hits.if_one.astype(old.dtype)))
+    host[at] = new
+    return old, new
 
-    @property
-    def if_one(self) -> np.ndarray:
-        return self._columns[2][self._start : self._end]
 
-    @classmethod
-    def of(cls, faults: Any, name: str, format: str, container: int, elements: int) -> Hits:
-        """What the faults of one tensor do, whatever its words hold: a bit that flips changes 0 and 1, one stuck at 1
-        changes 0 alone.
-        """
-        masks = faults.masks(name)
-        if masks is not None:
-            return cls.of_columns(*masks)
-        # Saturation keeps the sign of a float and sets all other bits to known ones: words of zeros and of ones tell
-        # which.
-        sides = []
-        for byte in (0, 255):
-            words = np.full(container * elements, byte, dtype=np.uint8)
-            sides.append(faults.resolve([(name, format, container, elements, words)])[0].masks(name))
-        places = np.union1d(sides[0][0], sides[1][0])
-        return cls.of_columns(places, *(_spread(places, own, masks) for own, masks in sides))
-
-    def __len__(self) -> int:
-        return self._end - self._start
-
-    def repeated(self, images: int, elements: int) -> Hits:
-        """The same hits in each of some images."""
-        starts = np.arange(images, dtype=np.int64) * elements
-        places = (starts[:, None] + self.elements).reshape(-1)
-        return Hits.of_columns(places, np.tile(self.if_zero, images), np.tile(self.if_one, images))
-
-    def flip(self, value: torch.Tensor) -> tuple[Any, Any]:
-        """Changes the words of a tensor in place; gives them as they were and as they are, on the tensor's device."""
-        if not value.is_cpu:
-            return self._flip_on_device(_integers(value.detach()))
-        if value.dtype in _FLOATS and not (value.requires_grad or value.is_neg()):
-            words = _core.hit_words(value.numpy(), self._columns, self._start, self._end)
-            if words is not None:
-                return words
-        return self._flip_on_host(_integers(value.detach()).numpy())
-
-    def _flip_on_host(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        host, at = cells.view(_UNSIGNED[cells.itemsize]), np.unravel_index(self.elements, cells.shape)
-        old = host[at]
-        new = old ^ ((~old & self.if_zero.astype(old.dtype)) | (old & self.if_one.astype(old.dtype)))
-        host[at] = new
-        return old, new
-
-    def _flip_on_device(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        size = cells.element_size()
-        if_zero, if_one = (
-            torch.from_numpy(masks.astype(_UNSIGNED[size]).view(f"i{size}")).to(cells.device) for masks in (self.if_zero, self.if_one)
-        )
-        places: Any = (self.elements,)
-        if cells.is_contiguous():
-            cells = cells.view(-1)
-        else:
-            places = np.unravel_index(places[0], tuple(cells.shape))
-        at = tuple(torch.from_numpy(place).to(cells.device) for place in places)
-        old = cells[at]
-        new = old ^ ((~old & if_zero) | (old & if_one))
-        cells.index_put_(at, new)
-        return old, new
+def _flip_on_device(hits: _core.Hits, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    size = cells.element_size()
+    if_zero, if_one = (
+        torch.from_numpy(masks.astype(_UNSIGNED[size]).view(f"i{size}")).to(cells.device) for masks in (hits.if_zero, hits.if_one)
+    )
+    places: Any = (hits.elements.view(np.int64),)
+    if cells.is_contiguous():
+        cells = cells.view(-1)
+    else:
+        places = np.unravel_index(places[0], tuple(cells.shape))
+    at = tuple(torch.from_numpy(place).to(cells.device) for place in places)
+    old = cells[at]
+    new = old ^ ((~old & if_zero) | (old & if_one))
+    cells.index_put_(at, new)
+    return old, new
 
 
 def _spread(places: np.ndarray, own: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -125,9 +81,9 @@ class StraightThrough(torch.autograd.Function):
     """Hits in a copy of a value; the gradient passes as if nothing had been hit."""
 
     @staticmethod
-    def forward(ctx: Any, value: torch.Tensor, hits: Hits, told: list) -> torch.Tensor:
+    def forward(ctx: Any, value: torch.Tensor, hits: _core.Hits, told: list) -> torch.Tensor:
         changed = value.clone()
-        told.append(hits.flip(changed))
+        told.append(flip(hits, changed))
         return changed
 
     @staticmethod
@@ -135,7 +91,7 @@ class StraightThrough(torch.autograd.Function):
         return gradient, None, None
 
 
-def put(hits: Hits, value: torch.Tensor, is_own: bool) -> tuple[torch.Tensor, tuple[Any, Any]]:
+def put(hits: _core.Hits, value: torch.Tensor, is_own: bool) -> tuple[torch.Tensor, tuple[Any, Any]]:
     """The value with its hits, and the words before and after.
 
     In place, which costs no copy, where nobody else holds the memory (``is_own``) and no gradient is wanted.
@@ -145,7 +101,7 @@ def put(hits: Hits, value: torch.Tensor, is_own: bool) -> tuple[torch.Tensor, tu
         return StraightThrough.apply(value, hits, told), told[0]
     if not (is_own and _is_dense(value)):
         value = value.clone()
-    return value, hits.flip(value)
+    return value, flip(hits, value)
 
 
 def _is_dense(value: torch.Tensor) -> bool:
@@ -256,4 +212,4 @@ def first_axis(given: Any) -> int | None:
     return int(sizes[0]) if sizes else None
 
 
-__all__ = ["Hits", "Layer", "first_axis", "pick", "put", "replaced", "shapes_of", "tensors_in"]
+__all__ = ["Layer", "first_axis", "hits_of", "pick", "put", "repeated", "replaced", "shapes_of", "tensors_in"]

@@ -19,11 +19,11 @@ _MOST_KNOWN = 32
 
 class Known(NamedTuple):
     """What one pass computed: of each value its format and its dimensions for one image, and, of those that layers gave as
-    plain tensors in their first calls, the layer, the shape and the dtype.
+    plain tensors in their first calls, what to expect of the next ones.
     """
 
     values: dict[str, tuple[str, tuple]]
-    plain: dict[str, tuple]
+    plain: dict[str, Any]
 
 
 class ActivationFaults:

@@ -20,7 +20,7 @@ class Hit:
     """Words that were hit in one value of one pass.
 
     ``dims`` are the dimensions of what one draw is over, an image or a batch, with so many ``elements``; ``first`` is
-    the number of the first image, ``None`` for draws over a batch. ``words`` holds the words before and after.
+    the number of the first image, ``None`` for draws over a batch. ``words`` holds the words before and after, once they are hit.
     """
 
     layer: str
@@ -28,7 +28,7 @@ class Hit:
     dims: tuple
     elements: int
     hits: Any
-    words: tuple[Any, Any]
+    words: tuple
     number: int
     first: int | None
 
