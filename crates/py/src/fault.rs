@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bitquake::bits::BitSelection;
 use bitquake::config::{FaultConfig, Target};
 use bitquake::fault::{
-    Candidate, Effect, FaultModel, FaultSpace, Faults, Hits, ProtectedBits, Selector, TensorFaults,
+    Candidate, DrawError, Effect, FaultModel, FaultSpace, Faults, Hits, ProtectedBits, Selector, TensorFaults,
 };
 use bitquake::record::Amount;
 use bitquake::sample::{PartKey, StreamKey};
@@ -124,12 +124,10 @@ impl PySource {
     fn hit(&self, py: Python<'_>, seed: u64, trial: u64) -> PyResult<Hit> {
         let faults = detached(py, || self.faults_of(seed, trial))?.map_err(|error| of(py, error))?;
         let names = faults.tensors().iter().map(|tensor| tensor.tensor.clone()).collect();
-        let is_flipped =
-            |tensor: &TensorFaults| tensor.addresses(Effect::Flip).len() as u64 == tensor.faults();
-        if !faults.tensors().iter().all(is_flipped) {
+        if !are_flips(&faults) {
             return Ok((names, None, Some(PyFaults(faults))));
         }
-        let pattern = faults.into_flips().map_err(|error| of(py, bitquake::fault::DrawError::from(error)))?;
+        let pattern = faults.into_flips().map_err(|error| of(py, DrawError::from(error)))?;
         Ok((names, Some(PyPattern::from(pattern)), None))
     }
 
@@ -193,9 +191,15 @@ impl PySource {
             {
                 return Ok((pattern, 0));
             }
-            let resolved = self.faults(&key.into())?.resolve(&store)?;
-            resolved.pattern.apply(&mut store)?;
-            Ok((PyPattern::from(resolved.pattern), resolved.dormant))
+            let faults = self.faults(&key.into())?;
+            let (pattern, dormant) = if are_flips(&faults) {
+                (faults.into_flips().map_err(DrawError::from)?, 0)
+            } else {
+                let resolved = faults.resolve(&store)?;
+                (resolved.pattern, resolved.dormant)
+            };
+            pattern.apply(&mut store)?;
+            Ok((PyPattern::from(pattern), dormant))
         })?;
         injected.map_err(|error| of(py, error))
     }
@@ -233,6 +237,11 @@ impl PySource {
             _ => None,
         }
     }
+}
+
+/// Whether every fault is a flip, whatever is stored.
+fn are_flips(faults: &Faults) -> bool {
+    faults.tensors().iter().all(|tensor| tensor.addresses(Effect::Flip).len() as u64 == tensor.faults())
 }
 
 /// Everything that can happen to a bit.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
 from ._errors import UnsupportedError
+from ._words import FORMATS
 
 _SIGNED = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 #: What NumPy has, too.
@@ -29,6 +31,12 @@ def cells_of(tensor: Any, name: str) -> tuple:
     if words.device.type != "cpu":
         return words, dtype, True
     return words.numpy().view(_UNSIGNED[words.element_size()]), dtype, True
+
+
+@lru_cache(maxsize=64)
+def format_of(dtype: torch.dtype) -> str | None:
+    """The format of a dtype's words, if it has one."""
+    return FORMATS.get(str(dtype).removeprefix("torch."))
 
 
 #: Where a tensor's memory begins.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from . import _core
 from ._collect import collect
 from ._errors import BoundsError, UsageError
-from ._words import FORMATS, Words, words_of
+from ._words import FORMATS, Words, plain_words, words_of
 from .faults import one_amount
 from .patterns import FaultPattern, apply_to
 
@@ -153,8 +154,13 @@ def inject_(
     >>> pattern.undo_(x); bool(x.any())
     False
     """
-    fault = one_amount(fault)
     _check_key(seed=seed, trial=trial)
+    if nonfinite == "allow" and format is None and type(fault) is float and type(name) is str:
+        plain = plain_words(x, name)
+        if plain is not None:
+            pattern, dormant = _source_at(fault, *plain[:2], x.shape).inject(seed, trial, [plain])
+            return FaultPattern(pattern, {name: tuple(x.shape)}, dormant)
+    fault = one_amount(fault)
     tensors = collect(x, name, format=format)
     source = _core.Source(fault._core, 0, [words.exposed() for words in tensors])
     chosen = {tensor[0] for tensor in source.tensors}
@@ -171,6 +177,12 @@ def inject_(
         pattern = _settled(pattern, tensors, nonfinite)
     apply_to(pattern, tensors)
     return FaultPattern(pattern, shapes, dormant)
+
+
+@lru_cache(maxsize=64)
+def _source_at(rate: float, name: str, format: str, shape: tuple) -> Any:
+    """Bit errors at a rate in one array, of which there are many trials."""
+    return _core.Source(one_amount(rate)._core, 0, [(name, format, list(shape), False)])
 
 
 def resolved(faults: Any, tensors: list[Words]) -> tuple[Any, int]:
@@ -270,6 +282,8 @@ def sample(
 
 def _check_key(**numbers: Any) -> None:
     for name, value in numbers.items():
+        if type(value) is int and 0 <= value < 1 << 64:
+            continue
         if isinstance(value, bool) or not hasattr(value, "__index__") or not 0 <= operator.index(value) < 1 << 64:
             raise UsageError(f"{name} is a whole number from 0 to 2^64 - 1, not {value!r}")
 
