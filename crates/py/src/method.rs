@@ -26,6 +26,8 @@ pub struct PyMethod {
     weights: Weights,
     step: Option<Step>,
     room: Room,
+    /// Memory of the gradients of earlier passes.
+    spare: Vec<Half>,
 }
 
 /// What a step has so far.
@@ -52,7 +54,7 @@ impl PyMethod {
         let weights = Weights { tensors: tensors.into_iter().map(one).collect::<PyResult<_>>()? };
         let method =
             detached(py, || Method::new(&config, &weights, seed))?.map_err(|error| wrong(py, error))?;
-        Ok(Self { method, weights, step: None, room: Room::default() })
+        Ok(Self { method, weights, step: None, room: Room::default(), spare: Vec::new() })
     }
 
     /// Begins a step: projects the masters where they are, and stores them.
@@ -98,7 +100,7 @@ impl PyMethod {
         k: u32,
         mut out: Vec<FloatsMut<'_>>,
     ) -> PyResult<u64> {
-        let Self { method, weights, step: begun, room } = self;
+        let Self { method, weights, step: begun, room, .. } = self;
         let stored = &begun.as_ref().ok_or_else(|| usage(py, NOT_BEGUN))?.stored;
         let levels = detached(py, || method.perturbed_in(stored, weights, step, k, room))?;
         let levels = levels.map_err(|error| wrong(py, error))?;
@@ -151,14 +153,14 @@ impl PyMethod {
 
     /// Tells what the clean pass gave: its loss, and the gradient of each tensor's levels.
     fn add_clean(&mut self, py: Python<'_>, loss: f64, gradients: Vec<Floats<'_>>) -> PyResult<()> {
-        let half = half(loss, &gradients)?;
+        let half = self.half(py, loss, &gradients)?;
         self.begun_mut(py)?.clean = Some(half);
         Ok(())
     }
 
     /// Tells what a perturbed pass gave.
     fn add_perturbed(&mut self, py: Python<'_>, loss: f64, gradients: Vec<Floats<'_>>) -> PyResult<()> {
-        let half = half(loss, &gradients)?;
+        let half = self.half(py, loss, &gradients)?;
         self.begun_mut(py)?.perturbed.push(half);
         Ok(())
     }
@@ -199,6 +201,7 @@ impl PyMethod {
                 .for_each(|(given, own)| given.copy_from_slice(&own.values));
         })?;
         self.room.keep_stored(step.stored);
+        self.spare = step.clean.into_iter().chain(step.perturbed).collect();
         Ok(())
     }
 
@@ -285,6 +288,21 @@ impl PyMethod {
         self.step.as_mut().ok_or_else(|| usage(py, NOT_BEGUN))
     }
 
+    /// What a pass gave, in memory that is there, if there is any.
+    fn half(&mut self, py: Python<'_>, loss: f64, gradients: &[Floats<'_>]) -> PyResult<Half> {
+        let mut kept = self.spare.pop().unwrap_or_default().gradients;
+        kept.resize_with(gradients.len(), Vec::new);
+        let slices =
+            gradients.iter().map(|gradient| Ok(gradient.as_slice()?)).collect::<PyResult<Vec<_>>>()?;
+        detached(py, || {
+            for (own, given) in kept.iter_mut().zip(slices) {
+                own.clear();
+                own.extend_from_slice(given);
+            }
+        })?;
+        Ok(Half { loss, gradients: kept, ..Half::default() })
+    }
+
     fn write(&self, py: Python<'_>, levels: &Levels, out: &mut [FloatsMut<'_>]) -> PyResult<()> {
         let mut slices = slices_mut(py, out, &self.weights)?;
         detached(py, || {
@@ -310,12 +328,6 @@ fn slices_mut<'a>(
         return Err(usage(py, format!("arrays of {lengths:?} values for tensors of {wanted:?}")));
     }
     arrays.iter_mut().map(|array| Ok(array.as_slice_mut()?)).collect()
-}
-
-fn half(loss: f64, gradients: &[Floats<'_>]) -> PyResult<Half> {
-    let gradients =
-        gradients.iter().map(|gradient| Ok(gradient.as_slice()?.to_vec())).collect::<PyResult<_>>()?;
-    Ok(Half { loss, gradients, ..Half::default() })
 }
 
 /// Runs Python's network on levels.

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, Callable
 
 import numpy as np
 import torch
 
 from ._errors import UnsupportedError, UsageError
+
+
+#: What tells that a tensor is where it was.
+_WHERE = (torch.Tensor.data_ptr, attrgetter("dtype"), attrgetter("device"))
 
 
 class Parameters:
@@ -30,7 +35,8 @@ class Parameters:
         self._tensors = [tied[0] for tied in self._tied]
         self._arrays: list[np.ndarray] = [np.empty(0, np.float32) for _ in groups]
         self._staged: list[Any] = [None for _ in groups]
-        self._bound: list[Any] = [None for _ in groups]
+        #: Of each parameter where it was when its array was made: address, dtype, device.
+        self._bound: list[list] = [[None] * len(groups) for _ in _WHERE]
         self._zeros: dict[int, np.ndarray] = {}
 
     @property
@@ -44,9 +50,12 @@ class Parameters:
 
     def arrays(self) -> list[np.ndarray]:
         """One array a parameter; those of parameters that were moved since (``module.to``) are made anew."""
-        for place, tensor in enumerate(self._tensors):
-            if self._bound[place] != (tensor.data_ptr(), tensor.device, tensor.dtype):
-                self._bind(place, tensor)
+        now = [[*map(aspect, self._tensors)] for aspect in _WHERE]
+        if now != self._bound:
+            for place, (own, before) in enumerate(zip(zip(*now), zip(*self._bound))):
+                if own != before:
+                    self._bind(place, self._tensors[place])
+            self._bound = now
         return self._arrays
 
     def _bind(self, place: int, tensor: torch.Tensor) -> None:
@@ -55,7 +64,6 @@ class Parameters:
         is_shared = plain.device.type == "cpu" and plain.is_contiguous()
         self._staged[place] = None if is_shared else torch.empty(tensor.shape, dtype=torch.float32)
         self._arrays[place] = (plain if is_shared else self._staged[place]).numpy().reshape(-1)
-        self._bound[place] = (tensor.data_ptr(), tensor.device, tensor.dtype)
 
     def load(self) -> list[np.ndarray]:
         """The arrays, with what the parameters hold now."""

@@ -51,21 +51,27 @@ class Passes:
         first = None
         if has_clean:
             self._core.clean_levels(self._parameters.arrays())
-            self._clean, gradients, first = self._pass()
-            self._core.add_clean(self._clean, gradients)
+            self._clean, first = self._told(self._core.add_clean)
             if not perturbed:
                 return first
             self._statistics.after_clean()
         for k in range(perturbed):
             self._perturb(step, k, is_attack)
             self._statistics.rewind()
-            loss, gradients, tensor = self._pass()
+            loss, tensor = self._told(self._core.add_perturbed)
             self._statistics.after_perturbed()
-            self._core.add_perturbed(loss, gradients)
             self._perturbed.append(loss)
             first = tensor if first is None else first
         self._statistics.settle()
         return first
+
+    def _told(self, tell: Callable[[float, list[np.ndarray]], None]) -> tuple[float, Any]:
+        """A pass that the method is told of. Its gradients are free before the next one: memory that is not where it was before would
+        have PyTorch ask for new pages.
+        """
+        loss, gradients, tensor = self._pass()
+        tell(loss, gradients)
+        return loss, tensor
 
     def undo(self) -> None:
         """Buffers as they were before the step."""
