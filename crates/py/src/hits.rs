@@ -60,8 +60,8 @@ impl PyHits {
         let (mut before, mut after) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()));
         for (&place, (zero, one)) in places.iter().zip(masks) {
             let at = (memory.start as *mut W).wrapping_add(place as usize);
-            // SAFETY: `Memory` says that `count` words of this size lie there, one after the other, which nobody else uses; the place is one
-            // of them. PyTorch aligns memory to its elements, and the size of `W` is theirs.
+            // SAFETY: `Memory` says that `count` words of this size lie there, one after the other, which nobody else writes to; the place is
+            // one of them (`change` has looked), and they are aligned.
             #[expect(unsafe_code, reason = "a tensor's memory is known by its address")]
             let old: u64 = unsafe { at.read() }.into();
             let new = old ^ (!old & zero | old & one);
@@ -151,21 +151,23 @@ impl PyHits {
         if args.len() != 1 || !kwargs.is_empty() {
             return Ok(None);
         }
+        let Some(memory) = Memory::of(output) else { return Ok(None) };
         let given = args.get_item(0)?;
-        let is_own = || Ok::<_, PyErr>(is_tensor(&given)? && storage(&given)? != storage(output)?);
-        // What has no storage is for others to look at.
-        if is_in_place || is_own().unwrap_or(false) { self.flip(output) } else { Ok(None) }
+        // A tensor without a storage is one of which nothing is known here.
+        let is_apart = || Ok::<_, PyErr>(is_tensor(&given)? && storage(&given)?.start != memory.storage);
+        let is_own = is_in_place || is_apart().unwrap_or(false);
+        is_own.then(|| self.change(output.py(), &memory)).transpose()
     }
 }
 
-/// The words of a tensor on the host: `count` of them, of `size` bytes, one after the other.
+/// The words of a tensor on the host: `count` of them, of `size` bytes, one after the other from `start`, all within its storage.
 ///
-/// The tensor outlives it, and nobody else uses its memory meanwhile: the interpreter is held, and what runs without it does not know of a
-/// value that a layer is about to give.
+/// Its maker holds the tensor, and nobody else writes to it meanwhile: it is what a layer is about to give, or a copy of that.
 struct Memory {
     start: usize,
     count: u64,
     size: usize,
+    storage: usize,
 }
 
 impl Memory {
@@ -186,9 +188,18 @@ impl Memory {
             return Ok(None);
         }
         let size = tensor.call_method0(intern!(py, "element_size"))?.extract()?;
-        let count = tensor.call_method0(intern!(py, "numel"))?.extract()?;
-        let start = tensor.call_method0(intern!(py, "data_ptr"))?.extract()?;
-        Ok(matches!(size, 1 | 2 | 4 | 8).then_some(Self { start, count, size }))
+        let count: u64 = tensor.call_method0(intern!(py, "numel"))?.extract()?;
+        let start: usize = tensor.call_method0(intern!(py, "data_ptr"))?.extract()?;
+        let storage = storage(tensor)?;
+        // A storage may have been made smaller since.
+        let end = usize::try_from(count).ok().and_then(|count| count.checked_mul(size)?.checked_add(start));
+        let is_within = start >= storage.start && end.is_some_and(|end| end <= storage.end);
+        Ok((is_within && matches!(size, 1 | 2 | 4 | 8) && start.is_multiple_of(size)).then_some(Self {
+            start,
+            count,
+            size,
+            storage: storage.start,
+        }))
     }
 }
 
@@ -198,8 +209,11 @@ fn is_tensor(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(value.get_type().is(TENSOR.import(value.py(), "torch", "Tensor")?))
 }
 
-/// Where the memory begins that a tensor is a part of.
-fn storage(tensor: &Bound<'_, PyAny>) -> PyResult<usize> {
+/// The memory that a tensor is a part of.
+fn storage(tensor: &Bound<'_, PyAny>) -> PyResult<Range<usize>> {
     let py = tensor.py();
-    tensor.call_method0(intern!(py, "untyped_storage"))?.call_method0(intern!(py, "data_ptr"))?.extract()
+    let storage = tensor.call_method0(intern!(py, "untyped_storage"))?;
+    let start: usize = storage.call_method0(intern!(py, "data_ptr"))?.extract()?;
+    let bytes: usize = storage.call_method0(intern!(py, "nbytes"))?.extract()?;
+    Ok(start..start.saturating_add(bytes))
 }

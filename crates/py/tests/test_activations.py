@@ -465,8 +465,10 @@ def test_hits_out_of_bounds_are_refused():
 
 def test_words_are_hit_where_they_are_or_not_at_all():
     hits = _core.Hits(np.array([4], dtype=np.uint64), *2 * [np.ones(1, dtype=np.uint64)])
-    values, given = torch.zeros(5), torch.ones(5)
+    values, given, gone = torch.zeros(5), torch.ones(5), torch.zeros(5)
+    gone.untyped_storage().resize_(12)
     others = [
+        gone, torch.frombuffer(bytearray(41), dtype=torch.float32, offset=1, count=5),
         values[:, None].expand(5, 2).T[:, ::2], torch.zeros(5, requires_grad=True), torch.zeros(5, device="meta"), values.to_sparse(),
         torch.zeros(5, dtype=torch.complex64).imag, torch.zeros(5, dtype=torch.complex64).conj().imag, torch.zeros(5, dtype=torch.complex128), np.zeros(5), None,
     ]  # fmt: skip
