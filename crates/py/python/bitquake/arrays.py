@@ -155,7 +155,7 @@ def inject_(
     False
     """
     _check_key(seed=seed, trial=trial)
-    if nonfinite == "allow" and format is None and type(fault) is float and type(name) is str:
+    if nonfinite == "allow" and format is None and type(fault) is float and fault > 0 and type(name) is str:
         plain = plain_words(x, name)
         if plain is not None:
             pattern, dormant = _source_at(fault, *plain[:2], x.shape).inject(seed, trial, [plain])
