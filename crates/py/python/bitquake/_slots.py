@@ -78,7 +78,8 @@ def _kept(prefix: str, part: Any) -> Iterator[Slot]:
 def _packed(prefix: str, part: Any) -> Iterator[Slot]:
     """The weight of a quantized module, which keeps it packed: unpacked here, and packed again when its words change.
     """
-    if not hasattr(part, "set_weight_bias") or not hasattr(part, "_weight_bias"):
+    kind = type(part)  # a module that is asked for what it does not have looks through all its tensors
+    if not hasattr(kind, "set_weight_bias") or not hasattr(kind, "_weight_bias"):
         return
     weight, bias = part._weight_bias()
     slot = Slot(joined(prefix, "weight"), part, {"weight": weight}, "weight", weight)

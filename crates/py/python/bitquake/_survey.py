@@ -32,11 +32,11 @@ class Survey(NamedTuple):
         """All that the slots of the module hang on; ``None`` where a tensor is of an unusual kind. It holds neither modules nor
         tensors, so that keeping it keeps no memory.
         """
-        one: dict = {}
+        one: dict = {}  # many tensors have one shape
         try:
-            aspects = [*self._lists(), *map(list, self._containers())]
-            aspects = [[frozenset(item) if isinstance(item, set) else item for item in aspect] for aspect in aspects]
-            return tuple([[one.setdefault((type(item), item), item) for item in aspect] for aspect in aspects])
+            aspects = [[frozenset(item) if type(item) is set else item for item in aspect] for aspect in self._lists()]
+            containers = [[one.setdefault((type(item), item), item) for item in aspect] for aspect in self._containers()]
+            return (*aspects, *containers)
         except _UNUSUAL:
             return None
 
