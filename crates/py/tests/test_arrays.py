@@ -215,3 +215,32 @@ def test_formats_are_known():
     from bitquake import _core
 
     assert set(FORMATS.values()) <= set(_core.formats())
+
+
+def test_words_that_are_seen_several_times_are_refused():
+    """Bits may be read, but a pattern would speak of more of them than there are."""
+    torch = pytest.importorskip("torch")
+    x = np.lib.stride_tricks.as_strided(np.zeros(3, dtype=np.float32), (4, 3), (0, 4), writeable=True)
+    for seen in (torch.zeros(1).expand(40), torch.zeros(3, 1).expand(3, 5), x):
+        for act in (lambda x: bq.inject_(x, 0.1), lambda x: bq.flip_(x, 0, 0), lambda x: bq.inject_({"x": x}, bq.Fault(count=1))):
+            with pytest.raises(bq.UnsupportedError, match="`x` is .* seen several times"):
+                act(seen)
+        assert not seen.any() and not bq.bits(seen).any()
+    assert bq.inject_(torch.zeros(3, 1)[:, :1].expand(3, 1), 0.5).flips and bq.inject_(np.zeros((0, 3)), 0.5).flips == 0
+
+
+@pytest.mark.parametrize("kept", [0, 12])
+def test_tensors_without_their_memory_are_refused(kept):
+    torch = pytest.importorskip("torch")
+    whole = torch.zeros(10, 2)
+    gone = torch.zeros(10, 2)
+    views, first = (gone, gone.T, gone[5:], gone[::2]), gone[:0]
+    gone.untyped_storage().resize_(kept)
+    for tensor in views:
+        with pytest.raises(bq.UnsupportedError, match=f"`x` has lost its memory: its storage has {kept} bytes"):
+            bq.inject_(tensor, 0.5)
+    assert bq.inject_(first, 0.5).flips == 0 and bq.inject_(whole[5:], 0.5).flips and not whole[:5].any()
+    module = torch.nn.Linear(10, 2)
+    module.weight.untyped_storage().resize_(kept)
+    with pytest.raises(bq.UnsupportedError, match="`weight` has lost its memory"), bq.faulty(module, bq.Fault(count=3), select="weight"):
+        raise AssertionError("not entered")

@@ -27,6 +27,8 @@ def cells_of(tensor: Any, name: str) -> tuple:
     dtype = str(tensor.dtype).removeprefix("torch.")
     if tensor.dtype is torch.bool or tensor.is_complex():
         raise UnsupportedError(f"`{name}` is {dtype}: give {'x.view(torch.uint8)' if tensor.dtype is torch.bool else 'torch.view_as_real(x)'}")
+    if not _is_whole(tensor):
+        raise UnsupportedError(f"`{name}` has lost its memory: its storage has {tensor.untyped_storage().nbytes()} bytes, too few for {list(tensor.shape)}")
     words = _integers(tensor.detach())
     if words.device.type != "cpu":
         return words, dtype, True
@@ -45,13 +47,22 @@ start_of = torch.Tensor.data_ptr
 
 def shared_bytes(tensor: torch.Tensor) -> Any:
     """The tensor's memory as bytes, if its words lie on the host one after the other; else ``None``."""
-    if not (tensor.is_cpu and tensor.is_contiguous()):
+    if not (tensor.is_cpu and tensor.is_contiguous() and _is_whole(tensor)):
         return None
     if tensor.dtype in _NUMPY:
         return None if tensor.is_neg() else np.frombuffer(tensor.numpy(force=True), _BYTE)  # one that needs a gradient, too
     if tensor.is_conj() or tensor.is_neg() or tensor.is_quantized:
         return None
     return tensor.detach().view(_SIGNED[tensor.element_size()]).numpy().reshape(-1).view(np.uint8)
+
+
+def _is_whole(tensor: torch.Tensor) -> bool:
+    """Whether the storage still holds all elements: it can be made smaller, as those who shard parameters do."""
+    if tensor.is_contiguous():
+        elements = tensor.numel()
+    else:
+        elements = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride()))
+    return (tensor.storage_offset() + elements) * tensor.element_size() <= tensor.untyped_storage().nbytes() or not tensor.numel()
 
 
 def _integers(tensor: torch.Tensor) -> torch.Tensor:

@@ -80,6 +80,10 @@ class Words:
     def check_writable(self) -> None:
         if not self.writable:
             raise UsageError(f"`{self.name}` is read-only: its bits cannot be flipped in place")
+        strides = self.cells.strides if self.on_host else self.cells.stride()
+        if 0 in strides and any(size > 1 and not stride for size, stride in zip(self.shape, strides)):
+            # A pattern would speak of more bits than there are.
+            raise UnsupportedError(f"`{self.name}` is {list(self.shape)} of fewer words, each seen several times: flip bits of what was expanded")
 
     def flip(self, elements: np.ndarray, masks: np.ndarray) -> None:
         """Flips the bits of ``masks`` in the words at flat C-order places, each place at most once."""
