@@ -4,12 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::error::usage;
+use crate::tensor::{HostWords, is_tensor, storage};
 
 /// Words that are hit, one value after the other: their places in C order, the bits that change where a word holds 0, and where it holds 1.
 #[derive(Default)]
@@ -40,7 +39,7 @@ impl PyHits {
     }
 
     /// Changes the words of a tensor's memory; returns them as they were and as they are.
-    fn change<'py>(&self, py: Python<'py>, memory: &Memory) -> PyResult<Words<'py>> {
+    fn change<'py>(&self, py: Python<'py>, memory: &HostWords) -> PyResult<Words<'py>> {
         if let Some(place) = self.places().iter().find(|&&place| place >= memory.count) {
             return Err(usage(py, format!("word {place} of {} words cannot be hit", memory.count)));
         }
@@ -54,13 +53,13 @@ impl PyHits {
     }
 
     /// For places that are there, in words of this size.
-    fn change_words<W: Word>(&self, memory: &Memory) -> (Vec<u64>, Vec<u64>) {
+    fn change_words<W: Word>(&self, memory: &HostWords) -> (Vec<u64>, Vec<u64>) {
         let (places, rows) = (self.places(), self.rows.clone());
         let masks = self.columns.if_zero[rows.clone()].iter().zip(&self.columns.if_one[rows]);
         let (mut before, mut after) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()));
         for (&place, (zero, one)) in places.iter().zip(masks) {
             let at = (memory.start as *mut W).wrapping_add(place as usize);
-            // SAFETY: `Memory` says that `count` words of this size lie there, one after the other, which nobody else writes to; the place is
+            // SAFETY: `HostWords` says that `count` words of this size lie there, one after the other, which nobody else writes to; the place is
             // one of them (`change` has looked), and they are aligned.
             #[expect(unsafe_code, reason = "a tensor's memory is known by its address")]
             let old: u64 = unsafe { at.read() }.into();
@@ -136,7 +135,7 @@ impl PyHits {
     /// Changes the words of a tensor, in place; returns them as they were and as they are. `None`, and nothing is changed, where its words
     /// are not on the host one after the other, or it needs a gradient.
     fn flip<'py>(&self, tensor: &Bound<'py, PyAny>) -> PyResult<Option<Words<'py>>> {
-        Memory::of(tensor).map(|memory| self.change(tensor.py(), &memory)).transpose()
+        HostWords::of(tensor).map(|memory| self.change(tensor.py(), &memory)).transpose()
     }
 
     /// The same for what a layer has computed from one tensor, `args`; `None` also where it may lie in memory that is not its own.
@@ -151,69 +150,11 @@ impl PyHits {
         if args.len() != 1 || !kwargs.is_empty() {
             return Ok(None);
         }
-        let Some(memory) = Memory::of(output) else { return Ok(None) };
+        let Some(memory) = HostWords::of(output) else { return Ok(None) };
         let given = args.get_item(0)?;
         // A tensor without a storage is one of which nothing is known here.
         let is_apart = || Ok::<_, PyErr>(is_tensor(&given)? && storage(&given)?.start != memory.storage);
         let is_own = is_in_place || is_apart().unwrap_or(false);
         is_own.then(|| self.change(output.py(), &memory)).transpose()
     }
-}
-
-/// The words of a tensor on the host: `count` of them, of `size` bytes, one after the other from `start`, all within its storage.
-///
-/// Its maker holds the tensor, and nobody else writes to it meanwhile: it is what a layer is about to give, or a copy of that.
-struct Memory {
-    start: usize,
-    count: u64,
-    size: usize,
-    storage: usize,
-}
-
-impl Memory {
-    /// `None` where the words lie elsewhere or otherwise, or a graph may need them as they are.
-    fn of(tensor: &Bound<'_, PyAny>) -> Option<Self> {
-        Self::found(tensor).ok().flatten() // no storage, no address: an error of PyTorch
-    }
-
-    fn found(tensor: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
-        let py = tensor.py();
-        let is = |name| tensor.call_method0(name)?.is_truthy();
-        if !is_tensor(tensor)?
-            || !tensor.getattr(intern!(py, "is_cpu"))?.is_truthy()?
-            || tensor.getattr(intern!(py, "requires_grad"))?.is_truthy()?
-            || !is(intern!(py, "is_contiguous"))?
-            || is(intern!(py, "is_neg"))?
-        {
-            return Ok(None);
-        }
-        let size = tensor.call_method0(intern!(py, "element_size"))?.extract()?;
-        let count: u64 = tensor.call_method0(intern!(py, "numel"))?.extract()?;
-        let start: usize = tensor.call_method0(intern!(py, "data_ptr"))?.extract()?;
-        let storage = storage(tensor)?;
-        // A storage may have been made smaller since.
-        let end = usize::try_from(count).ok().and_then(|count| count.checked_mul(size)?.checked_add(start));
-        let is_within = start >= storage.start && end.is_some_and(|end| end <= storage.end);
-        Ok((is_within && matches!(size, 1 | 2 | 4 | 8) && start.is_multiple_of(size)).then_some(Self {
-            start,
-            count,
-            size,
-            storage: storage.start,
-        }))
-    }
-}
-
-/// Whether something is a tensor of PyTorch's own class, which tells the truth of its memory.
-fn is_tensor(value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    static TENSOR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    Ok(value.get_type().is(TENSOR.import(value.py(), "torch", "Tensor")?))
-}
-
-/// The memory that a tensor is a part of.
-fn storage(tensor: &Bound<'_, PyAny>) -> PyResult<Range<usize>> {
-    let py = tensor.py();
-    let storage = tensor.call_method0(intern!(py, "untyped_storage"))?;
-    let start: usize = storage.call_method0(intern!(py, "data_ptr"))?.extract()?;
-    let bytes: usize = storage.call_method0(intern!(py, "nbytes"))?.extract()?;
-    Ok(start..start.saturating_add(bytes))
 }

@@ -5,12 +5,14 @@ mod attack;
 mod error;
 mod fault;
 mod files;
+mod gradients;
 mod hits;
 mod hosted;
 mod memory;
 mod method;
 mod pattern;
 mod results;
+mod tensor;
 mod text;
 mod threads;
 mod words;
@@ -24,6 +26,8 @@ mod _core {
     use crate::fault::{PyFault, PyFaults, PySource};
     #[pymodule_export]
     use crate::files::read_tensors;
+    #[pymodule_export]
+    use crate::gradients::PyGradients;
     #[pymodule_export]
     use crate::hits::PyHits;
     #[pymodule_export]

@@ -5,13 +5,14 @@ use bitquake::train::method::{
     Half, Levels, LossAndGradient, Method, MethodConfig, MethodError, MethodState, Room, StepLosses, Stored,
     WeightTensor, Weights,
 };
-use numpy::{IntoPyArray, PyArray1, PyArrayMethods, PyReadonlyArray1, PyReadwriteArray1};
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
 use pyo3::prelude::*;
 
 use crate::error::{of, usage};
+use crate::gradients::PyGradients;
 use crate::threads::detached;
 
-/// A float32 tensor that is read, one that is written.
+/// A float32 array that is read, one that is written.
 type Floats<'py> = PyReadonlyArray1<'py, f32>;
 type FloatsMut<'py> = PyReadwriteArray1<'py, f32>;
 /// Vectors by name.
@@ -24,6 +25,8 @@ pub struct PyMethod {
     method: Method,
     /// The masters of this step.
     weights: Weights,
+    /// What they were before they were projected; empty for a tensor that is as it was.
+    before: Vec<Vec<f32>>,
     step: Option<Step>,
     room: Room,
     /// Memory of the gradients of earlier passes.
@@ -54,28 +57,49 @@ impl PyMethod {
         let weights = Weights { tensors: tensors.into_iter().map(one).collect::<PyResult<_>>()? };
         let method =
             detached(py, || Method::new(&config, &weights, seed))?.map_err(|error| wrong(py, error))?;
-        Ok(Self { method, weights, step: None, room: Room::default(), spare: Vec::new() })
+        let before = vec![Vec::new(); weights.tensors.len()];
+        Ok(Self { method, weights, before, step: None, room: Room::default(), spare: Vec::new() })
     }
 
-    /// Begins a step: projects the masters where they are, and stores them.
-    fn begin(&mut self, py: Python<'_>, mut masters: Vec<FloatsMut<'_>>) -> PyResult<()> {
-        let mut slices = slices_mut(py, &mut masters, &self.weights)?;
-        let (method, weights, room) = (&mut self.method, &mut self.weights, &mut self.room);
+    /// Begins a step: takes the masters over, projects them and stores them. The arrays stay as they are.
+    fn begin(&mut self, py: Python<'_>, masters: Vec<Floats<'_>>) -> PyResult<()> {
+        let slices = slices(py, &masters, &self.weights)?;
+        let Self { method, weights, before, room, .. } = self;
         let stored = detached(py, || {
-            weights
-                .tensors
-                .iter_mut()
-                .zip(&slices)
-                .for_each(|(own, given)| own.values.copy_from_slice(given));
+            take(weights, &slices);
             method.project(weights);
-            let written =
-                slices.iter_mut().zip(&weights.tensors).filter(|(given, own)| **given != own.values);
-            written.for_each(|(given, own)| given.copy_from_slice(&own.values));
+            for ((before, given), own) in before.iter_mut().zip(slices).zip(&weights.tensors) {
+                before.clear();
+                before.extend_from_slice(if same_bits(given, &own.values) { &[] } else { given });
+            }
             method.store_in(weights, room)
         })?;
         let stored = stored.map_err(|error| wrong(py, error))?;
         self.step = Some(Step { stored, clean: None, perturbed: Vec::new() });
         Ok(())
+    }
+
+    /// Writes the masters, as they were projected.
+    fn masters(&self, py: Python<'_>, mut out: Vec<FloatsMut<'_>>) -> PyResult<()> {
+        let slices = slices_mut(py, &mut out, &self.weights)?;
+        let own = &self.weights.tensors;
+        slices.into_iter().zip(own).for_each(|(out, own)| out.copy_from_slice(&own.values));
+        Ok(())
+    }
+
+    /// Writes the masters as they were given.
+    fn given(&self, py: Python<'_>, mut out: Vec<FloatsMut<'_>>) -> PyResult<()> {
+        let slices = slices_mut(py, &mut out, &self.weights)?;
+        let given = self.before.iter().zip(&self.weights.tensors);
+        let given = given.map(|(before, own)| if before.is_empty() { &own.values } else { before });
+        slices.into_iter().zip(given).for_each(|(out, given)| out.copy_from_slice(given));
+        Ok(())
+    }
+
+    /// Whether the arrays hold the masters, as they were projected.
+    fn are_masters(&self, py: Python<'_>, arrays: Vec<Floats<'_>>) -> PyResult<bool> {
+        let slices = slices(py, &arrays, &self.weights)?;
+        Ok(slices.iter().zip(&self.weights.tensors).all(|(given, own)| same_bits(given, &own.values)))
     }
 
     /// The passes of the step: whether there is a clean one, how many perturbed ones, whether those are attacks, and whether the same batch
@@ -152,30 +176,32 @@ impl PyMethod {
     }
 
     /// Tells what the clean pass gave: its loss, and the gradient of each tensor's levels.
-    fn add_clean(&mut self, py: Python<'_>, loss: f64, gradients: Vec<Floats<'_>>) -> PyResult<()> {
-        let half = self.half(py, loss, &gradients)?;
+    fn add_clean(&mut self, py: Python<'_>, loss: f64, gradients: &PyGradients) -> PyResult<()> {
+        let half = self.half(py, loss, gradients)?;
         self.begun_mut(py)?.clean = Some(half);
         Ok(())
     }
 
     /// Tells what a perturbed pass gave.
-    fn add_perturbed(&mut self, py: Python<'_>, loss: f64, gradients: Vec<Floats<'_>>) -> PyResult<()> {
-        let half = self.half(py, loss, &gradients)?;
+    fn add_perturbed(&mut self, py: Python<'_>, loss: f64, gradients: &PyGradients) -> PyResult<()> {
+        let half = self.half(py, loss, gradients)?;
         self.begun_mut(py)?.perturbed.push(half);
         Ok(())
     }
 
     /// Writes the gradients of the masters, and returns the loss of the penalties.
-    fn combine(&mut self, py: Python<'_>, mut out: Vec<FloatsMut<'_>>) -> PyResult<f64> {
-        let mut slices = slices_mut(py, &mut out, &self.weights)?;
-        let step = self.step.as_ref().ok_or_else(|| usage(py, NOT_BEGUN))?;
-        let (method, weights) = (&mut self.method, &self.weights);
-        let penalty = detached(py, || {
-            let update = method.combine(step.clean.as_ref(), &step.perturbed, &step.stored, weights)?;
-            slices.iter_mut().zip(&update.gradients).for_each(|(out, own)| out.copy_from_slice(own));
-            Ok(update.penalty)
+    fn combine(&mut self, py: Python<'_>, out: &PyGradients) -> PyResult<f64> {
+        check_lengths(py, out.lengths(), &self.weights)?;
+        let Self { method, weights, room, step, .. } = self;
+        let step = step.as_ref().ok_or_else(|| usage(py, NOT_BEGUN))?;
+        let update = detached(py, || {
+            method.combine_in(step.clean.as_ref(), &step.perturbed, &step.stored, weights, room)
         })?;
-        penalty.map_err(|error: MethodError| wrong(py, error))
+        let update = update.map_err(|error| wrong(py, error))?;
+        out.write(&update.gradients);
+        let penalty = update.penalty;
+        room.keep_update(update);
+        Ok(penalty)
     }
 
     /// Ends a step after the optimiser's. The masters may be changed: those of alternating training go back into their range.
@@ -189,16 +215,11 @@ impl PyMethod {
         };
         let (method, weights) = (&mut self.method, &mut self.weights);
         detached(py, || {
-            weights
-                .tensors
-                .iter_mut()
-                .zip(&slices)
-                .for_each(|(own, given)| own.values.copy_from_slice(given));
+            take(weights, &slices);
             method.finish_step(losses, weights);
-            slices
-                .iter_mut()
-                .zip(&weights.tensors)
-                .for_each(|(given, own)| given.copy_from_slice(&own.values));
+            let changed = slices.iter_mut().zip(&weights.tensors);
+            let changed = changed.filter(|(given, own)| !same_bits(given, &own.values));
+            changed.for_each(|(given, own)| given.copy_from_slice(&own.values));
         })?;
         self.room.keep_stored(step.stored);
         self.spare = step.clean.into_iter().chain(step.perturbed).collect();
@@ -289,17 +310,11 @@ impl PyMethod {
     }
 
     /// What a pass gave, in memory that is there, if there is any.
-    fn half(&mut self, py: Python<'_>, loss: f64, gradients: &[Floats<'_>]) -> PyResult<Half> {
+    fn half(&mut self, py: Python<'_>, loss: f64, gradients: &PyGradients) -> PyResult<Half> {
         let mut kept = self.spare.pop().unwrap_or_default().gradients;
-        kept.resize_with(gradients.len(), Vec::new);
-        let slices =
-            gradients.iter().map(|gradient| Ok(gradient.as_slice()?)).collect::<PyResult<Vec<_>>>()?;
-        detached(py, || {
-            for (own, given) in kept.iter_mut().zip(slices) {
-                own.clear();
-                own.extend_from_slice(given);
-            }
-        })?;
+        let given = gradients.values();
+        kept.resize_with(given.len(), Vec::new);
+        detached(py, || kept.iter_mut().zip(given).for_each(|(own, given)| given.clone_into(own)))?;
         Ok(Half { loss, gradients: kept, ..Half::default() })
     }
 
@@ -322,20 +337,38 @@ fn slices_mut<'a>(
     arrays: &'a mut [FloatsMut<'_>],
     weights: &Weights,
 ) -> PyResult<Vec<&'a mut [f32]>> {
-    let lengths: Vec<usize> = arrays.iter().map(|array| array.len().unwrap_or(0)).collect();
-    let wanted: Vec<usize> = weights.tensors.iter().map(|tensor| tensor.values.len()).collect();
-    if lengths != wanted {
-        return Err(usage(py, format!("arrays of {lengths:?} values for tensors of {wanted:?}")));
-    }
+    check_lengths(py, arrays.iter().map(|array| array.len().unwrap_or(0)).collect(), weights)?;
     arrays.iter_mut().map(|array| Ok(array.as_slice_mut()?)).collect()
+}
+
+/// The same to be read.
+fn slices<'a>(py: Python<'_>, arrays: &'a [Floats<'_>], weights: &Weights) -> PyResult<Vec<&'a [f32]>> {
+    check_lengths(py, arrays.iter().map(|array| array.len().unwrap_or(0)).collect(), weights)?;
+    arrays.iter().map(|array| Ok(array.as_slice()?)).collect()
+}
+
+fn check_lengths(py: Python<'_>, lengths: Vec<usize>, weights: &Weights) -> PyResult<()> {
+    let wanted: Vec<usize> = weights.tensors.iter().map(|tensor| tensor.values.len()).collect();
+    if lengths == wanted {
+        return Ok(());
+    }
+    Err(usage(py, format!("arrays of {lengths:?} values for tensors of {wanted:?}")))
+}
+
+/// Takes values over, one slice a tensor and as long.
+fn take<V: AsRef<[f32]>>(weights: &mut Weights, given: &[V]) {
+    weights.tensors.iter_mut().zip(given).for_each(|(own, given)| own.values.copy_from_slice(given.as_ref()));
+}
+
+/// Whether the values are the same to the bit.
+fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    bytemuck::cast_slice::<_, u32>(a) == bytemuck::cast_slice::<_, u32>(b)
 }
 
 /// Runs Python's network on levels.
 fn ask_python(gradient: &Bound<'_, PyAny>, levels: &Levels) -> PyResult<LossAndGradient> {
     let py = gradient.py();
     let arrays: Vec<_> = levels.tensors.iter().map(|values| PyArray1::from_slice(py, values)).collect();
-    let (loss, gradients): (f64, Vec<Bound<'_, PyArray1<f32>>>) = gradient.call1((arrays,))?.extract()?;
-    let gradients =
-        gradients.iter().map(|gradient| gradient.to_vec().map_err(PyErr::from)).collect::<PyResult<_>>()?;
-    Ok((loss, gradients))
+    let (loss, gradients): (f64, Bound<'_, PyGradients>) = gradient.call1((arrays,))?.extract()?;
+    Ok((loss, gradients.get().values().into_iter().map(<[f32]>::to_vec).collect()))
 }

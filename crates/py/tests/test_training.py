@@ -2,11 +2,13 @@
 
 import copy
 import io
+import weakref
 
 import numpy as np
 import pytest
 
 import bitquake as bq
+from bitquake import _core
 
 torch = pytest.importorskip("torch")
 from trainings import CODES, RANDBET, SGD, batches, made, network, same, train, values  # noqa: E402
@@ -495,10 +497,15 @@ class TestPrecision:
         images, labels = next(batches(1))
         before, calls = values(model), []
 
+        def overflow(parameter):
+            if len(calls) == overflowing:
+                parameter.grad[0] = np.inf
+
         def closure():
             calls.append(None)
-            return F.cross_entropy(model(images), labels) * (1e38 if len(calls) == overflowing else 1.0)
+            return F.cross_entropy(model(images), labels)
 
+        model[5].bias.register_post_accumulate_grad_hook(overflow)
         robust.step(closure, scaler=scaler)
         scaler.step(optimizer)
         scaler.update()
@@ -604,6 +611,79 @@ class TestParameters:
         robust = bq.RobustTraining(model, quantization=CODES)
         with pytest.raises(bq.UnsupportedError, match="sparse=False"):
             robust.step(lambda: model(torch.tensor([1])).sum())
+
+
+class TestGradients:
+    @pytest.mark.parametrize("kind", [lambda g: g.neg()._neg_view(), lambda g: torch.Tensor._make_subclass(Kept, g)])
+    def test_of_an_unusual_kind_are_those_values(self, kind):
+        """What a hook leaves in ``.grad`` need not be what a backward pass does."""
+        found = []
+        for made_of in (lambda g: g, kind):
+            model, optimizer, robust = made(w_max=0.1, quantization=CODES, bit_errors=RANDBET)
+            for parameter in model.parameters():
+                parameter.register_post_accumulate_grad_hook(lambda p, made_of=made_of: setattr(p, "grad", made_of(p.grad)))
+            train(model, robust, optimizer, batches(3))
+            found.append(values(model))
+        assert same(*found)
+
+    def test_of_a_pass_are_freed_before_the_next(self):
+        """Else PyTorch asks for new memory in each pass."""
+        model, optimizer, robust = made(w_max=0.1, quantization=CODES, bit_errors={**RANDBET, "population": 2})
+        held, left = [], []
+        for parameter in model.parameters():
+            parameter.register_post_accumulate_grad_hook(lambda p: held.append(weakref.ref(p.grad)))
+
+        def closure():
+            left.append(sum(gradient() is not None for gradient in held))
+            return F.cross_entropy(model(images), labels)
+
+        for images, labels in batches(2):
+            optimizer.zero_grad()
+            robust.step(closure)
+            optimizer.step()
+        optimizer.zero_grad()
+        assert left == [0] * 6 and len(held) == 6 * len(list(model.parameters())) and not any(gradient() is not None for gradient in held)
+
+    def test_defaults_of_pytorch_do_not_matter(self):
+        found = []
+        for dtype in (torch.float32, torch.float64):
+            model = network()
+            model.unused = nn.Linear(2, 2)  # its gradients are zeros made here
+            model, optimizer, robust = made(model=model, w_max=0.1, quantization=CODES, bit_errors=RANDBET)
+            data = list(batches(3))
+            torch.set_default_dtype(dtype)
+            try:
+                train(model[:6], robust, optimizer, data)
+            finally:
+                torch.set_default_dtype(torch.float32)
+            found.append(values(model))
+        assert same(*found)
+
+    def test_are_read_and_written_where_they_are_or_not_at_all(self):
+        of, plain, gone = _core.Gradients.of, torch.arange(6.0), torch.zeros(6)
+        gone.untyped_storage().resize_(12)
+        others = [
+            None, np.zeros(6, dtype=np.float32), plain.double(), plain.half(), plain.view(torch.int32), plain[::2], plain[:0], plain[:1].expand(3), gone,
+            plain.clone().requires_grad_(), nn.Parameter(plain), plain._neg_view(), plain.to_sparse(), plain.to("meta"), torch.Tensor._make_subclass(Kept, plain),
+        ]  # fmt: skip
+        for other in others:
+            assert of([other]) is None and of([plain, other]) is None, other
+        assert of([plain, plain[2:], plain.view(2, 3)]).are_finite
+        for value in (np.inf, -np.inf, np.nan):
+            assert not of([plain, torch.tensor([1.0, value])]).are_finite
+        method = _core.Method("{ }", [("a", [6], np.zeros(6, dtype=np.float32))], 0)
+        method.begin([np.zeros(6, dtype=np.float32)])
+        for wrong in ([plain, plain], [plain[:5]]):
+            method.add_clean(1.0, of([plain]))
+            with pytest.raises(bq.UsageError, match="values for tensors of"):
+                method.combine(of(wrong))
+        out = torch.zeros(8)
+        method.combine(of([out[1:7]]))
+        assert out.tolist() == [0, 0, 1, 2, 3, 4, 5, 0]
+
+
+class Kept(torch.Tensor):
+    """A class of its own."""
 
 
 class TestBadTables:

@@ -97,7 +97,10 @@ fn line(network: &str, name: &str, table: &str, weights: &Weights) -> Result<(),
         }
     });
     let combine = median_us(|| {
-        drop(black_box(method.combine(Some(&half), std::slice::from_ref(&half), &stored, &weights)))
+        let halves = std::slice::from_ref(&half);
+        if let Ok(update) = black_box(method.combine_in(Some(&half), halves, &stored, &weights, &mut room)) {
+            room.keep_update(update);
+        }
     });
     let rest = median_us(|| {
         method.project(&mut weights);

@@ -211,7 +211,8 @@ impl Case {
             perturbed.push(pass(&self.network, &self.places, &self.images, &self.labels, times)?);
         }
         let clock = Instant::now();
-        let update = self.method.combine(Some(&clean), &perturbed, &stored, &self.weights)?;
+        let update =
+            self.method.combine_in(Some(&clean), &perturbed, &stored, &self.weights, &mut self.room)?;
         times.combine = milliseconds(clock.elapsed());
         let clock = Instant::now();
         self.optimiser.begin_step();
@@ -222,6 +223,7 @@ impl Case {
         let losses =
             StepLosses { clean: Some(clean.loss), perturbed: perturbed.first().map(|half| half.loss) };
         self.method.finish_step(losses, &mut self.weights);
+        self.room.keep_update(update);
         times.update = milliseconds(clock.elapsed());
         Ok((stored, levels))
     }

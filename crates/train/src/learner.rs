@@ -167,8 +167,10 @@ impl Learner {
             return Err(self.not_finite("the loss is not finite", half.loss, stored.levels(), examples));
         }
         let halves: Vec<Half> = perturbed.into_iter().map(|(half, _)| half).collect();
-        let update = self.method.combine(clean.as_ref(), &halves, &stored, &self.weights)?;
+        let update =
+            self.method.combine_in(clean.as_ref(), &halves, &stored, &self.weights, &mut self.room)?;
         self.apply(&update, rate);
+        self.room.keep_update(update);
         if !self.weights.tensors.iter().flat_map(|tensor| &tensor.values).all(|value| value.is_finite()) {
             let loss = losses.clean.or(losses.perturbed).unwrap_or(f64::NAN);
             return Err(self.not_finite("weights are not finite", loss, stored.levels(), examples));

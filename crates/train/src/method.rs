@@ -348,13 +348,29 @@ impl Method {
         stored: &Stored,
         weights: &Weights,
     ) -> Result<Update, MethodError> {
+        self.combine_in(clean, perturbed, stored, weights, &mut Room::default())
+    }
+
+    /// As [`combine`](Self::combine), in memory that is used again.
+    ///
+    /// # Errors
+    /// As [`combine`](Self::combine).
+    pub fn combine_in(
+        &mut self,
+        clean: Option<&Half>,
+        perturbed: &[Half],
+        stored: &Stored,
+        weights: &Weights,
+        room: &mut Room,
+    ) -> Result<Update, MethodError> {
         self.check_passes(clean, perturbed, weights)?;
         let (combination, clamp) = self.errors.as_ref().map_or((Combination::Average, None), |errors| {
             (errors.config.combination, errors.config.clamp())
         });
         let halves: Vec<&[Vec<f32>]> = perturbed.iter().map(|half| half.gradients.as_slice()).collect();
         let clean_gradients = clean.map(|half| half.gradients.as_slice());
-        let mut gradients = combine::combined(combination, clean_gradients, &halves, clamp);
+        let old = room.take_gradients();
+        let mut gradients = combine::combined(combination, clean_gradients, &halves, clamp, old);
         self.pull_back(&mut gradients, stored, weights);
         let penalty = self.penalise(&mut gradients, weights);
         self.clip(&mut gradients);

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any, Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from ._core import Gradients
 from ._errors import UnsupportedError, UsageError
 
 
-#: What tells that a tensor is where it was.
-_WHERE = (torch.Tensor.data_ptr, attrgetter("dtype"), attrgetter("device"))
+#: What tells that a tensor is where it was: its array keeps that memory, so that nothing else can be there.
+_WHERE = (torch.Tensor.data_ptr, attrgetter("dtype"))
+
+
+class PassGradients(NamedTuple):
+    """The gradients of a pass as ``_core`` reads them, one a parameter; which parameters have one (the others have zeros); and whether
+    they are what ``.grad`` holds, not copies.
+    """
+
+    core: Gradients
+    there: list[bool]
+    are_own: bool
 
 
 class Parameters:
@@ -33,11 +45,12 @@ class Parameters:
         self.names = [group[0][0] for group in groups]
         self._tied = [[tensor for _, tensor in group] for group in groups]
         self._tensors = [tied[0] for tied in self._tied]
+        self._are_tied = any(len(tied) > 1 for tied in self._tied)
         self._arrays: list[np.ndarray] = [np.empty(0, np.float32) for _ in groups]
         self._staged: list[Any] = [None for _ in groups]
-        #: Of each parameter where it was when its array was made: address, dtype, device.
+        #: Of each parameter where it was when its array was made: address, dtype.
         self._bound: list[list] = [[None] * len(groups) for _ in _WHERE]
-        self._zeros: dict[int, np.ndarray] = {}
+        self._zeros: dict[int, torch.Tensor] = {}
 
     @property
     def shapes(self) -> list[list[int]]:
@@ -62,7 +75,7 @@ class Parameters:
         _check(self.names[place], tensor)
         plain = tensor.detach()
         is_shared = plain.device.type == "cpu" and plain.is_contiguous()
-        self._staged[place] = None if is_shared else torch.empty(tensor.shape, dtype=torch.float32)
+        self._staged[place] = None if is_shared else _fresh(tensor.shape)
         self._arrays[place] = (plain if is_shared else self._staged[place]).numpy().reshape(-1)
 
     def load(self) -> list[np.ndarray]:
@@ -80,11 +93,14 @@ class Parameters:
                 tensor.data.copy_(staged)
         torch.clear_autocast_cache()
 
+    def fill(self, write: Callable[[list[np.ndarray]], Any]) -> None:
+        """Gives the parameters what ``write`` puts into their arrays."""
+        write(self.arrays())
+        self.push()
+
     def show(self, values: list[np.ndarray]) -> None:
         """Gives the parameters these values."""
-        for array, new in zip(self.arrays(), values):
-            np.copyto(array, new)
-        self.push()
+        self.fill(lambda arrays: [*map(np.copyto, arrays, values)])
 
     def take_gradients(self) -> list[Any]:
         """What ``.grad`` holds, one a parameter, tied ones too; afterwards it holds nothing."""
@@ -102,28 +118,37 @@ class Parameters:
             for tensor, gradient in zip(tied, gradients):
                 tensor.grad = gradient
 
-    def gradients(self, factor: float = 1.0) -> tuple[list[np.ndarray], list[bool]]:
-        """``.grad`` times a factor as arrays, zeros where there is none, and whether there is one."""
-        arrays, there = [], []
-        for name, tied in zip(self.names, self._tied):
-            found = [tensor.grad for tensor in tied if tensor.grad is not None]
-            there.append(bool(found))
-            arrays.append(_host(name, found, factor) if found else self._nothing(tied[0].numel()))
-        return arrays, there
+    def gradients(self, factor: float = 1.0) -> PassGradients:
+        """What ``.grad`` holds, times a factor."""
+        if factor == 1.0 and not self._are_tied:
+            own = Gradients.of([tensor.grad for tensor in self._tensors])
+            if own is not None:
+                return PassGradients(own, [True] * len(self._tensors), True)
+        found = [[tensor.grad for tensor in tied if tensor.grad is not None] for tied in self._tied]
+        copies = [
+            _plain(name, own, factor) if own else self._nothing(tensor.numel()) for name, own, tensor in zip(self.names, found, self._tensors)
+        ]
+        return PassGradients(_core_of(copies), [bool(own) for own in found], False)
 
-    def _nothing(self, count: int) -> np.ndarray:
+    def _nothing(self, count: int) -> torch.Tensor:
         if count not in self._zeros:
-            self._zeros[count] = np.zeros(count, np.float32)
+            self._zeros[count] = _fresh((count,)).zero_()
         return self._zeros[count]
 
-    def receive(self, write: Callable[[list[np.ndarray]], None], there: list[bool], before: list[Any], factor: float) -> None:
-        """Has ``write`` fill arrays with gradients, which times a factor are added to those of ``before`` and become ``.grad``."""
-        slots = [_slot(tied[0]) for tied in self._tied]
-        write([array for array, _ in slots])
-        for place, (_, gradient) in enumerate(slots):
+    def receive(self, write: Callable[[Gradients], Any], last: PassGradients, there: list[bool], before: list[Any], factor: float) -> None:
+        """Has ``write`` fill tensors with gradients, which times a factor are added to those of ``before`` and become ``.grad``. Those of the last
+        pass, which are needed no more, are written over.
+        """
+        if last.are_own:
+            write(last.core)
+            gradients = [tensor.grad for tensor in self._tensors]
+        else:
+            gradients = [_fresh(tensor.shape) for tensor in self._tensors]
+            write(_core_of(gradients))
+        for place, gradient in enumerate(gradients):
             self._receive(place, gradient, there[place], before[place], factor)
 
-    def _receive(self, place: int, gradient: torch.Tensor, is_there: bool, before: list[Any], factor: float) -> None:
+    def _receive(self, place: int, gradient: Any, is_there: bool, before: list[Any], factor: float) -> None:
         first, *others = self._tied[place]
         if factor != 1.0:
             gradient.mul_(factor)
@@ -169,9 +194,10 @@ def _end(tensor: torch.Tensor) -> int:
     return tensor.data_ptr() + (reach + 1) * tensor.element_size()
 
 
-def _host(name: str, gradients: list[torch.Tensor], factor: float) -> np.ndarray:
-    if factor == 1.0 and len(gradients) == 1 and _is_plain(gradients[0]):
-        return gradients[0].numpy().reshape(-1)
+def _plain(name: str, gradients: list[torch.Tensor], factor: float) -> torch.Tensor:
+    """The sum of gradients times a factor, as a plain tensor: one that ``Gradients`` takes."""
+    if factor == 1.0 and len(gradients) == 1 and Gradients.of(gradients) is not None:
+        return gradients[0]
     if any(gradient.layout is not torch.strided for gradient in gradients):
         raise UnsupportedError(f"the gradient of parameter `{name}` is sparse: build its module with sparse=False")
     total = gradients[0].detach()
@@ -179,25 +205,25 @@ def _host(name: str, gradients: list[torch.Tensor], factor: float) -> np.ndarray
         total = total + more.detach()
     if factor != 1.0:
         total = total * factor
-    return total.cpu().contiguous().numpy().reshape(-1)
+    copy = _fresh(total.shape)
+    copy.copy_(total)  # which gives the class of what is copied
+    return copy
 
 
-def _is_plain(gradient: torch.Tensor) -> bool:
-    """Whether it is an array on the host, and part of no graph."""
-    return gradient.layout is torch.strided and gradient.is_cpu and gradient.is_contiguous() and not (gradient.requires_grad or gradient.is_neg())
+def _core_of(plain: list[torch.Tensor]) -> Gradients:
+    core = Gradients.of(plain)
+    assert core is not None, "plain tensors"
+    return core
 
 
-def _slot(tensor: torch.Tensor) -> tuple[np.ndarray, torch.Tensor]:
-    """Memory for a gradient: that of the last pass, which is needed no more, where it can be written in place."""
-    gradient = tensor.grad
-    if gradient is None or not _is_plain(gradient):
-        gradient = torch.empty(tensor.shape, dtype=torch.float32)
-    return gradient.numpy().reshape(-1), gradient
+def _fresh(shape: Sequence[int]) -> torch.Tensor:
+    """A plain tensor, whatever PyTorch's defaults are."""
+    return torch.empty(shape, dtype=torch.float32, device="cpu")
 
 
 def _like(tensor: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """A gradient where its parameter is, laid out as that is."""
-    if gradient.device == tensor.device and gradient.stride() == tensor.stride():
+    if gradient is tensor.grad or gradient.device == tensor.device and gradient.stride() == tensor.stride():
         return gradient
     return torch.empty_like(tensor, requires_grad=False).copy_(gradient)
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ._core import Gradients
 from ._errors import UsageError
-from ._parameters import Parameters
+from ._parameters import Parameters, PassGradients
 from ._running import RunningStatistics
 
 
@@ -33,6 +34,7 @@ class Passes:
         self._scaler = scaler
         self._statistics = RunningStatistics(module, rule)
         self._there = [False] * len(parameters.names)
+        self._last: PassGradients | None = None
         #: Whether no pass overflowed under the scale of the scaler.
         self.is_finite = True
         self._scale = 1.0
@@ -65,10 +67,8 @@ class Passes:
         self._statistics.settle()
         return first
 
-    def _told(self, tell: Callable[[float, list[np.ndarray]], None]) -> tuple[float, Any]:
-        """A pass that the method is told of. Its gradients are free before the next one: memory that is not where it was before would
-        have PyTorch ask for new pages.
-        """
+    def _told(self, tell: Callable[[float, Gradients], None]) -> tuple[float, Any]:
+        """A pass that the method is told of."""
         loss, gradients, tensor = self._pass()
         tell(loss, gradients)
         return loss, tensor
@@ -88,7 +88,7 @@ class Passes:
         for array, values in zip(self._parameters.arrays(), worst):
             np.copyto(array, values)
 
-    def _slope(self, levels: list[np.ndarray]) -> tuple[float, list[np.ndarray]]:
+    def _slope(self, levels: list[np.ndarray]) -> tuple[float, Gradients]:
         """What the search asks: the loss at these levels, and its gradient."""
         for array, values in zip(self._parameters.arrays(), levels):
             np.copyto(array, values)
@@ -96,25 +96,28 @@ class Passes:
         loss, gradients, _ = self._pass()
         return loss, gradients
 
-    def _pass(self) -> tuple[float, list[np.ndarray], Any]:
+    def _pass(self) -> tuple[float, Gradients, Any]:
         """Forward and backward with what the arrays of the parameters hold."""
         self._parameters.push()
+        # Freed before the next ones are made: memory that is not where it was before would have PyTorch ask for new pages.
+        self._last = None
         self._parameters.drop_gradients()
         loss = self._closure()
         _check(loss)
         scaled = loss if self._scaler is None else self._scaler.scale(loss)
         scaled.backward()
         self._scale = 1.0 if self._scaler is None else float(self._scaler.get_scale())
-        gradients, there = self._parameters.gradients(1.0 / self._scale)
-        self._there = [any(pair) for pair in zip(self._there, there)]
+        self._last = self._parameters.gradients(1.0 / self._scale)
+        self._there = [any(pair) for pair in zip(self._there, self._last.there)]
         if self._scaler is not None:
-            self.is_finite = self.is_finite and all(np.isfinite(gradient).all() for gradient in gradients)
-        return loss.item(), gradients, loss.detach()
+            self.is_finite = self.is_finite and self._last.core.are_finite
+        return loss.item(), self._last.core, loss.detach()
 
     def combine(self, before: list[Any], *, is_scaled: bool) -> float:
         """Leaves the gradient of the masters in ``.grad``; returns the factor that it has."""
         factor = self._scale if is_scaled else 1.0
-        self._parameters.receive(self._core.combine, self._there, before, factor)
+        assert self._last is not None, "passes were run"
+        self._parameters.receive(self._core.combine, self._last, self._there, before, factor)
         if self.is_finite:
             return factor
         self._parameters.fill_gradients(math.inf)

@@ -58,9 +58,6 @@ class RobustTraining:
             raise UsageError("alternating training makes two steps on a batch: give the optimizer that makes them")
         self._check_optimizer()
         self._ranges = LearntRanges(self._core, optimizer, range_rate)
-        #: What the memory's owner holds while levels lie in the parameters: masters before and after projection.
-        self._before = [np.empty_like(values) for _, _, values in tensors]
-        self._masters = [np.empty_like(values) for _, _, values in tensors]
         self._steps = 0
         self._epoch: int | None = None
         self._is_open = False
@@ -155,8 +152,7 @@ class RobustTraining:
         if not self._is_open:
             self._ranges.drop()
             return
-        now = self._parameters.load()
-        if not all(np.array_equal(a.view(np.uint32), b.view(np.uint32)) for a, b in zip(now, self._masters)):
+        if not self._core.are_masters(self._parameters.load()):
             raise UsageError("the parameters have moved since the last step: call after_step() after each step of the optimizer")
 
     def _run(self, closure: Callable[[], Any], scaler: Any) -> Any:
@@ -169,11 +165,11 @@ class RobustTraining:
         taken, of_ranges = self._parameters.take_gradients(), self._ranges.take_gradients()
         try:
             loss = passes.run(self._steps)
-            self._parameters.show(self._masters)
+            self._parameters.fill(self._core.masters)
             # A scaler unscales the gradients of one step a batch: not those of the second one of alternating training.
             self._ranges.gather(passes.combine(taken, is_scaled=not self._is_second))
         except BaseException:
-            self._parameters.show(self._before)
+            self._parameters.fill(self._core.given)
             self._parameters.give_gradients_back(taken)
             self._ranges.give_gradients_back(of_ranges)
             passes.undo()
@@ -185,10 +181,7 @@ class RobustTraining:
 
     def _store(self) -> None:
         """Begins a step of the method with the parameters as masters. The parameters stay as they are."""
-        for before, master, values in zip(self._before, self._masters, self._parameters.load()):
-            np.copyto(before, values)
-            np.copyto(master, values)
-        self._core.begin(self._masters)
+        self._core.begin(self._parameters.load())
 
     def _stepped(self, optimizer: Any, *_: Any) -> None:
         """The optimizer's hook. Steps without gradients of ours are none of ours."""
@@ -228,7 +221,7 @@ class RobustTraining:
         """Clips the masters in place, as the next step would begin: what to do before the module is saved or measured."""
         self._check_idle()
         self._store()
-        self._parameters.show(self._masters)
+        self._parameters.fill(self._core.masters)
 
     def _check_idle(self) -> None:
         """That the optimizer has made its step, or that a scaler skipped it."""
@@ -251,7 +244,7 @@ class RobustTraining:
         >>> len(model.weight.unique()) > 90
         True
         """
-        with self._levels(lambda arrays: self._core.clean_levels(arrays)):
+        with self._levels(self._core.clean_levels):
             yield self._module
 
     @contextmanager
@@ -275,7 +268,7 @@ class RobustTraining:
     @contextmanager
     def averaged(self) -> Iterator[Any]:
         """For the time of a block, the parameters hold the levels of the averaged weights. Running statistics are those of training."""
-        with self._levels(lambda arrays: self._core.clean_levels(arrays), self._averages()):
+        with self._levels(self._core.clean_levels, self._averages()):
             yield self._module
 
     def averaged_state_dict(self) -> dict[str, Any]:
@@ -297,13 +290,10 @@ class RobustTraining:
     @contextmanager
     def _levels(self, write: Callable[[list], Any], masters: list[np.ndarray] | None = None) -> Iterator[None]:
         self._check_idle()
-        self._store()
-        if masters is not None:
-            self._core.begin(masters)
-        before = [array.copy() for array in self._before]
+        before = [array.copy() for array in self._parameters.load()]
+        self._core.begin(before if masters is None else masters)
         try:
-            write(self._parameters.arrays())
-            self._parameters.push()
+            self._parameters.fill(write)
             yield
         finally:
             self._parameters.show(before)

@@ -2,7 +2,7 @@
 
 use super::config::Combination;
 
-/// The gradient that a step uses: one vector a tensor.
+/// The gradient that a step uses: one vector a tensor, in the memory of `out`.
 ///
 /// * average: `(g + sum of clamp(g~_k)) / (K + 1)`;
 /// * adversarial, and the second step of alternating: the mean of the `clamp(g~_k)`;
@@ -14,25 +14,31 @@ pub(crate) fn combined(
     clean: Option<&[Vec<f32>]>,
     perturbed: &[&[Vec<f32>]],
     clamp: Option<f32>,
+    mut out: Vec<Vec<f32>>,
 ) -> Vec<Vec<f32>> {
     let Some((first, rest)) = perturbed.split_first() else {
-        return clean.map(<[Vec<f32>]>::to_vec).unwrap_or_default();
+        clean.unwrap_or_default().clone_into(&mut out);
+        return out;
     };
-    let clamped = |value: f32| clamp.map_or(value, |limit| value.clamp(-limit, limit));
-    let start = |index: usize| match clean.filter(|_| combination == Combination::Average) {
-        Some(clean) => clean[index].iter().zip(&first[index]).map(|(g, p)| g + clamped(*p)).collect(),
-        None => first[index].iter().map(|p| clamped(*p)).collect::<Vec<f32>>(),
-    };
-    let terms = perturbed.len() + usize::from(clean.is_some() && combination == Combination::Average);
-    let mean_of = |index: usize| {
-        let mut sum = start(index);
+    let limit = clamp.unwrap_or(f32::INFINITY); // which leaves all as they are, NaN too
+    let clamped = |value: f32| value.clamp(-limit, limit);
+    let clean = clean.filter(|_| combination == Combination::Average);
+    let terms = (perturbed.len() + usize::from(clean.is_some())) as f32;
+    out.resize_with(first.len(), Vec::new);
+    for (index, sum) in out.iter_mut().enumerate() {
+        // Into memory of the right length, as a loop that grows a vector is not made for several values at once.
+        sum.resize(first[index].len(), 0.0);
+        let first_terms = sum.iter_mut().zip(&first[index]);
+        match clean {
+            Some(clean) => first_terms.zip(&clean[index]).for_each(|((sum, p), g)| *sum = g + clamped(*p)),
+            None => first_terms.for_each(|(sum, p)| *sum = clamped(*p)),
+        }
         for more in rest {
             sum.iter_mut().zip(&more[index]).for_each(|(sum, p)| *sum += clamped(*p));
         }
-        sum.iter_mut().for_each(|sum| *sum /= terms as f32);
-        sum
-    };
-    (0..first.len()).map(mean_of).collect()
+        sum.iter_mut().for_each(|sum| *sum /= terms);
+    }
+    out
 }
 
 #[cfg(test)]
@@ -48,7 +54,10 @@ mod tests {
         let clean = [vec![G]];
         let halves: Vec<[Vec<f32>; 1]> = perturbed.iter().map(|p| [vec![*p]]).collect();
         let halves: Vec<&[Vec<f32>]> = halves.iter().map(<[Vec<f32>; 1]>::as_slice).collect();
-        combined(combination, Some(&clean), &halves, clamp)[0][0]
+        let of_an_earlier_step = vec![vec![9.0; 3]; 2];
+        let got = combined(combination, Some(&clean), &halves, clamp, of_an_earlier_step);
+        assert_eq!(got.iter().map(Vec::len).collect::<Vec<_>>(), [1]);
+        got[0][0]
     }
 
     #[test]
@@ -87,7 +96,7 @@ mod tests {
             let clean = half();
             let perturbed: Vec<Vec<Vec<f32>>> = (0..population).map(|_| half()).collect();
             let slices: Vec<&[Vec<f32>]> = perturbed.iter().map(Vec::as_slice).collect();
-            let got = combined(Combination::Average, Some(&clean), &slices, Some(clamp));
+            let got = combined(Combination::Average, Some(&clean), &slices, Some(clamp), Vec::new());
             for (t, tensor) in got.iter().enumerate() {
                 for (i, &got) in tensor.iter().enumerate() {
                     let others = perturbed.iter().map(|half| f64::from(half[t][i]).clamp(f64::from(-clamp), f64::from(clamp)));
