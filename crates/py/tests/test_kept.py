@@ -72,6 +72,10 @@ def other_words(module):
     module[1].running_mean.data = module[1].running_mean.data.view(torch.int32)
 
 
+def expand(module):
+    module[1].running_mean.data = module[1].running_mean.data[:1].expand(len(module[1].running_mean))
+
+
 def no_bias(module):
     module[0].bias = None
 
@@ -157,7 +161,7 @@ def lost(module):
 
 
 CHANGES = [
-    half, replace, move, turn, transpose, other_words, no_bias, new_part, fewer_parts, other_part, deeper, renamed, train, train_all, passing, new_buffer,
+    half, replace, move, turn, transpose, other_words, expand, no_bias, new_part, fewer_parts, other_part, deeper, renamed, train, train_all, passing, new_buffer,
     tied, tied_memory, parametrized, lost, renamed_bias, bias_of_the_next, fewer_rows, other_class,
     other_class_of_a_tensor,
 ]  # fmt: skip

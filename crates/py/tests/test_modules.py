@@ -195,7 +195,10 @@ def test_what_has_no_words():
     module.register_buffer("complex", torch.ones(3, dtype=torch.complex64))
     with pytest.raises(TypeError, match="`complex` is complex64"):
         bq.faulty(module, 0.1, select=["complex"])
-    with bq.faulty(module, 0.1, select=["*", "!sparse", "!complex"]):
+    module.register_buffer("same", torch.ones(1).expand(40))
+    with pytest.raises(bq.UnsupportedError, match="`same` was expanded, so that its words are seen several times: leave it out"):
+        bq.faulty(module, 0.0, select=["same"])
+    with bq.faulty(module, 0.1, select=["*", "!sparse", "!complex", "!same"]):
         pass
     with pytest.raises(bq.UnsupportedError, match="`weight` is on the meta device"):
         bq.faulty(nn.Linear(3, 3, device="meta"), 0.1)

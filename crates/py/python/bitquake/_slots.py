@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Callable
 
 from ._errors import UsageError
-from ._words import FORMATS
+from ._words import EXPANDED, FORMATS, is_expanded
 
 #: What batch normalisations measure and do not train, by the name of the buffer.
 _STATISTICS = frozenset({"running_mean", "running_var"})
@@ -112,6 +112,8 @@ def _format_of(tensor: Any) -> tuple[str | None, str | None]:
         return None, f"is {tensor.layout}"
     if tensor.is_meta:
         return None, "is on the meta device: it has no bits"
+    if is_expanded(tensor.shape, tensor.stride()):
+        return None, EXPANDED
     format = FORMATS.get(dtype)
     return (format, None) if format else (None, f"is {dtype}, whose words have no format")
 

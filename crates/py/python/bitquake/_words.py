@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -81,9 +82,8 @@ class Words:
         if not self.writable:
             raise UsageError(f"`{self.name}` is read-only: its bits cannot be flipped in place")
         strides = self.cells.strides if self.on_host else self.cells.stride()
-        if 0 in strides and any(size > 1 and not stride for size, stride in zip(self.shape, strides)):
-            # A pattern would speak of more bits than there are.
-            raise UnsupportedError(f"`{self.name}` is {list(self.shape)} of fewer words, each seen several times: flip bits of what was expanded")
+        if is_expanded(self.shape, strides):
+            raise UnsupportedError(f"`{self.name}` {EXPANDED}: flip bits of what was expanded")
 
     def flip(self, elements: np.ndarray, masks: np.ndarray) -> None:
         """Flips the bits of ``masks`` in the words at flat C-order places, each place at most once."""
@@ -136,6 +136,14 @@ def plain_words(x: Any, name: str) -> tuple | None:
     format = format_of(x.dtype)
     content = None if format is None else shared_bytes(x)
     return None if content is None else (name, format, x.element_size(), x.numel(), content)
+
+
+EXPANDED = "was expanded, so that its words are seen several times"
+
+
+def is_expanded(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether words are seen several times: a pattern would speak of more bits than there are."""
+    return 0 in strides and any(size > 1 and not stride for size, stride in zip(shape, strides))
 
 
 @lru_cache(maxsize=64)
