@@ -16,15 +16,14 @@ pub struct PyGradients {
 
 #[pymethods]
 impl PyGradients {
-    /// `None` if one of the tensors is of another kind, empty, or none at all.
+    /// `None` if one of the tensors is of another kind, or none at all.
     #[staticmethod]
     fn of(py: Python<'_>, tensors: Vec<Bound<'_, PyAny>>) -> PyResult<Option<Self>> {
         static FLOAT32: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let float32 = FLOAT32.import(py, "torch", "float32")?;
         let mut words = Vec::with_capacity(tensors.len());
         for tensor in &tensors {
-            let found =
-                HostWords::of(tensor).filter(|words| words.count > 0 && words.size == size_of::<f32>());
+            let found = HostWords::of(tensor).filter(|words| words.size == size_of::<f32>());
             let Some(found) = found else { return Ok(None) };
             if !tensor.getattr(intern!(py, "dtype"))?.is(float32) {
                 return Ok(None);
@@ -50,6 +49,9 @@ impl PyGradients {
     /// The values of each, in C order.
     pub fn values(&self) -> Vec<&[f32]> {
         let one = |words: &HostWords| {
+            if words.count == 0 {
+                return &[][..]; // it may have no address
+            }
             // SAFETY: `HostWords` says that so many words of this size lie there, aligned, in the storage of a tensor, which `self` holds, and
             // that nobody writes to them. Any bits are a float.
             #[expect(unsafe_code, reason = "a tensor's memory is known by its address")]
@@ -66,7 +68,7 @@ impl PyGradients {
     /// If there are others.
     pub fn write(&self, values: &[Vec<f32>]) {
         assert!(values.iter().map(Vec::len).eq(self.lengths()), "values of gradients");
-        for (words, values) in self.words.iter().zip(values) {
+        for (words, values) in self.words.iter().zip(values).filter(|(words, _)| words.count > 0) {
             // SAFETY: as in `values`, and they were counted. Two tensors may share memory: no reference to it is made.
             #[expect(unsafe_code, reason = "a tensor's memory is known by its address")]
             unsafe {

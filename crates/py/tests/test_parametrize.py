@@ -52,6 +52,15 @@ class TestParametrizations:
         layer.weight = torch.full((1, 10), 0.25)
         assert layer.weight.tolist() == [[0.25] * 10]
 
+    def test_gradients_of_any_kind_and_no_weights(self):
+        """A sum hands back one number that is seen many times; an empty layer has no number."""
+        layer, own = self.layer(bq.FakeQuantize({"family": "symmetric", "bits": 4}), self.WEIGHTS)
+        layer.weight.sum().backward()
+        assert torch.equal(own.grad, torch.ones_like(own))
+        layer, own = self.layer(bq.FakeQuantize({"family": "symmetric", "bits": 4}), self.WEIGHTS[:, :0])
+        layer.weight.sum().backward()
+        assert own.grad.shape == (1, 0)
+
     def test_passes_may_interleave(self):
         """Each backward pass belongs to its own forward pass, whatever came between."""
         own = bq.FakeQuantize({"family": "lsq", "bits": 4, "range": {"step": 0.1}})

@@ -668,7 +668,7 @@ class TestGradients:
         ]  # fmt: skip
         for other in others:
             assert of([other]) is None and of([plain, other]) is None, other
-        assert of([plain, plain[2:], plain.view(2, 3)]).are_finite
+        assert of([plain, plain[2:], plain.view(2, 3), torch.empty(0)]).are_finite and of([]).are_finite
         for value in (np.inf, -np.inf, np.nan):
             assert not of([plain, torch.tensor([1.0, value])]).are_finite
         method = _core.Method("{ }", [("a", [6], np.zeros(6, dtype=np.float32))], 0)

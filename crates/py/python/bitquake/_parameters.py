@@ -11,6 +11,7 @@ import torch
 
 from ._core import Gradients
 from ._errors import UnsupportedError, UsageError
+from ._gradients import core_of, fresh, plain
 
 
 #: What tells that a tensor is where it was: its array keeps that memory, so that nothing else can be there.
@@ -75,7 +76,7 @@ class Parameters:
         _check(self.names[place], tensor)
         plain = tensor.detach()
         is_shared = plain.device.type == "cpu" and plain.is_contiguous()
-        self._staged[place] = None if is_shared else _fresh(tensor.shape)
+        self._staged[place] = None if is_shared else fresh(tensor.shape)
         self._arrays[place] = (plain if is_shared else self._staged[place]).numpy().reshape(-1)
 
     def load(self) -> list[np.ndarray]:
@@ -126,13 +127,13 @@ class Parameters:
                 return PassGradients(own, [True] * len(self._tensors), True)
         found = [[tensor.grad for tensor in tied if tensor.grad is not None] for tied in self._tied]
         copies = [
-            _plain(name, own, factor) if own else self._nothing(tensor.numel()) for name, own, tensor in zip(self.names, found, self._tensors)
+            _sum_of(name, own, factor) if own else self._nothing(tensor.numel()) for name, own, tensor in zip(self.names, found, self._tensors)
         ]
-        return PassGradients(_core_of(copies), [bool(own) for own in found], False)
+        return PassGradients(core_of(copies), [bool(own) for own in found], False)
 
     def _nothing(self, count: int) -> torch.Tensor:
         if count not in self._zeros:
-            self._zeros[count] = _fresh((count,)).zero_()
+            self._zeros[count] = fresh((count,)).zero_()
         return self._zeros[count]
 
     def receive(self, write: Callable[[Gradients], Any], last: PassGradients, there: list[bool], before: list[Any], factor: float) -> None:
@@ -143,8 +144,8 @@ class Parameters:
             write(last.core)
             gradients = [tensor.grad for tensor in self._tensors]
         else:
-            gradients = [_fresh(tensor.shape) for tensor in self._tensors]
-            write(_core_of(gradients))
+            gradients = [fresh(tensor.shape) for tensor in self._tensors]
+            write(core_of(gradients))
         for place, gradient in enumerate(gradients):
             self._receive(place, gradient, there[place], before[place], factor)
 
@@ -194,31 +195,14 @@ def _end(tensor: torch.Tensor) -> int:
     return tensor.data_ptr() + (reach + 1) * tensor.element_size()
 
 
-def _plain(name: str, gradients: list[torch.Tensor], factor: float) -> torch.Tensor:
-    """The sum of gradients times a factor, as a plain tensor: one that ``Gradients`` takes."""
-    if factor == 1.0 and len(gradients) == 1 and Gradients.of(gradients) is not None:
-        return gradients[0]
+def _sum_of(name: str, gradients: list[torch.Tensor], factor: float) -> torch.Tensor:
+    """The sum of gradients times a factor, as a plain tensor."""
     if any(gradient.layout is not torch.strided for gradient in gradients):
         raise UnsupportedError(f"the gradient of parameter `{name}` is sparse: build its module with sparse=False")
     total = gradients[0].detach()
     for more in gradients[1:]:
         total = total + more.detach()
-    if factor != 1.0:
-        total = total * factor
-    copy = _fresh(total.shape)
-    copy.copy_(total)  # which gives the class of what is copied
-    return copy
-
-
-def _core_of(plain: list[torch.Tensor]) -> Gradients:
-    core = Gradients.of(plain)
-    assert core is not None, "plain tensors"
-    return core
-
-
-def _fresh(shape: Sequence[int]) -> torch.Tensor:
-    """A plain tensor, whatever PyTorch's defaults are."""
-    return torch.empty(shape, dtype=torch.float32, device="cpu")
+    return plain(total if factor == 1.0 else total * factor)
 
 
 def _like(tensor: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:

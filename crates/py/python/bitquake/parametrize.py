@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
+from ._core import Gradients
 from ._errors import UnsupportedError, UsageError
+from ._gradients import core_of, fresh, plain
 from ._method import core_method, table_of
 
 
@@ -70,15 +72,15 @@ class FakeQuantize(torch.nn.Module):
             lower = self._core.ranges[0][5]
             self.range.data.clamp_(min=lower)
             self._core.set_ranges([self.range.item()])
-        self._core.begin([values.copy()])
+        self._core.begin([values])
         self._turn += 1
 
     def _write(self, values: np.ndarray, out: np.ndarray) -> None:
         self._store(values)
         self._core.clean_levels([out])
 
-    def _told(self, gradient: np.ndarray) -> None:
-        self._core.add_clean(0.0, [gradient])
+    def _told(self, gradient: Gradients) -> None:
+        self._core.add_clean(0.0, gradient)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_core": None}
@@ -151,8 +153,8 @@ class RandomBitErrors(FakeQuantize):
             self._step += not np.array_equal(self._seen.view(np.uint32), values.view(np.uint32))
         self._seen = values.copy()
 
-    def _told(self, gradient: np.ndarray) -> None:
-        self._core.add_perturbed(0.0, [gradient])
+    def _told(self, gradient: Gradients) -> None:
+        self._core.add_perturbed(0.0, gradient)
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"step": self._step, "digest": self._digest if self._seen is None else _digest(self._seen)}
@@ -171,7 +173,7 @@ class _Levels(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: torch.Tensor, range_: Any, stored: FakeQuantize) -> torch.Tensor:
-        values, levels = _array(weight), torch.empty(weight.shape, dtype=torch.float32)
+        values, levels = _array(weight), fresh(weight.shape)
         stored._write(values, levels.numpy().reshape(-1))
         ctx.stored, ctx.turn = stored, stored._turn
         ctx.save_for_backward(weight)
@@ -184,9 +186,9 @@ class _Levels(torch.autograd.Function):
         if stored._turn != ctx.turn or ctx.turn < 0:
             stored._store(_array(weight))
         ctx.turn = -1  # told once; a second backward pass begins anew
-        stored._told(_array(gradient))
-        own = torch.empty(weight.shape, dtype=torch.float32)
-        stored._core.combine([own.numpy().reshape(-1)])
+        stored._told(core_of([plain(gradient)]))
+        own = fresh(weight.shape)
+        stored._core.combine(core_of([own]))
         stored._turn += 1
         of_range = None
         if stored.range is not None:
