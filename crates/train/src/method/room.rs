@@ -5,7 +5,8 @@ use bitquake_storage::FlipScratch;
 use super::Update;
 use super::weights::{Levels, Stored};
 
-/// Memory that steps use again and again: fresh memory for codes and levels costs more than quantizing and injecting do.
+/// Memory that steps use again and again: fresh memory for codes, levels and gradients costs more than quantizing and
+/// injecting do.
 ///
 /// A step takes what it needs out of the room, and what it has done with can be kept there; what is not kept is made anew. No result
 /// depends on what a room holds. Keep one a training.
