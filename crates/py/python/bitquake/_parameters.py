@@ -14,7 +14,8 @@ from ._errors import UnsupportedError, UsageError
 from ._gradients import core_of, fresh, plain
 
 
-#: What tells that a tensor is where it was: its array keeps that memory, so that nothing else can be there.
+#: What tells that the array of a tensor is still its own: it keeps that memory, so that nothing else can be there. (One that is a copy is
+#: good for a tensor that moves, too.)
 _WHERE = (torch.Tensor.data_ptr, attrgetter("dtype"))
 
 
@@ -138,14 +139,10 @@ class Parameters:
 
     def receive(self, write: Callable[[Gradients], Any], last: PassGradients, there: list[bool], before: list[Any], factor: float) -> None:
         """Has ``write`` fill tensors with gradients, which times a factor are added to those of ``before`` and become ``.grad``. Those of the last
-        pass, which are needed no more, are written over.
+        pass, which are needed no more, are written over where they can be.
         """
-        if last.are_own:
-            write(last.core)
-            gradients = [tensor.grad for tensor in self._tensors]
-        else:
-            gradients = [fresh(tensor.shape) for tensor in self._tensors]
-            write(core_of(gradients))
+        gradients = [tensor.grad if last.are_own else _slot(tensor) for tensor in self._tensors]
+        write(last.core if last.are_own else core_of(gradients))
         for place, gradient in enumerate(gradients):
             self._receive(place, gradient, there[place], before[place], factor)
 
@@ -203,6 +200,12 @@ def _sum_of(name: str, gradients: list[torch.Tensor], factor: float) -> torch.Te
     for more in gradients[1:]:
         total = total + more.detach()
     return plain(total if factor == 1.0 else total * factor)
+
+
+def _slot(tensor: torch.Tensor) -> torch.Tensor:
+    """A plain tensor for a gradient: that of the last pass, or new memory."""
+    gradient = tensor.grad
+    return fresh(tensor.shape) if gradient is None or Gradients.of([gradient]) is None else gradient
 
 
 def _like(tensor: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
