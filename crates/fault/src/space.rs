@@ -167,27 +167,26 @@ impl FaultSpace {
     pub fn gather<'a>(
         tensors: impl IntoIterator<Item = (Candidate<'a>, BitSelection)>,
     ) -> Result<Self, SpaceError> {
-        let mut space = Self { tensors: Vec::new() };
-        tensors.into_iter().try_for_each(|(candidate, bits)| space.add(&candidate, bits))?;
+        let (mut space, mut bits) = (Self { tensors: Vec::new() }, 0);
+        for (candidate, selection) in tensors {
+            bits = space.add(&candidate, selection, bits)?;
+        }
         Ok(space)
     }
 
-    fn add(&mut self, candidate: &Candidate<'_>, bits: BitSelection) -> Result<(), SpaceError> {
+    /// Adds a tensor to those before it, whose words have so many bits; returns how many there are with its own.
+    fn add(&mut self, candidate: &Candidate<'_>, bits: BitSelection, before: u64) -> Result<u64, SpaceError> {
         const LIMIT: u64 = 1 << 56;
+        let Candidate { format, elements, .. } = *candidate;
         let name = || candidate.name.to_owned();
-        let mask =
-            bits.mask(candidate.format).map_err(|source| SpaceError::Bits { tensor: name(), source })?;
-        let all = candidate.elements.checked_mul(u64::from(candidate.format.width()));
-        let others: u64 =
-            self.tensors.iter().map(|other| other.elements * u64::from(other.format.width())).sum();
-        if all.and_then(|all| all.checked_add(others)).is_none_or(|total| total > LIMIT) {
-            return Err(SpaceError::TooLarge { tensor: name(), elements: candidate.elements });
-        }
-        if candidate.elements > 0 {
-            let Candidate { format, elements, .. } = *candidate;
+        let mask = bits.mask(format).map_err(|source| SpaceError::Bits { tensor: name(), source })?;
+        let own = elements.checked_mul(u64::from(format.width()));
+        let total = own.and_then(|own| own.checked_add(before)).filter(|total| *total <= LIMIT);
+        let total = total.ok_or_else(|| SpaceError::TooLarge { tensor: name(), elements })?;
+        if elements > 0 {
             self.tensors.push(SpaceTensor { name: name(), format, elements, mask, dims: vec![elements] });
         }
-        Ok(())
+        Ok(total)
     }
 
     /// The same space with the dimensions of its tensors, which `dims_of` tells by name; where it tells nothing, they stay as

@@ -1,12 +1,13 @@
 //! Fault models over named tensors, and drawing from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bitquake::bits::BitSelection;
 use bitquake::config::{FaultConfig, Target};
 use bitquake::fault::{
-    Candidate, DrawError, Effect, FaultModel, FaultSpace, Faults, Hits, ProtectedBits, Selector, TensorFaults,
+    Candidate, DrawError, Effect, FaultModel, FaultSpace, Faults, Hits, Name, ProtectedBits, Selector,
+    TensorFaults,
 };
 use bitquake::record::Amount;
 use bitquake::sample::{PartKey, StreamKey};
@@ -64,6 +65,19 @@ impl PyFault {
     }
 }
 
+impl PyFault {
+    /// Which tensors its globs reach.
+    pub fn selected(&self, py: Python<'_>, tensors: &[Candidate<'_>]) -> PyResult<Vec<bool>> {
+        let selector = match self.0.select() {
+            [] => Selector::all(),
+            globs => Selector::new(globs).map_err(|error| of(py, error))?,
+        };
+        let names =
+            tensors.iter().map(|tensor| Name { text: tensor.name, by_name_only: tensor.by_name_only });
+        selector.matches(&names.collect::<Vec<_>>()).map_err(|error| of(py, error))
+    }
+}
+
 /// What Python says of a tensor that may be hit: name, format, dimensions, and whether only its exact name selects it.
 pub type Exposed = (String, String, Vec<u64>, bool);
 
@@ -80,21 +94,16 @@ impl PySource {
     /// The model of `fault` at its `point`-th amount over those of the tensors that it selects.
     #[new]
     fn new(py: Python<'_>, fault: &PyFault, point: usize, tensors: Vec<Exposed>) -> PyResult<Self> {
-        let formats =
-            tensors.iter().map(|(_, format, ..)| parse(py, format)).collect::<PyResult<Vec<_>>>()?;
+        let formats = tensors.iter().map(|(_, format, ..)| parse(py, format));
+        let formats = formats.collect::<PyResult<Vec<_>>>()?;
         let candidates = tensors.iter().zip(formats).map(|((name, _, dims, by_name_only), format)| {
             Candidate { name, format, elements: dims.iter().product(), by_name_only: *by_name_only }
         });
-        let config = &fault.0;
-        let selector = match config.select() {
-            [] => Selector::all(),
-            globs => Selector::new(globs).map_err(|error| of(py, error))?,
-        };
-        let bits: BitSelection = config.bits().map_err(|message| usage(py, message))?;
-        let space = FaultSpace::select(candidates, &selector, bits).map_err(|error| of(py, error))?;
-        let dims = |name: &str| tensors.iter().find(|tensor| tensor.0 == name).map(|tensor| tensor.2.clone());
-        let space = space.with_dims(dims).map_err(|error| of(py, error))?;
-        Self::over(py, config, point, space)
+        let candidates: Vec<Candidate<'_>> = candidates.collect();
+        let is_selected = fault.selected(py, &candidates)?;
+        let all = candidates.into_iter().zip(tensors.iter().map(|(_, _, dims, _)| dims.as_slice()));
+        let chosen = all.zip(is_selected).filter_map(|(one, is_selected)| is_selected.then_some(one));
+        Self::of_tensors(py, fault, point, chosen)
     }
 
     /// Bits that may be hit.
@@ -206,6 +215,24 @@ impl PySource {
 }
 
 impl PySource {
+    /// The model of `fault` at its `point`-th amount over these tensors, whatever it selects; with each its dimensions.
+    pub fn of_tensors<'a>(
+        py: Python<'_>,
+        fault: &PyFault,
+        point: usize,
+        tensors: impl Iterator<Item = (Candidate<'a>, &'a [u64])>,
+    ) -> PyResult<Self> {
+        let bits: BitSelection = fault.0.bits().map_err(|message| usage(py, message))?;
+        let mut dims = HashMap::new();
+        let exposed = tensors.map(|(tensor, own)| {
+            dims.insert(tensor.name, own);
+            (tensor, bits)
+        });
+        let space = FaultSpace::gather(exposed).map_err(|error| of(py, error))?;
+        let space = space.with_dims(|name| dims.get(name).map(|dims| dims.to_vec()));
+        Self::over(py, &fault.0, point, space.map_err(|error| of(py, error))?)
+    }
+
     pub fn over(py: Python<'_>, config: &FaultConfig, point: usize, space: FaultSpace) -> PyResult<Self> {
         let amounts = config.amounts();
         let amount: Amount = *amounts.get(point).ok_or_else(|| {

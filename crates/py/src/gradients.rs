@@ -23,7 +23,7 @@ impl PyGradients {
         let float32 = FLOAT32.import(py, "torch", "float32")?;
         let mut words = Vec::with_capacity(tensors.len());
         for tensor in &tensors {
-            let found = HostWords::of(tensor).filter(|words| words.size == size_of::<f32>());
+            let found = HostWords::of_value(tensor).filter(|words| words.size == size_of::<f32>());
             let Some(found) = found else { return Ok(None) };
             if !tensor.getattr(intern!(py, "dtype"))?.is(float32) {
                 return Ok(None);

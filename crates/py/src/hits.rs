@@ -135,7 +135,7 @@ impl PyHits {
     /// Changes the words of a tensor, in place; returns them as they were and as they are. `None`, and nothing is changed, where its words
     /// are not on the host one after the other, or it needs a gradient.
     fn flip<'py>(&self, tensor: &Bound<'py, PyAny>) -> PyResult<Option<Words<'py>>> {
-        HostWords::of(tensor).map(|memory| self.change(tensor.py(), &memory)).transpose()
+        HostWords::of_value(tensor).map(|memory| self.change(tensor.py(), &memory)).transpose()
     }
 
     /// The same for what a layer has computed from one tensor, `args`; `None` also where it may lie in memory that is not its own.
@@ -150,7 +150,7 @@ impl PyHits {
         if args.len() != 1 || !kwargs.is_empty() {
             return Ok(None);
         }
-        let Some(memory) = HostWords::of(output) else { return Ok(None) };
+        let Some(memory) = HostWords::of_value(output) else { return Ok(None) };
         let given = args.get_item(0)?;
         // A tensor without a storage is one of which nothing is known here.
         let is_apart = || Ok::<_, PyErr>(is_tensor(&given)? && storage(&given)?.start != memory.storage);

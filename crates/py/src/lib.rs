@@ -2,6 +2,7 @@
 //! in `python/bitquake`.
 
 mod attack;
+mod dtypes;
 mod error;
 mod fault;
 mod files;
@@ -10,8 +11,12 @@ mod hits;
 mod hosted;
 mod memory;
 mod method;
+mod module;
 mod pattern;
+mod placed;
 mod results;
+mod slot;
+mod slots;
 mod tensor;
 mod text;
 mod threads;
@@ -22,6 +27,8 @@ mod words;
 mod _core {
     #[pymodule_export]
     use crate::attack::PyAttacked;
+    #[pymodule_export]
+    use crate::dtypes::dtypes;
     #[pymodule_export]
     use crate::fault::{PyFault, PyFaults, PySource};
     #[pymodule_export]
@@ -41,7 +48,13 @@ mod _core {
     #[pymodule_export]
     use crate::pattern::PyPattern;
     #[pymodule_export]
+    use crate::placed::PyPlaced;
+    #[pymodule_export]
     use crate::results::{export, rebuild, results_json, run_campaign};
+    #[pymodule_export]
+    const EXPANDED: &str = crate::slot::EXPANDED;
+    #[pymodule_export]
+    use crate::slots::{PySlot, PySlots};
     #[pymodule_export]
     use crate::text::{bit_strings, decode, field, formats, settle, subset, width};
     #[pymodule_export]

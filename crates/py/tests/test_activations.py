@@ -57,6 +57,11 @@ def test_the_streams_are_those_of_the_core():
     assert len(record.to_frame()) == record.flips and not torch.equal(*faulty)
 
 
+def places_of(record):
+    """Which bits of which values were hit in each image."""
+    return record.to_frame()[["image", "layer", "element", "bit"]].sort_values(["image", "layer", "element", "bit"], ignore_index=True)
+
+
 def test_one_fault_an_image_among_all_layers():
     module, x = small_cnn(), torch.randn(6, 3, 8, 8)
     before = words(module)
@@ -70,13 +75,14 @@ def test_one_fault_an_image_among_all_layers():
         with neurons.faulty(seed=1, trial=2) as record:
             faulty = module(x)
         assert torch.equal(module(x), clean) and not torch.equal(faulty, clean)
-    places = record.to_frame().drop(columns="pass").sort_values("image", ignore_index=True)
+    places = places_of(record)
     assert places["image"].tolist() == list(range(6)) and record.flips == 6
     assert hooks_of(module) == 0 and same_words(before, module)
     with torch.no_grad(), neurons.faulty(seed=1, trial=2) as again:
-        assert torch.equal(module(x[:2]), faulty[:2])  # the faults of an image hang on its number alone
+        # The faults of an image hang on its number alone; sums in smaller batches may be rounded in another way.
+        assert torch.allclose(module(x[:2]), faulty[:2], rtol=1e-5, equal_nan=True)
         module(x[2:])
-    assert again.to_frame().drop(columns="pass").sort_values("image", ignore_index=True).equals(places)
+    assert places_of(again).equals(places)
 
 
 def test_old_and_new_words_are_those_of_the_layer():

@@ -178,6 +178,22 @@ def test_packed_weights_of_quantized_modules():
         assert pattern.flips == 5 and (module[0].weight().int_repr() != before).sum() == 5
         assert not torch.equal(module(x), clean)
     assert torch.equal(module(x), clean) and torch.equal(module[0].weight().int_repr(), before)
+    memory = bq.WeightFaults(module, bq.Fault(rate=0.3))
+    assert memory.tensors == {"0.weight": "i8", "0.bias": "f32"}, "its parts would hand out the same once more"
+    bias = module[0].bias().detach().clone()
+    with memory.faulty(seed=1) as pattern:
+        for name, old, new in (("0.weight", before, module[0].weight().int_repr()), ("0.bias", bias, module[0].bias())):
+            old, new = (part.detach().contiguous().view(torch.uint8).numpy().ravel() for part in (old, new))
+            assert np.array_equal(np.flatnonzero(np.unpackbits(old ^ new, bitorder="little")), pattern._core.addresses(name))
+        assert set(pattern.tensors) == {"0.weight", "0.bias"} and not torch.equal(module(x), clean)
+    assert torch.equal(module(x), clean) and torch.equal(module[0].weight().int_repr(), before) and torch.equal(module[0].bias(), bias)
+    with bq.quantize(module, "symmetric", bits=2) as storage:
+        assert storage.coded == ["0.bias"] and len(module[0].bias().unique()) <= 3 < len(bias.unique())
+        with storage.faulty(0.5, seed=1, select="0.bias"):
+            assert not torch.equal(module[0].bias(), bias)
+    assert torch.equal(module(x), clean) and torch.equal(module[0].bias(), bias)
+    unbiased = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(8, 4, bias=False)), {nn.Linear})
+    assert list(bq.WeightFaults(unbiased, 0.1).tensors) == ["0.weight"]
     with pytest.raises(bq.UnsupportedError, match="`0.weight` is packed by a quantized module"):
         bq.inject_(module, 0.1)
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from . import _core
 from ._errors import UnsupportedError, UsageError
 from ._words import Words, words_of
 
@@ -30,9 +31,7 @@ def collect(x: Any, name: str = "x", *, format: str | None = None) -> list[Words
 
 def _slots(module: Any) -> list[Any]:
     """The parameters and the persistent buffers of a module, by the names of its state dict; truth values (a mask) are left out."""
-    from ._slots import slots_of
-
-    return [slot for slot in slots_of(module) if str(slot.tensor.dtype) != "torch.bool"]
+    return [slot for slot in _core.Slots.of(module) if str(slot.tensor.dtype) != "torch.bool"]
 
 
 def _words_of_slot(slot: Any, format: str | None) -> Words:

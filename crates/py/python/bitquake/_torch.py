@@ -41,10 +41,6 @@ def format_of(dtype: torch.dtype) -> str | None:
     return FORMATS.get(str(dtype).removeprefix("torch."))
 
 
-#: Where a tensor's memory begins.
-start_of = torch.Tensor.data_ptr
-
-
 def shared_bytes(tensor: torch.Tensor) -> Any:
     """The tensor's memory as bytes, if its words lie on the host one after the other; else ``None``."""
     if not (tensor.is_cpu and tensor.is_contiguous() and _is_whole(tensor)):

@@ -22,14 +22,7 @@ if sys.byteorder != "little":
     raise ImportError("bitquake needs a little-endian machine: bytes are read as words in that order")
 
 #: The format of each dtype, by the names that NumPy, ml_dtypes and PyTorch have for it.
-FORMATS = {
-    "float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16",
-    "float8_e4m3fn": "f8e4m3", "float8_e5m2": "f8e5m2",
-    "float8_e4m3fnuz": "f8e4m3fnuz", "float8_e5m2fnuz": "f8e5m2fnuz", "float8_e8m0fnu": "f8e8m0",
-    "int64": "i64", "uint64": "u64", "int32": "i32", "uint32": "u32",
-    "int16": "i16", "uint16": "u16", "int8": "i8", "uint8": "u8",
-    "quint8": "u8", "qint8": "i8", "qint32": "i32",
-}
+FORMATS = dict(_core.dtypes())
 
 _BYTE = np.dtype("u1")
 _UNSIGNED = {1: _BYTE, 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8")}
@@ -83,7 +76,7 @@ class Words:
             raise UsageError(f"`{self.name}` is read-only: its bits cannot be flipped in place")
         strides = self.cells.strides if self.on_host else self.cells.stride()
         if is_expanded(self.shape, strides):
-            raise UnsupportedError(f"`{self.name}` {EXPANDED}: flip bits of what was expanded")
+            raise UnsupportedError(f"`{self.name}` {_core.EXPANDED}: flip bits of what was expanded")
 
     def flip(self, elements: np.ndarray, masks: np.ndarray) -> None:
         """Flips the bits of ``masks`` in the words at flat C-order places, each place at most once."""
@@ -136,9 +129,6 @@ def plain_words(x: Any, name: str) -> tuple | None:
     format = format_of(x.dtype)
     content = None if format is None else shared_bytes(x)
     return None if content is None else (name, format, x.element_size(), x.numel(), content)
-
-
-EXPANDED = "was expanded, so that its words are seen several times"
 
 
 def is_expanded(shape: Sequence[int], strides: Sequence[int]) -> bool:

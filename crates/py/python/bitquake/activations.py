@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from . import _core
 from ._errors import UnsupportedError, UsageError
-from ._slots import check_types
 from .faults import Fault, one_amount, to_toml
-from .weights import check_module, with_selection
+from .weights import check_module, check_types, with_selection
 
 #: Models whose rate is drawn tensor by tensor: what one layer draws does not hang on the others.
 _BY_TENSOR = frozenset({"bit-flip", "stuck-at-0", "stuck-at-1", "set-value", "random-value", "burst", "shape"})

@@ -8,9 +8,9 @@ from typing import Any, Callable
 import numpy as np
 
 from . import _core
+from ._core import Slot
 from ._errors import UnsupportedError, UsageError
-from ._slots import Slot, slots_of
-from ._watch import Block, Exposed, Watched, once
+from ._watch import Block, Exposed, Watched
 from ._words import Words
 from .faults import Fault, one_amount, to_toml
 from .patterns import FaultPattern
@@ -29,11 +29,12 @@ class Storage:
 
     def __init__(self, module: Any, table: Mapping, seed: int) -> None:
         self.module, self.text = module, to_toml(table)
-        slots = once(_storable(slots_of(module)))
-        self._watched, self._slots = Watched.of(slots), {slot.name: slot for slot in slots}
+        slots = _core.Slots.storable(module)
+        self._watched, self._slots = Watched(slots), {slot.name: slot for slot in slots}
+        self._shapes = {slot.name: slot.shape for slot in slots}
         #: The clean words of coded tensors whose own memory cannot be handed to ``_core``.
         self._copies: dict[str, tuple] = {}
-        plan = _core.Plan(self.text, [(slot.name, slot.format, list(slot.tensor.shape), _role(slot)) for slot in slots])
+        plan = _core.Plan(self.text, [(slot.name, slot.format, list(slot.shape), _role(slot)) for slot in slots])
         self._memory: Any = plan.store(self._native(), seed, 0)
         self._coded = [self._slots[name] for name in self._memory.coded]
         self._originals = [slot.tensor.detach().clone() for slot in self._coded]
@@ -69,7 +70,7 @@ class Storage:
 
     def codes(self, tensor: str) -> np.ndarray:
         """The codes of a tensor as whole numbers (int64), in its shape."""
-        return self._of(tensor, self._held().codes(tensor)).reshape(self._slots[tensor].tensor.shape)
+        return self._of(tensor, self._held().codes(tensor)).reshape(self._shapes[tensor])
 
     def scales(self, tensor: str) -> np.ndarray:
         """The scale of each unit of a tensor (float32): one, or one for each channel or group."""
@@ -96,7 +97,7 @@ class Storage:
         their work.
         """
         self._check_current()
-        return FaultPattern(self._held().translate(pattern._core, self._native()), self._shapes())
+        return FaultPattern(self._held().translate(pattern._core, self._native()), self._shapes)
 
     def restore_(self) -> None:
         """Writes the original floats back, bit for bit. The storage cannot be used any more."""
@@ -104,6 +105,7 @@ class Storage:
         self._watched.check_there("it was quantized: the original floats have no place to go")
         for slot, original in zip(self._coded, self._originals):
             _write(slot.tensor, original)
+        self._commit()
         self._memory = None
 
     def __enter__(self) -> Storage:
@@ -122,7 +124,7 @@ class Storage:
     def _put(self, source: Any, seed: int, trial: int) -> tuple[FaultPattern, Callable[[], None]]:
         self._check_current()
         stored, seen, dormant = self._held().trial(source, seed, trial, self._native())
-        return FaultPattern(stored, self._shapes(), dormant), self._watched.flipped(seen)
+        return FaultPattern(stored, self._shapes, dormant), self._watched.flipped(seen)
 
     def _source(self, fault: Fault) -> tuple[Any, Exposed]:
         """The fault over the memory, and the floats that it may change; the last few are kept."""
@@ -131,7 +133,9 @@ class Storage:
                 return source, exposed
         source = self._held().source(fault._core, 0)
         owners = {name.partition("@")[0] for name, *_ in source.tensors}
-        exposed = Exposed.of(slot for name, slot in self._slots.items() if name in owners)
+        hit = [slot for name, slot in self._slots.items() if name in owners]
+        statistics = [(slot.name, slot.module) for slot in hit if slot.role == "statistic"]
+        exposed = Exposed(tuple([slot.tensor for slot in hit]), statistics)
         self._sources = [(fault, source, exposed), *self._sources[:3]]
         return source, exposed
 
@@ -152,6 +156,13 @@ class Storage:
                 _write(slot.tensor, _as_tensor(self._copies[slot.name][-1], slot.tensor))
             else:
                 _count(slot.tensor)
+        self._commit()
+
+    def _commit(self) -> None:
+        """Hands the floats to modules that keep packed copies of them."""
+        for slot in self._coded:
+            if slot.commit is not None:
+                slot.commit()
 
     def _now(self) -> list[int]:
         return [slot.tensor._version for slot in self._coded if not slot.tensor.is_inference()]
@@ -172,9 +183,6 @@ class Storage:
         if found is None:
             raise UsageError(f"`{tensor}` is not stored as codes; these are: {', '.join(self.coded)}")
         return found
-
-    def _shapes(self) -> dict[str, tuple]:
-        return {slot.name: tuple(slot.tensor.shape) for slot in self._slots.values()}
 
 
 def quantize(module: Any, quantizer: Any = None, *, seed: int = 0, **keys: Any) -> Storage:
@@ -213,13 +221,6 @@ def _table(quantizer: Any, keys: dict[str, Any]) -> dict[str, Any]:
     if not table:
         raise UsageError("how is the module to be stored? Give a family, such as `symmetric`, or a dict of the keys of [storage]")
     return table
-
-
-def _storable(slots: list[Slot]) -> list[Slot]:
-    for slot in slots:
-        if slot.why is not None and slot.role != "attribute":
-            raise UnsupportedError(f"`{slot.name}` {slot.why}: it cannot be stored")
-    return [slot for slot in slots if slot.why is None]
 
 
 def _role(slot: Slot) -> str:

@@ -6,9 +6,7 @@ from typing import Any, Callable
 
 from . import _core
 from ._errors import UsageError
-from ._kept import Prepared, Request, find, keep
-from ._slots import Slot, check_types, slots_of
-from ._watch import Block, Exposed, Watched, check_formats, once
+from ._watch import Block, Exposed, Watched
 from .faults import Fault, as_fault, one_amount
 from .patterns import FaultPattern
 
@@ -56,9 +54,11 @@ class WeightFaults:
         module = check_module(module)
         check_nonfinite(nonfinite)
         self._nonfinite = nonfinite
-        request = _request(fault, select, types)
-        prepared, self._watched, self._exposed = find(module, request) or _prepared(module, request)
-        self.fault, self._source, self._shapes = prepared
+        self.fault = with_selection(one_amount(fault), select)
+        if self.fault.target != "weights":
+            raise UsageError(f"the target of the fault is {self.fault.target}: bq.faulty_activations takes it")
+        self._slots, self._source = _core.Slots.exposed(module, self.fault._core, check_types(types))
+        self._watched, self._exposed = Watched(self._slots), Exposed(self._slots.tensors, self._slots.statistics)
         self._many = self._where_many()
 
     @property
@@ -88,16 +88,14 @@ class WeightFaults:
 
         if self._many is not None:
             pattern, dormant = self._source.inject(seed, trial, self._many)
-            return FaultPattern(pattern, self._shapes, dormant), lambda: pattern.apply(self._many)
+            return FaultPattern(pattern, self._slots.shapes(self._slots.names), dormant), lambda: pattern.apply(self._many)
         names, flips, faults = self._source.hit(seed, trial)
         dormant = 0
         if flips is None:
             flips, dormant = faults.resolve([self._watched.described(name) for name in names])
-            names = None
         if self._nonfinite != "allow":
             flips = _settled(flips, [self._watched.words(name) for name, *_ in flips.tensors], self._nonfinite)
-            names = None
-        return FaultPattern(flips, self._shapes, dormant), self._watched.flipped(flips, names)
+        return FaultPattern(flips, self._slots.shapes(names), dormant), self._watched.flipped(flips)
 
     def _where_many(self) -> list[tuple] | None:
         """The memory of all tensors, where so many flips are expected that ``_core`` had better not list them."""
@@ -106,7 +104,7 @@ class WeightFaults:
         return self._watched.all_shared() if is_many and self._nonfinite == "allow" else None
 
     def __repr__(self) -> str:
-        tensors = len(self._watched.names)
+        tensors = len(self._slots)
         return f"WeightFaults({self.bits:,} bits of {tensors} tensor{'' if tensors == 1 else 's'})"
 
 
@@ -148,42 +146,6 @@ def faulty(
     return WeightFaults(module, fault, select=select, types=types, nonfinite=nonfinite).faulty(seed=seed, trial=trial)
 
 
-def _request(fault: Any, select: Any, types: Any) -> Request:
-    """What was asked for, in one way for what means the same."""
-    fault = fault if isinstance(fault, float) else as_fault(fault)
-    return Request(fault, select if select is None or isinstance(select, str) else tuple(select), check_types(types))
-
-
-def _prepared(module: Any, request: Request) -> tuple[Prepared, Watched, Exposed]:
-    """What a request comes to, which is kept for the next one."""
-    fault = with_selection(one_amount(request.fault), request.select)
-    if fault.target != "weights":
-        raise UsageError(f"the target of the fault is {fault.target}: bq.faulty_activations takes it")
-    everything = slots_of(module, request.types)
-    slots, source = _chosen(everything, fault)
-    prepared = Prepared(fault, source, {slot.name: tuple(slot.tensor.shape) for slot in slots})
-    if all(slot.commit is None for slot in everything):  # a packed tensor is made anew at each look
-        keep(module, request, prepared, slots)
-    return prepared, Watched.of(slots), Exposed.of(slots)
-
-
-def _chosen(slots: list[Slot], fault: Fault) -> tuple[list[Slot], Any]:
-    """The tensors that the fault selects, each memory once, and the fault over them."""
-    # A tensor without a format can be selected, as any word, to be refused by its name.
-    exposed = [
-        (slot.name, slot.format or "f32", list(slot.tensor.shape), slot.role == "attribute" or slot.is_updated) for slot in slots
-    ]
-    source = _core.Source(fault._core, 0, exposed)
-    names = {name for name, *_ in source.tensors}
-    selected = [slot for slot in slots if slot.name in names]
-    check_formats(selected)
-    chosen = once(selected)
-    if len(chosen) < len(selected):
-        left = [(slot.name, slot.format, list(slot.tensor.shape), False) for slot in chosen]
-        source = _core.Source(fault.with_(select=None)._core, 0, left)
-    return chosen, source
-
-
 def with_selection(fault: Fault, select: Any) -> Fault:
     """The fault with other globs, one or several."""
     if select is None:
@@ -198,6 +160,14 @@ def check_module(module: Any) -> Any:
     if not _is_module(module):
         raise UsageError(f"a torch.nn.Module is needed here, not a {type(module).__name__}: bq.inject_ takes arrays and dicts of them")
     return module._orig_mod if type(module).__name__ == "OptimizedModule" else module
+
+
+def check_types(types: Any) -> Any:
+    """Module classes as ``isinstance`` takes them."""
+    classes = types if isinstance(types, (tuple, list)) else (types,)
+    if types is not None and not all(isinstance(one, type) for one in classes):
+        raise UsageError(f"types are module classes, such as torch.nn.Linear, not {types!r}")
+    return None if types is None else tuple(classes)
 
 
 def check_nonfinite(policy: str) -> None:

@@ -1,0 +1,202 @@
+//! A tensor of a PyTorch module: where the module keeps it, what it is for, and where its words lie.
+
+use bitquake::bits::Format;
+use bitquake::fault::Candidate;
+use bitquake::tensors::Role;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::dtypes::{Dtype, Dtypes};
+use crate::error::{raise, usage};
+use crate::tensor::is_plain;
+
+/// Said of tensors of fewer words than elements: a pattern would speak of more bits than there are.
+pub const EXPANDED: &str = "was expanded, so that its words are seen several times";
+
+/// What batch normalisations measure and do not train, by the name of the buffer.
+const STATISTICS: [&str; 2] = ["running_mean", "running_var"];
+
+/// A tensor of a module under its name in the state dict.
+pub struct Slot {
+    pub name: String,
+    pub kept: Kept,
+    /// As of a tensor of a model file.
+    pub role: Role,
+    /// Whether forward passes write to it and do not read it: the statistics of a normalisation in training mode.
+    pub is_updated: bool,
+    /// Its dimensions, slowest first.
+    pub shape: Vec<u64>,
+    /// Where its words are, or why it has none that could be flipped here.
+    pub words: Result<Located, String>,
+}
+
+/// Who keeps a tensor: a module, which of its dicts, under which key; and what hands changed words to a module that keeps a packed copy
+/// of them.
+pub struct Kept {
+    pub part: Py<PyAny>,
+    pub owner: Py<PyAny>,
+    pub key: Py<PyAny>,
+    pub tensor: Py<PyAny>,
+    pub commit: Option<Py<PyAny>>,
+}
+
+/// On which device words lie (`None` for the host), from which byte to which, and how.
+#[derive(PartialEq, Eq)]
+pub struct Located {
+    device: Option<String>,
+    start: usize,
+    end: usize,
+    strides: Vec<u64>,
+    pub format: Format,
+    /// By its address: several dtypes have one format.
+    dtype: usize,
+}
+
+impl Kept {
+    pub fn new<'py>(
+        part: &Bound<'py, PyAny>,
+        owner: &Bound<'py, PyAny>,
+        key: Bound<'py, PyAny>,
+        tensor: Bound<'py, PyAny>,
+    ) -> Self {
+        let [part, owner] = [part, owner].map(|held| held.clone().unbind());
+        Self { part, owner, key: key.unbind(), tensor: tensor.unbind(), commit: None }
+    }
+
+    /// Whether the tensor is still kept there.
+    fn is_there(&self, py: Python<'_>) -> PyResult<bool> {
+        let (owner, key) = (self.owner.bind(py), self.key.bind(py));
+        let found = match owner.cast::<PyDict>() {
+            Ok(owner) => owner.get_item(key)?,
+            Err(_) if owner.contains(key)? => Some(owner.get_item(key)?),
+            Err(_) => None,
+        };
+        Ok(found.is_some_and(|found| found.is(&self.tensor)))
+    }
+}
+
+impl Slot {
+    /// The tensor that a module keeps, under this name.
+    pub fn new(py: Python<'_>, name: String, kept: Kept, dtypes: &mut Dtypes) -> PyResult<Self> {
+        let tensor = kept.tensor.bind(py);
+        let dtype = dtypes.of(tensor)?;
+        let key = name.rsplit('.').next().unwrap_or_default();
+        let role = match (dtype.is_setting, STATISTICS.contains(&key)) {
+            (true, _) => Role::Attribute,
+            (false, true) => Role::Statistic,
+            (false, false) => Role::Weight,
+        };
+        let is_updated =
+            role == Role::Statistic && kept.part.bind(py).getattr(intern!(py, "training"))?.is_truthy()?;
+        let shape = numbers(&tensor.getattr(intern!(py, "shape"))?)?;
+        let words = Located::of(tensor, dtype, &shape)?;
+        Ok(Self { name, kept, role, is_updated, shape, words })
+    }
+
+    /// Whether the module still holds it, with its memory where it was.
+    pub fn is_there(&self, py: Python<'_>) -> PyResult<bool> {
+        let start: usize = self.kept.tensor.bind(py).call_method0(intern!(py, "data_ptr"))?.extract()?;
+        Ok(self.words.as_ref().is_ok_and(|words| words.start == start) && self.kept.is_there(py)?)
+    }
+
+    pub fn elements(&self) -> u64 {
+        self.shape.iter().product()
+    }
+
+    /// What it is to a fault space. A tensor whose words have no format can be selected, as any word, to be refused by its name.
+    pub fn candidate(&self) -> Candidate<'_> {
+        Candidate {
+            name: &self.name,
+            format: self.words.as_ref().map_or(Format::F32, |words| words.format),
+            elements: self.elements(),
+            by_name_only: self.role == Role::Attribute || self.is_updated,
+        }
+    }
+}
+
+impl Located {
+    fn of(tensor: &Bound<'_, PyAny>, dtype: &Dtype, shape: &[u64]) -> PyResult<Result<Self, String>> {
+        let py = tensor.py();
+        if is_made_of_others(tensor)? {
+            return Ok(Err(format!("is a {}, which is made of other tensors", tensor.get_type().name()?)));
+        }
+        let layout = tensor.getattr(intern!(py, "layout"))?;
+        if !layout.is(strided(py)?) {
+            return Ok(Err(format!("is {layout}")));
+        }
+        let is_host = tensor.getattr(intern!(py, "is_cpu"))?.is_truthy()?;
+        if !is_host && tensor.getattr(intern!(py, "is_meta"))?.is_truthy()? {
+            return Ok(Err("is on the meta device: it has no bits".to_owned()));
+        }
+        let strides = numbers(&tensor.call_method0(intern!(py, "stride"))?)?;
+        if shape.iter().zip(&strides).any(|(&size, &stride)| size > 1 && stride == 0) {
+            return Ok(Err(EXPANDED.to_owned()));
+        }
+        let Some(format) = dtype.format else {
+            return Ok(Err(format!("is {}, whose words have no format", dtype.name)));
+        };
+        let device =
+            if is_host { None } else { Some(tensor.getattr(intern!(py, "device"))?.str()?.extract()?) };
+        let start: usize = tensor.call_method0(intern!(py, "data_ptr"))?.extract()?;
+        let last: u64 =
+            shape.iter().zip(&strides).map(|(size, stride)| size.saturating_sub(1) * stride).sum();
+        let end = start.saturating_add((last as usize).saturating_add(1).saturating_mul(dtype.bytes));
+        Ok(Ok(Self { device, start, end, strides, format, dtype: dtype.address }))
+    }
+}
+
+/// Whether it is of a class that keeps other tensors, and no words of its own.
+fn is_made_of_others(tensor: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static ASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    if is_plain(tensor)? {
+        return Ok(false);
+    }
+    let module = "torch.utils._python_dispatch";
+    ASK.import(tensor.py(), module, "is_traceable_wrapper_subclass")?.call1((tensor,))?.is_truthy()
+}
+
+/// The layout of words that lie at strides.
+fn strided(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static STRIDED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    STRIDED.import(py, "torch", "strided")
+}
+
+/// A shape, or strides.
+fn numbers(tuple: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
+    tuple.cast::<PyTuple>()?.iter_borrowed().map(|number| number.extract()).collect()
+}
+
+/// Each stored bit once: of tied tensors the first. Those without elements are left out.
+///
+/// # Errors
+/// If tensors share a part of their memory, or one has no words that could be flipped.
+pub fn distinct(py: Python<'_>, slots: Vec<Slot>) -> PyResult<Vec<Slot>> {
+    let mut found: Vec<(&Located, usize)> = Vec::with_capacity(slots.len());
+    for (place, slot) in slots.iter().enumerate().filter(|(_, slot)| slot.elements() > 0) {
+        let refused = |why| format!("`{}` {why}: leave it out with `select`", slot.name);
+        let words = slot.words.as_ref().map_err(|why| raise(py, "UnsupportedError", refused(why)))?;
+        found.push((words, place));
+    }
+    found.sort_by_key(|(words, place)| (&words.device, words.start, words.end, *place));
+    let mut is_first = vec![false; slots.len()];
+    let mut last: Option<(&Located, &Slot)> = None;
+    for (words, place) in found {
+        let slot = &slots[place];
+        if let Some((before, other)) = last {
+            if before == words && other.shape == slot.shape {
+                continue;
+            }
+            if before.device == words.device && words.start < before.end {
+                let (name, other) = (&slot.name, &other.name);
+                let message =
+                    format!("tensors `{other}` and `{name}` share part of their memory: select one of them");
+                return Err(usage(py, message));
+            }
+        }
+        is_first[place] = true;
+        last = Some((words, slot));
+    }
+    Ok(slots.into_iter().zip(is_first).filter_map(|(slot, is_first)| is_first.then_some(slot)).collect())
+}
