@@ -19,8 +19,10 @@ pub struct Columns {
 }
 
 /// Words before, and after.
-type Words<'py> = (Bound<'py, PyArray1<u64>>, Bound<'py, PyArray1<u64>>);
+pub type Changed = (Vec<u64>, Vec<u64>);
 type Column<'py> = Bound<'py, PyArray1<u64>>;
+/// The same for NumPy.
+pub type Words<'py> = (Column<'py>, Column<'py>);
 
 /// Words of one value that are hit: some rows of columns.
 #[pyclass(frozen, name = "Hits", module = "bitquake._core")]
@@ -38,22 +40,42 @@ impl PyHits {
         &self.columns.places[self.rows.clone()]
     }
 
-    /// Changes the words of a tensor's memory; returns them as they were and as they are.
-    fn change<'py>(&self, py: Python<'py>, memory: &HostWords) -> PyResult<Words<'py>> {
+    /// Changes the words of a tensor's memory.
+    fn change(&self, py: Python<'_>, memory: &HostWords) -> PyResult<Changed> {
         if let Some(place) = self.places().iter().find(|&&place| place >= memory.count) {
             return Err(usage(py, format!("word {place} of {} words cannot be hit", memory.count)));
         }
-        let (before, after) = match memory.size {
+        Ok(match memory.size {
             1 => self.change_words::<u8>(memory),
             2 => self.change_words::<u16>(memory),
             4 => self.change_words::<u32>(memory),
             _ => self.change_words::<u64>(memory),
-        };
-        Ok((before.into_pyarray(py), after.into_pyarray(py)))
+        })
+    }
+
+    /// Changes the words of what a layer has computed from one tensor, `args`, in place. `None`, and nothing is changed, where its words are
+    /// not on the host one after the other, it needs a gradient, or may lie in memory that is not its own. `is_in_place` layers write into what they
+    /// were given.
+    pub fn change_own(
+        &self,
+        args: &Bound<'_, PyTuple>,
+        kwargs: &Bound<'_, PyDict>,
+        output: &Bound<'_, PyAny>,
+        is_in_place: bool,
+    ) -> PyResult<Option<Changed>> {
+        if args.len() != 1 || !kwargs.is_empty() {
+            return Ok(None);
+        }
+        let Some(memory) = HostWords::of_value(output) else { return Ok(None) };
+        let given = args.get_item(0)?;
+        // A tensor without a storage is one of which nothing is known here.
+        let is_apart = || Ok::<_, PyErr>(is_tensor(&given)? && storage(&given)?.start != memory.storage);
+        let is_own = is_in_place || is_apart().unwrap_or(false);
+        is_own.then(|| self.change(output.py(), &memory)).transpose()
     }
 
     /// For places that are there, in words of this size.
-    fn change_words<W: Word>(&self, memory: &HostWords) -> (Vec<u64>, Vec<u64>) {
+    fn change_words<W: Word>(&self, memory: &HostWords) -> Changed {
         let (places, rows) = (self.places(), self.rows.clone());
         let masks = self.columns.if_zero[rows.clone()].iter().zip(&self.columns.if_one[rows]);
         let (mut before, mut after) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()));
@@ -135,11 +157,13 @@ impl PyHits {
     /// Changes the words of a tensor, in place; returns them as they were and as they are. `None`, and nothing is changed, where its words
     /// are not on the host one after the other, or it needs a gradient.
     fn flip<'py>(&self, tensor: &Bound<'py, PyAny>) -> PyResult<Option<Words<'py>>> {
-        HostWords::of_value(tensor).map(|memory| self.change(tensor.py(), &memory)).transpose()
+        let py = tensor.py();
+        let changed = HostWords::of_value(tensor).map(|memory| self.change(py, &memory)).transpose()?;
+        Ok(changed.map(|changed| arrays(py, changed)))
     }
 
-    /// The same for what a layer has computed from one tensor, `args`; `None` also where it may lie in memory that is not its own.
-    /// `is_in_place` layers write into what they were given.
+    /// The same for what a layer has computed from `args`; `None` also where it may lie in memory that is not its own. `is_in_place` layers
+    /// write into what they were given.
     fn flip_own<'py>(
         &self,
         args: &Bound<'py, PyTuple>,
@@ -147,14 +171,11 @@ impl PyHits {
         output: &Bound<'py, PyAny>,
         is_in_place: bool,
     ) -> PyResult<Option<Words<'py>>> {
-        if args.len() != 1 || !kwargs.is_empty() {
-            return Ok(None);
-        }
-        let Some(memory) = HostWords::of_value(output) else { return Ok(None) };
-        let given = args.get_item(0)?;
-        // A tensor without a storage is one of which nothing is known here.
-        let is_apart = || Ok::<_, PyErr>(is_tensor(&given)? && storage(&given)?.start != memory.storage);
-        let is_own = is_in_place || is_apart().unwrap_or(false);
-        is_own.then(|| self.change(output.py(), &memory)).transpose()
+        let changed = self.change_own(args, kwargs, output, is_in_place)?;
+        Ok(changed.map(|changed| arrays(output.py(), changed)))
     }
+}
+
+pub fn arrays(py: Python<'_>, (before, after): Changed) -> Words<'_> {
+    (before.into_pyarray(py), after.into_pyarray(py))
 }

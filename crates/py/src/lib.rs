@@ -8,6 +8,7 @@ mod fault;
 mod files;
 mod gradients;
 mod hits;
+mod hooks;
 mod hosted;
 mod memory;
 mod method;
@@ -37,6 +38,8 @@ mod _core {
     use crate::gradients::PyGradients;
     #[pymodule_export]
     use crate::hits::PyHits;
+    #[pymodule_export]
+    use crate::hooks::{PyCalls, PyLayerHook, PyLayerHooks, PyMade};
     #[pymodule_export]
     use crate::hosted::{
         PyGolden, PyGoldenOutputs, PyHosted, PyProof, PyProved, PyResultOf, PyRun, PyTrial, PyTrialOutputs,

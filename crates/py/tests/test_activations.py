@@ -607,6 +607,56 @@ def test_no_hooks_are_left_by_exceptions():
     assert record.images == 5 and record.passes == 2
 
 
+def test_what_was_hit_before_an_interruption_is_on_record():
+    """Also where hits are made in `_core`, and told later: from the second pass on."""
+
+    class Stops(nn.Module):
+        is_on = False
+
+        def forward(self, x):
+            if self.is_on:
+                raise KeyboardInterrupt
+            return x * 1
+
+    module, x = nn.Sequential(nn.Linear(8, 16), Stops(), nn.Linear(16, 16)), torch.ones(2, 8)
+    with torch.no_grad(), pytest.raises(KeyboardInterrupt):
+        with bq.faulty_activations(module, bq.Fault(rate=0.1, bits="mantissa"), x, layers="0", seed=1) as record:
+            module(x)
+            first = record.flips
+            module[1].is_on = True
+            module(x)
+    assert hooks_of(module) == 0
+    with torch.no_grad(), bq.faulty_activations(module, bq.Fault(rate=0.1, bits="mantissa"), x, layers="0", seed=1) as other:
+        module[1].is_on = False
+        module(x), module(x)
+    assert record.flips > first > 0 and record.columns() == other.columns()
+
+
+def test_modules_whose_hooks_are_changed_inside_a_block():
+    class Own(nn.Linear):
+        def register_forward_hook(self, hook, **options):
+            self.registered = getattr(self, "registered", 0) + 1
+            return super().register_forward_hook(hook, **options)
+
+    module, x = nn.Sequential(nn.Linear(8, 16), Own(16, 16), nn.Linear(16, 4)), torch.ones(2, 8)
+    with torch.no_grad(), bq.faulty_activations(module, bq.Fault(count=4), x, seed=1) as record:
+        module(x)
+        assert record.flips == 8
+        copy.deepcopy(module)(x)  # with its hooks
+        assert record.flips == 16 and len(module[2]._forward_hooks) == 1
+        module[2]._forward_hooks.clear()
+        module(x)
+    assert hooks_of(module) == 0 and module[1].registered == 2, "the run over `inputs`, and the block"
+    assert record.passes == 3
+
+
+def test_calls_of_layers_that_are_not_there_are_refused():
+    hooks = _core.LayerHooks([nn.ReLU()], print)
+    with pytest.raises(bq.UsageError, match="no layer 1 among 1"):
+        hooks.begin(_core.Calls([(1, "a", torch.Size([2]), torch.float32, True, False)]), {})
+    assert hooks.made() is None and hooks.surprised(0) is None and hooks.surprised(7) is None
+
+
 def test_a_block_is_entered_once():
     module, x = one_layer()
     block = bq.faulty_activations(module, 0.01)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Attacked",
+    "Calls",
     "EXPANDED",
     "Fault",
     "Faults",
@@ -21,6 +22,9 @@ __all__ = [
     "Hosted",
     "HostedRun",
     "HostedTrial",
+    "LayerHook",
+    "LayerHooks",
+    "Made",
     "Memory",
     "Method",
     "Pattern",
@@ -168,6 +172,32 @@ class Hits:
     def flip_own(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, is_in_place: bool
     ) -> tuple[NDArray[uint64], NDArray[uint64]] | None: ...
+
+@final
+class Calls:
+    def __new__(cls, calls: list[tuple[int, str, Any, Any, bool, bool]]) -> Calls: ...
+
+@final
+class LayerHooks:
+    def __new__(cls, layers: list[Any], otherwise: Callable[..., Any]) -> LayerHooks: ...
+    def attach(self, number: int) -> list[tuple[Any, LayerHook]]: ...
+    def detach(self, number: int) -> None: ...
+    def begin(self, calls: Calls, drawn: dict[str, Any]) -> None: ...
+    def clear(self) -> None: ...
+    def surprised(self, layer: int) -> int | None: ...
+    def count(self, layer: int) -> None: ...
+    def made(self) -> Made | None: ...
+
+@final
+class Made:
+    def __len__(self) -> int: ...
+    @property
+    def hits(self) -> list[tuple[str, Any, Hits, tuple[NDArray[uint64], NDArray[uint64]]]]: ...
+
+@final
+class LayerHook:
+    def __call__(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any: ...
+    def __deepcopy__(self, _memo: Any) -> LayerHook: ...
 
 @final
 class Faults:

@@ -6,9 +6,8 @@ such inputs computes; then a layer that is not hit costs a look at the shape of 
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.utils.hooks import RemovableHandle
@@ -17,7 +16,7 @@ from . import _core, _values
 from ._errors import UsageError
 from ._words import FORMATS
 from .activations import ActivationFaults, Known, is_compiler_loaded
-from .records import ActivationRecord, Hit
+from .records import ActivationRecord, Turn
 
 _FORMATS = {getattr(torch, name): format for name, format in FORMATS.items() if hasattr(torch, name) and getattr(torch, name).is_floating_point}
 
@@ -29,21 +28,6 @@ class Call:
 
     def __init__(self, name: str, place: Any, value: torch.Tensor, format: str, rows: tuple) -> None:
         self.name, self.place, self.value, self.format, self.rows = name, place, value, format, rows
-
-
-class Due(NamedTuple):
-    """What a layer is known to give in a call of a pass: its name then, shape and dtype; and what is hit of it.
-
-    ``ready`` is that hit, to be made at once where the value lies in memory of its own; ``is_in_place`` says of which kind that is.
-    """
-
-    layer: str
-    name: str
-    shape: tuple
-    dtype: torch.dtype
-    drawn: Any = None
-    ready: Hit | None = None
-    is_in_place: bool = False
 
 
 class Passes:
@@ -62,12 +46,8 @@ class Passes:
         #: What the present pass is expected to compute, and the faults drawn for it: of the values that are hit.
         self.expected: dict[str, tuple] = faults.planned
         self.drawn: dict[str, Any] = {}
-        #: Of layers that are known to give plain tensors in this pass, what their next calls are to give, the last call
-        #: first. It is changed in place: hooks hold it.
-        self.ready: dict[str, list[Due]] = {}
-        #: The calls that are known to give plain tensors, by the names of the values.
-        self._plain: dict[str, Due] = {}
-        self._layers: dict[str, _values.Layer] = {}
+        self._named = [*faults.layers.items()]
+        self._layers: list[_values.Layer | None] = [None] * len(self._named)
 
     def begin(self, images: int | None) -> None:
         self.number += 1
@@ -84,35 +64,13 @@ class Passes:
     def _forget(self) -> None:
         """Draws nothing for layers that run before the next pass begins, or after this one has ended."""
         self.expected, self.drawn = self.faults.planned, {}
-        self.ready.clear()
 
-    def prepare(self, plain: dict[str, Due], hit_of: Any) -> None:
-        """Gets layers ready that are known to give plain tensors in this pass. ``hit_of(name, shape, hits)`` describes a hit."""
-        self._plain, ready, drawn = plain, self.ready, self.drawn
-        for name, due in reversed(plain.items()):
-            if name in drawn:
-                due = self._hit_due(due, drawn[name], hit_of)
-            if due.layer in ready:
-                ready[due.layer].append(due)
-            else:
-                ready[due.layer] = [due]
-
-    def _hit_due(self, due: Due, drawn: Any, hit_of: Any) -> Due:
-        layer = self.layer(due.layer)
-        hit = hit_of(due.name, due.shape, drawn) if layer.is_known and type(drawn) is _core.Hits else None
-        return Due(due.layer, due.name, due.shape, due.dtype, drawn, hit, layer.is_in_place)
-
-    def layer(self, name: str) -> _values.Layer:
+    def layer(self, number: int) -> _values.Layer:
         """What is known of a layer before it runs."""
-        found = self._layers.get(name)
+        found = self._layers[number]
         if found is None:
-            found = self._layers[name] = _values.Layer(name, self.faults.layers[name])
+            found = self._layers[number] = _values.Layer(number, *self._named[number])
         return found
-
-    def surprised(self, layer: str) -> None:
-        """Counts the calls of a layer that were known, of which this one is none: it gave something else, or is one more."""
-        dues = self.ready.pop(layer)
-        self.calls[layer] = sum(1 for due in self._plain.values() if due.layer == layer) - len(dues)
 
     def call(self, layer: _values.Layer, given: list, output: Any) -> Call | None:
         """What a layer has computed; ``None`` if it has no value of its own."""
@@ -136,7 +94,7 @@ class Passes:
         if count:
             name = f"{name}#{count}"
         if place is None and (not count or before in self.seen.plain):
-            self.seen.plain[name] = Due(layer.name, name, value.shape, value.dtype)
+            self.seen.plain[name] = (layer.number, name, value.shape, value.dtype, layer.is_known, layer.is_in_place)
         self.seen.values[name] = (format, rows)
         return Call(name, place, value, format, rows)
 
@@ -169,58 +127,86 @@ class Hooks:
         self._handles: list[Any] = []
         #: The hooks of layers have one number, which no other hook has.
         self._number = RemovableHandle(OrderedDict()).id
+        self._layers: Any = None
+        self._on_made: Any = None
 
-    def add(self, on_call: Any, on_hit: Any = None, on_begin: Any = None, on_told: Any = None) -> None:
-        """``on_call(call, layer, given, output)`` for each value, ``on_hit(due, layer, given, value)`` for one that is known
-        to be hit, ``on_begin(shapes)`` for each pass, which returns whether all is known of it; ``on_told(hit)`` for each hit
-        that was ready and has been made.
+    def add(self, on_call: Any, on_hit: Any = None, on_begin: Any = None, on_made: Any = None) -> None:
+        """``on_call(call, layer, given, output)`` for each value, ``on_hit(name, layer, given, value)`` for one that is known
+        to be hit, ``on_begin(shapes)`` for each pass, which returns the calls that it will make if they are known; ``on_made(made)`` for
+        what ``_core`` has hit by itself.
         """
         faults, passes = self._faults, self._passes
-        present: list[Any] = [(), False]
+        shapes: Any = ()
+        is_known = False
 
         def begin(module: Any, args: tuple, kwargs: dict) -> None:
+            nonlocal shapes, is_known
             if passes.is_over:
                 return
+            self._forget()
             tensors = _values.tensors_in((args, kwargs))
             passes.begin(_values.first_axis(tensors))
             passes.is_running = True
-            present[:] = [_values.shapes_of(tensors), False]
-            if on_begin is not None:
-                present[1] = on_begin(present[0])
+            shapes = _values.shapes_of(tensors)
+            calls = None if on_begin is None else on_begin(shapes)
+            is_known = calls is not None
+            if is_known:
+                layers.begin(calls, passes.drawn)
 
         def end(module: Any, args: tuple, output: Any) -> None:
             if passes.is_over:
                 return
-            shapes, is_known = present
+            self._forget()
             # After an exception there is no output, and not all was seen.
             if output is not None and passes.is_regular and not is_known and shapes not in faults.known:
                 faults.learn(shapes, passes.seen)
             passes.end()
 
+        def otherwise(number: int, module: Any, args: tuple, kwargs: dict, output: Any, name: str | None) -> Any:
+            if passes.is_over:
+                return None
+            self._tell()
+            layer, given = passes.layer(number), _values.tensors_in((args, kwargs) if kwargs else args)
+            if name is not None:
+                return on_hit(name, layer, given, output)
+            made = layers.surprised(number)  # it gave something else, or is one more
+            if made is not None:
+                passes.calls[layer.name] = made
+            call = passes.call(layer, given, output)
+            return None if call is None else on_call(call, layer, given, output)
+
+        layers = self._layers = _core.LayerHooks([*faults.layers.values()], otherwise)
+        self._on_made = on_made
         try:
             self._handles.append(faults.module.register_forward_pre_hook(_uninspected(begin), with_kwargs=True, prepend=True))
-            for name, layer in faults.layers.items():
-                self._add(layer, _on_layer(name, passes, on_call, on_hit, on_told))
+            for layer, hook in layers.attach(self._number):
+                self._handles.append(layer.register_forward_hook(hook, with_kwargs=True))
             self._handles.append(faults.module.register_forward_hook(_uninspected(end), always_call=True))
         except BaseException:
             self.remove()
             raise
 
-    def _add(self, layer: Any, act: Any) -> None:
-        """What ``register_forward_hook`` does, without a handle for each layer, where it is PyTorch's own."""
-        if type(layer).register_forward_hook is not torch.nn.Module.register_forward_hook:
-            self._handles.append(layer.register_forward_hook(act, with_kwargs=True))
-            return
-        layer._forward_hooks[self._number] = act
-        layer._forward_hooks_with_kwargs[self._number] = True
+    def count(self, layer: _values.Layer) -> None:
+        """Counts a call that was known to come."""
+        self._layers.count(layer.number)
+
+    def _tell(self) -> None:
+        """Tells of what ``_core`` has hit since."""
+        made = self._layers.made()
+        if made is not None:
+            self._on_made(made)
+
+    def _forget(self) -> None:
+        """Has ``_core`` expect nothing more in this pass."""
+        self._tell()
+        self._layers.clear()
 
     def remove(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        for layer in self._faults.layers.values():
-            layer._forward_hooks.pop(self._number, None)
-            layer._forward_hooks_with_kwargs.pop(self._number, None)
+        self._layers.detach(self._number)
+        self._forget()
         self._passes.end()
         self._passes.is_over = True
 
@@ -229,39 +215,6 @@ def _uninspected(hook: Any) -> Any:
     """A hook that TorchDynamo does not look into: it breaks the graph and calls it."""
     hook._torchdynamo_disable = True
     return hook
-
-
-def _on_layer(name: str, passes: Passes, on_call: Any, on_hit: Any, on_told: Any) -> Any:
-    """The hook of a layer. Most calls are of layers that are known and not hit, so those cost one look."""
-    ready = passes.ready
-
-    def act(module: Any, args: tuple, kwargs: dict, output: Any) -> Any:
-        dues: Any = ready.get(name)
-        due: Any = None
-        if dues and type(output) is torch.Tensor and output.dtype is dues[-1].dtype and output.shape == dues[-1].shape:
-            due = dues[-1]
-            if due.drawn is None:
-                dues.pop()
-                return None
-            hit = due.ready
-            if hit is not None:
-                words = hit.hits.flip_own(args, kwargs, output, due.is_in_place)
-                if words is not None:
-                    dues.pop()
-                    hit.words = words
-                    on_told(hit)
-                    return None
-        if passes.is_over:
-            return None
-        layer, given = passes.layer(name), _values.tensors_in((args, kwargs) if kwargs else args)
-        if due is not None:
-            return on_hit(due, layer, given, output)
-        if dues is not None:
-            passes.surprised(name)
-        call = passes.call(layer, given, output)
-        return None if call is None else on_call(call, layer, given, output)
-
-    return _uninspected(act)
 
 
 class ActivationBlock:
@@ -278,7 +231,7 @@ class ActivationBlock:
         if self._hooks is not None:
             raise UsageError("the block is entered already: make one for each time")
         self._hooks = Hooks(self._faults, self._passes)
-        self._hooks.add(self._hit, self._hit_ready, self._draw_all, self._record.add)
+        self._hooks.add(self._hit, self._hit_expected, self._draw_all, self._note)
         try:
             self._uncompiled = _uncompiled()
         except BaseException:
@@ -295,22 +248,20 @@ class ActivationBlock:
             # This PyTorch cannot be told to leave compiled code alone.
             raise UsageError("the module did not run inside the block, or as compiled code that leaves hooks out: enter the block with what you call")
 
-    def _draw_all(self, shapes: tuple) -> bool:
+    def _draw_all(self, shapes: tuple) -> Any:
         """Draws over all layers, at the start of a pass; only values that are hit are kept.
 
         Where each layer draws for itself, this gives the same in one go, once it is known what a pass with such inputs
-        computes; whether it is.
+        computes: the calls of layers that it makes.
         """
         faults, passes = self._faults, self._passes
         known = faults.known.get(shapes)
         if faults.by_layer:
             if known is None:
-                return False
+                return None
             passes.expected = known.values
         passes.drawn = self._draw(faults.source_of_all(passes.expected, passes.images, shapes if faults.by_layer else None))
-        if known is not None:
-            passes.prepare(known.plain, self._hit_of)
-        return known is not None
+        return None if known is None else known.calls
 
     def _draw(self, source: Any) -> dict[str, Any]:
         """What is hit, by the names of values: as words, or as faults that have to look at what a value holds."""
@@ -331,39 +282,34 @@ class ActivationBlock:
         changed = self._put(drawn, call.name, call.format, call.rows, layer, given, call.value)
         return None if changed is call.value else _values.replaced(output, call.place, changed)
 
-    def _hit_ready(self, due: Due, layer: _values.Layer, given: list, value: torch.Tensor) -> Any:
+    def _hit_expected(self, name: str, layer: _values.Layer, given: list, value: torch.Tensor) -> Any:
         if layer.hands_on(given, value):
             return None
+        assert self._hooks is not None, "its hooks ask"
+        self._hooks.count(layer)
         passes = self._passes
-        passes.ready[layer.name].pop()
-        format, rows = passes.expected[due.name]
-        changed = self._put(due.drawn, due.name, format, rows, layer, given, value)
+        format, rows = passes.expected[name]
+        changed = self._put(passes.drawn[name], name, format, rows, layer, given, value)
         return None if changed is value else changed
 
     def _put(self, drawn: Any, name: str, format: str, rows: tuple, layer: _values.Layer, given: list, value: torch.Tensor) -> torch.Tensor:
         hits = drawn if isinstance(drawn, _core.Hits) else self._hits_in(drawn, name, format, value)
-        hit = self._told(name, format, rows, value.shape, hits)
-        changed, hit.words = _values.put(hits, value, layer.owns(given, value))
-        self._record.add(hit)
+        changed, words = _values.put(hits, value, layer.owns(given, value))
+        self._record.add(self._turn().told(name, format, rows, value.shape, hits, words))
         return changed
 
-    def _hit_of(self, name: str, shape: tuple, hits: _core.Hits) -> Hit:
-        """A hit to come in a value that is expected."""
-        return self._told(name, *self._passes.expected[name], shape, hits)
+    def _note(self, made: _core.Made) -> None:
+        """Puts on record what was hit in expected values."""
+        self._record.add_later(made, self._turn(), self._passes.expected)
 
-    def _told(self, name: str, format: str, rows: tuple, shape: tuple, hits: _core.Hits) -> Hit:
-        """A hit, without its words."""
-        passes, is_batch = self._passes, self._faults.per == "batch"
-        dims = self._faults.dims_of(rows, passes.images) if rows else tuple(shape)
-        return Hit(name, format, dims, self._elements(shape), hits, (), passes.number, None if is_batch else passes.first)
-
-    def _elements(self, shape: tuple) -> int:
-        """How many elements of a value of this shape one draw is over."""
-        return math.prod(shape) // (1 if self._faults.per == "batch" else self._passes.images)
+    def _turn(self) -> Turn:
+        passes = self._passes
+        return Turn(self._faults, passes.number, passes.first, passes.images)
 
     def _hits_in(self, drawn: Any, name: str, format: str, value: torch.Tensor) -> _core.Hits:
         """The words that drawn faults hit in a value."""
-        images, elements = 1 if self._faults.per == "batch" else self._passes.images, self._elements(value.shape)
+        turn = self._turn()
+        images, elements = turn.draws, turn.elements_of(value.shape)
         if self._faults.is_permanent:
             return _values.repeated(_values.hits_of(drawn, name, format, value.element_size(), elements), images, elements)
         return _values.hits_of(drawn, name, format, value.element_size(), elements * images)

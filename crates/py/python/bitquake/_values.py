@@ -125,10 +125,10 @@ class Layer:
     PyTorch's own layers fill memory of their own, or give a view of what they were given; of others nothing is known.
     """
 
-    __slots__ = ("name", "is_known", "is_in_place", "may_hand_on")
+    __slots__ = ("number", "name", "is_known", "is_in_place", "may_hand_on")
 
-    def __init__(self, name: str, module: Any) -> None:
-        self.name = name
+    def __init__(self, number: int, name: str, module: Any) -> None:
+        self.number, self.name = number, name
         kind: Any = type(module)
         is_own, is_activation, is_dropout, has_default = _facts(kind)
         is_in_place = bool(module.inplace if has_default else vars(module).get("inplace"))

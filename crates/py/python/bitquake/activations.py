@@ -17,12 +17,13 @@ _MOST_KNOWN = 32
 
 
 class Known(NamedTuple):
-    """What one pass computed: of each value its format and its dimensions for one image, and, of those that layers gave as
-    plain tensors in their first calls, what to expect of the next ones.
+    """What one pass computed: of each value its format and its dimensions for one image, and what ``_core.Calls`` takes of those that
+    layers gave as plain tensors.
     """
 
     values: dict[str, tuple[str, tuple]]
-    plain: dict[str, Any]
+    plain: dict[str, tuple]
+    calls: Any = None
 
 
 class ActivationFaults:
@@ -103,7 +104,7 @@ class ActivationFaults:
         if len(self.known) >= _MOST_KNOWN:
             self.known.clear()
             self._sources.clear()
-        self.known[shapes] = known
+        self.known[shapes] = known._replace(calls=_core.Calls([*known.plain.values()]))
 
     def dims_of(self, rows: tuple, images: int) -> tuple:
         """The dimensions that one draw is over; ``rows`` are those of one image, the first the share of the first

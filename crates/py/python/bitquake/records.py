@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,6 +64,30 @@ class Hit:
             table[key] += np.array(_core.decode(self.format, side.tolist()))[word].tolist()
 
 
+class Turn(NamedTuple):
+    """A pass of a module: its number, the number of its first image, and how many it has."""
+
+    faults: Any
+    number: int
+    first: int
+    images: int
+
+    @property
+    def draws(self) -> int:
+        """How many draws there are over each value."""
+        return 1 if self.faults.per == "batch" else self.images
+
+    def elements_of(self, shape: tuple) -> int:
+        """How many elements of a value one draw is over."""
+        return math.prod(shape) // self.draws
+
+    def told(self, name: str, format: str, rows: tuple, shape: tuple, hits: Any, words: tuple) -> Hit:
+        """Words that were hit in a value."""
+        dims = self.faults.dims_of(rows, self.images) if rows else tuple(shape)
+        first = None if self.faults.per == "batch" else self.first
+        return Hit(name, format, dims, self.elements_of(shape), hits, words, self.number, first)
+
+
 class ActivationRecord:
     """What the faults of a block of :func:`faulty_activations` changed, while it runs and afterwards.
 
@@ -73,11 +98,31 @@ class ActivationRecord:
         self._passes = passes
         self._hits: list[Hit] = []
         self._kept = 0
+        #: What was hit in some passes, and of each pass the turn and its values, until someone asks.
+        self._later: list[tuple[Any, Turn, dict[str, tuple]]] = []
+        self._waiting = 0
         self._flips, self._dormant, self._left_out = 0, 0, 0
         self._counted = 0
 
     def add(self, hit: Hit) -> None:
         """Notes a hit; what is on another device is fetched when someone asks."""
+        self._settle()
+        self._add(hit)
+
+    def add_later(self, made: Any, turn: Turn, values: dict[str, tuple]) -> None:
+        """Notes what ``_core`` has hit in a pass, of whose values these are the formats and dimensions; looked at when someone asks."""
+        self._later.append((made, turn, values))
+        self._waiting += len(made)
+        if self._waiting > KEPT:
+            self._settle()
+
+    def _settle(self) -> None:
+        later, self._later, self._waiting = self._later, [], 0
+        for made, turn, values in later:
+            for name, shape, hits, words in made.hits:
+                self._add(turn.told(name, *values[name], shape, hits, words))
+
+    def _add(self, hit: Hit) -> None:
         if self._kept < KEPT:
             self._hits.append(hit)
             self._kept += len(hit.hits)
@@ -85,11 +130,17 @@ class ActivationRecord:
         flips, dormant = hit.counts()
         self._flips, self._dormant, self._left_out = self._flips + flips, self._dormant + dormant, self._left_out + len(hit.hits)
 
+    def _all(self) -> list[Hit]:
+        """The hits that are kept."""
+        self._settle()
+        return self._hits
+
     def _count(self) -> None:
-        for hit in self._hits[self._counted :]:
+        hits = self._all()
+        for hit in hits[self._counted :]:
             flips, dormant = hit.counts()
             self._flips, self._dormant = self._flips + flips, self._dormant + dormant
-        self._counted = len(self._hits)
+        self._counted = len(hits)
 
     @property
     def flips(self) -> int:
@@ -106,6 +157,7 @@ class ActivationRecord:
     @property
     def left_out(self) -> int:
         """Words that were hit and counted, but of which nothing else is known any more."""
+        self._settle()
         return self._left_out
 
     @property
@@ -122,14 +174,14 @@ class ActivationRecord:
     def layers(self) -> dict[str, int]:
         """The values that were hit, and in how many of their words."""
         words: dict[str, int] = {}
-        for hit in self._hits:
+        for hit in self._all():
             words[hit.layer] = words.get(hit.layer, 0) + len(hit.hits)
         return words
 
     def columns(self) -> dict[str, list]:
         """What :meth:`to_frame` shows, as a dict of lists."""
         table: dict[str, list] = {key: [] for key in ("pass", "image", "layer", "element", "index", "bit", "field", "old", "new")}
-        for hit in self._hits:
+        for hit in self._all():
             hit.add_rows(table)
         return table
 
