@@ -141,6 +141,41 @@ def test_every_stored_bit_once(name, types):
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items()) and pattern.flips == 40
 
 
+def views(*shapes):
+    """A module whose buffers are parts of one memory: shape, strides, first place."""
+    memory, module = torch.arange(100.0), nn.Module()
+    for number, (shape, strides, first) in enumerate(shapes):
+        module.register_buffer(f"b{number}", memory.as_strided(shape, strides, first))
+    return module
+
+
+def test_tensors_of_one_memory():
+    beside = views(((4,), (1,), 0), ((2, 3), (3, 1), 4), ((6,), (1,), 10))  # as flattened parameters are
+    assert list(bq.WeightFaults(beside, 0.1).tensors) == ["b0", "b1", "b2"]
+    before = words(beside)
+    with bq.faulty(beside, 0.3, seed=1) as pattern:
+        assert bq.diff(views(((4,), (1,), 0), ((2, 3), (3, 1), 4), ((6,), (1,), 10)), beside) == pattern and len(pattern.tensors) == 3
+    assert same_words(before, beside)
+    again = views(((4,), (1,), 0), ((4,), (1,), 0), ((4,), (1,), 4))
+    assert list(bq.WeightFaults(again, 0.1).tensors) == ["b0", "b2"]
+    # From and to the same words, but not the same ones.
+    for shapes in ((((3, 2), (1, 2), 0), ((1, 3), (1, 2), 0)), (((4,), (1,), 0), ((2,), (3,), 0)), (((4,), (1,), 0), ((4,), (1,), 3)), (((9,), (1,), 0), ((2,), (1,), 3))):
+        with pytest.raises(bq.UsageError, match="tensors `b0` and `b1` share part of their memory: select one of them"):
+            bq.WeightFaults(views(*shapes), 0.1)
+        assert list(bq.WeightFaults(views(*shapes), 0.1, select="b1").tensors) == ["b1"]
+
+
+def test_a_tensor_whose_bits_are_all_protected_is_not_watched():
+    module = nn.Module()
+    module.register_buffer("a", torch.ones(4))
+    module.register_buffer("b", torch.ones(4, dtype=torch.float16))
+    memory = bq.WeightFaults(module, bq.Fault(rate=0.5, protect="0..15"))
+    assert list(memory.tensors) == ["a"] and repr(memory) == "WeightFaults(64 bits of 1 tensor)"
+    module.b = torch.zeros(4)
+    with memory.faulty(seed=1) as pattern:
+        assert set(pattern.tensors) == {"a"}
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_scripted_modules():
     module = small_cnn()
@@ -188,11 +223,10 @@ def test_a_module_that_holds_itself():
 
 
 def test_faults_that_their_module_holds_do_not_live_for_ever():
-    module = small_cnn()
-    module.faults, module.storage = bq.WeightFaults(module, 0.1), bq.quantize(small_cnn(), bits=8, family="symmetric")
-    module.storage.module.storage = module.storage
-    watched = weakref.ref(module), weakref.ref(module[6].weight), weakref.ref(module.storage.module)
-    del module
+    module, stored = nn.Linear(4, 4), nn.Linear(4, 4)
+    module.faults, stored.storage = bq.WeightFaults(module, 0.1), bq.quantize(stored, bits=8, family="symmetric")
+    watched = weakref.ref(module), weakref.ref(module.weight), weakref.ref(stored)
+    del module, stored
     gc.collect()
     assert [one() for one in watched] == [None, None, None]
 
