@@ -52,19 +52,32 @@ impl PyCalls {
 }
 
 impl Call {
-    /// Whether this is what it was to give.
-    fn gave(&self, output: &Bound<'_, PyAny>) -> PyResult<bool> {
+    /// Whether this is what it was to give, and not what it was given.
+    fn gave(
+        &self,
+        args: &Bound<'_, PyTuple>,
+        kwargs: &Bound<'_, PyDict>,
+        output: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
         let py = output.py();
         Ok(is_tensor(output)?
             && output.getattr(intern!(py, "dtype"))?.is(&self.dtype)
-            && output.getattr(intern!(py, "shape"))?.eq(&self.shape)?)
+            && output.getattr(intern!(py, "shape")).is_ok_and(|shape| shape.eq(&self.shape).unwrap_or(false))
+            && (self.is_in_place || !hands_on(args, kwargs, output)))
     }
+}
+
+/// Whether a layer gives one of the values that it was given.
+fn hands_on(args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>, output: &Bound<'_, PyAny>) -> bool {
+    args.iter_borrowed().any(|value| value.is(output)) || kwargs.values().iter().any(|value| value.is(output))
 }
 
 /// The hooks of some layers.
 #[pyclass(frozen, name = "LayerHooks", module = "bitquake._core")]
 pub struct PyLayerHooks {
     layers: Vec<Py<PyAny>>,
+    /// Of each layer whether nothing but itself had to do with its output when these hooks were made.
+    are_alone: Vec<bool>,
     otherwise: Py<PyAny>,
     pass: Mutex<Pass>,
 }
@@ -98,11 +111,19 @@ enum Drawn {
 
 #[pymethods]
 impl PyLayerHooks {
-    /// `otherwise(number, module, args, kwargs, output, name)` is called for what a layer gives that was not to be expected, with no name; and
+    /// `is_watched` tells of hooks on all modules. `otherwise(number, module, args, kwargs, output, name)` is called for what a layer gives that was not to be expected, with no name; and
     /// for what was, but cannot be changed here.
     #[new]
-    fn new(layers: Vec<Py<PyAny>>, otherwise: Py<PyAny>) -> Self {
-        Self { layers, otherwise, pass: Mutex::default() }
+    fn new(layers: Vec<Bound<'_, PyAny>>, is_watched: bool, otherwise: Py<PyAny>) -> PyResult<Self> {
+        let alone = |layer: &Bound<'_, PyAny>| Ok(!is_watched && is_alone(layer)?);
+        let are_alone = layers.iter().map(alone).collect::<PyResult<_>>()?;
+        let layers = layers.into_iter().map(Bound::unbind).collect();
+        Ok(Self { layers, are_alone, otherwise, pass: Mutex::default() })
+    }
+
+    /// Whether nothing but a layer itself has to do with its output, such as another hook, which may keep it.
+    fn is_alone(&self, layer: usize) -> bool {
+        self.are_alone.get(layer).copied().unwrap_or(false)
     }
 
     /// Puts a hook on each layer, under a number that no other hook has. Returns those that it is not PyTorch's to put on, with their
@@ -142,7 +163,10 @@ impl PyLayerHooks {
         if let Some(call) = own.iter().find(|call| call.layer >= self.layers.len()) {
             return Err(usage(py, format!("there is no layer {} among {}", call.layer, self.layers.len())));
         }
-        let hits = own.iter().map(|call| Drawn::of(call, drawn)).collect::<PyResult<_>>()?;
+        let hits = own
+            .iter()
+            .map(|call| Drawn::of(call, self.is_alone(call.layer), drawn))
+            .collect::<PyResult<_>>()?;
         let mut pass = self.pass();
         pass.due.clear();
         pass.due.resize(self.layers.len(), None);
@@ -207,10 +231,10 @@ impl Pass {
 }
 
 impl Drawn {
-    fn of(call: &Call, drawn: &Bound<'_, PyDict>) -> PyResult<Self> {
+    fn of(call: &Call, is_alone: bool, drawn: &Bound<'_, PyDict>) -> PyResult<Self> {
         let Some(found) = drawn.get_item(&call.name)? else { return Ok(Self::Nothing) };
         Ok(match found.cast_into::<PyHits>() {
-            Ok(hits) if call.is_own => Self::Words(hits.unbind()),
+            Ok(hits) if call.is_own && is_alone => Self::Words(hits.unbind()),
             _ => Self::More,
         })
     }
@@ -248,6 +272,12 @@ impl PyMade {
         };
         self.hits.iter().map(one).collect()
     }
+}
+
+fn is_alone(layer: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = layer.py();
+    let has_hooks = layer.getattr(intern!(py, "_forward_hooks"))?.is_truthy()?;
+    Ok(!has_hooks && !layer.getattr(intern!(py, "__dict__"))?.contains(intern!(py, "forward"))?)
 }
 
 /// Whether PyTorch's own way of registering a hook is that of a module.
@@ -288,7 +318,7 @@ impl PyLayerHook {
         let mut name = None;
         if let Some((calls, place, drawn)) = &next {
             let call = &calls.get().0[*place];
-            if call.gave(output)? {
+            if call.gave(args, kwargs, output)? {
                 match drawn {
                     Drawn::Nothing => {
                         hooks.pass().count(layer);

@@ -22,9 +22,13 @@ const DEEPEST: usize = 500;
 ///
 /// # Errors
 /// For a module of several replicas, one that has not seen its first input, and one that holds itself; and if `types` leave nothing.
-pub fn slots_of<'py>(module: &Bound<'py, PyAny>, types: Option<Bound<'py, PyTuple>>) -> PyResult<Vec<Slot>> {
-    let mut walk = Walk { types, kinds: HashMap::new(), dtypes: Dtypes::default(), slots: Vec::new() };
-    walk.all(module, "", 0)?;
+pub fn slots_of<'py>(
+    module: &Bound<'py, PyAny>,
+    types: Option<Bound<'py, PyTuple>>,
+) -> PyResult<(Vec<Part>, Vec<Slot>)> {
+    let (parts, slots) = (Vec::new(), Vec::new());
+    let mut walk = Walk { types, kinds: HashMap::new(), dtypes: Dtypes::default(), parts, slots };
+    walk.all(module, "", None, 0)?;
     if let Some(types) = &walk.types
         && walk.slots.is_empty()
     {
@@ -35,7 +39,7 @@ pub fn slots_of<'py>(module: &Bound<'py, PyAny>, types: Option<Bound<'py, PyTupl
             format!("no parameters or buffers lie directly in a module of type {names}"),
         ));
     }
-    Ok(walk.slots)
+    Ok((walk.parts, walk.slots))
 }
 
 struct Walk<'py> {
@@ -43,7 +47,39 @@ struct Walk<'py> {
     /// By the addresses of the classes.
     kinds: HashMap<usize, (Bound<'py, PyType>, Kind)>,
     dtypes: Dtypes,
+    parts: Vec<Part>,
     slots: Vec<Slot>,
+}
+
+/// A module in a module: which part that is, where it keeps this one, and under which key. Parts come after those that they are in.
+pub struct Part {
+    above: Option<usize>,
+    pub owner: Py<PyAny>,
+    key: Py<PyAny>,
+    pub part: Py<PyAny>,
+}
+
+impl Part {
+    /// Of each part whether it is where it was, with all that it is in.
+    pub fn are_there(py: Python<'_>, parts: &[Self]) -> PyResult<Vec<bool>> {
+        let mut are_there: Vec<bool> = Vec::with_capacity(parts.len());
+        for Self { above, owner, key, part } in parts {
+            let is_there =
+                above.is_none_or(|above| are_there[above]) && holds(owner.bind(py), key.bind(py), part)?;
+            are_there.push(is_there);
+        }
+        Ok(are_there)
+    }
+}
+
+/// Whether a dict, or what a scripted module has in its place, has this under a key.
+pub fn holds(owner: &Bound<'_, PyAny>, key: &Bound<'_, PyAny>, value: &Py<PyAny>) -> PyResult<bool> {
+    let found = match owner.cast_exact::<PyDict>() {
+        Ok(owner) => owner.get_item(key)?,
+        Err(_) if owner.contains(key)? => Some(owner.get_item(key)?),
+        Err(_) => None,
+    };
+    Ok(found.is_some_and(|found| found.is(value)))
 }
 
 /// What there is to know of a class of modules.
@@ -59,7 +95,13 @@ struct Kind {
 
 impl<'py> Walk<'py> {
     /// The tensors of a module and of all modules in it.
-    fn all(&mut self, part: &Bound<'py, PyAny>, prefix: &str, depth: usize) -> PyResult<()> {
+    fn all(
+        &mut self,
+        part: &Bound<'py, PyAny>,
+        prefix: &str,
+        number: Option<usize>,
+        depth: usize,
+    ) -> PyResult<()> {
         let py = part.py();
         if depth > DEEPEST {
             return Err(usage(
@@ -71,24 +113,33 @@ impl<'py> Walk<'py> {
             let named = part.call_method1(intern!(py, "named_modules"), (py.None(), prefix, false))?;
             for named in named.try_iter()? {
                 let (prefix, part): (String, Bound<'py, PyAny>) = named?.extract()?;
-                self.own(&part, &prefix)?;
+                self.own(&part, &prefix, number)?;
             }
             return Ok(());
         }
-        self.own(part, prefix)?;
+        self.own(part, prefix, number)?;
         if self.kind_of(part)?.is_packed {
             return Ok(()); // a part of it would hand out the same once more
         }
-        for (key, child) in items(&part.getattr(intern!(py, "_modules"))?)? {
+        let modules = part.getattr(intern!(py, "_modules"))?;
+        for (key, child) in items(&modules)? {
             if !child.is_none() {
-                self.all(&child, &joined(prefix, &key)?, depth + 1)?;
+                let prefix = joined(prefix, &key)?;
+                let owner = modules.clone().unbind();
+                self.parts.push(Part {
+                    above: number,
+                    owner,
+                    key: key.unbind(),
+                    part: child.clone().unbind(),
+                });
+                self.all(&child, &prefix, Some(self.parts.len() - 1), depth + 1)?;
             }
         }
         Ok(())
     }
 
-    /// The tensors that lie directly in a module.
-    fn own(&mut self, part: &Bound<'py, PyAny>, prefix: &str) -> PyResult<()> {
+    /// The tensors that lie directly in a module, which is in this part, or is it.
+    fn own(&mut self, part: &Bound<'py, PyAny>, prefix: &str, number: Option<usize>) -> PyResult<()> {
         let py = part.py();
         let kind = self.kind_of(part)?;
         if kind.is_replicated {
@@ -102,7 +153,7 @@ impl<'py> Walk<'py> {
         let parameters = part.getattr(intern!(py, "_parameters"))?;
         let buffers = part.getattr(intern!(py, "_buffers"))?;
         let (own, measured) = (items(&parameters)?, items(&buffers)?);
-        for (key, tensor) in &own {
+        for (key, tensor) in own.iter().chain(&measured) {
             if is_lazy(tensor)? {
                 let name = joined(prefix, key)?;
                 return Err(usage(py, format!("`{name}` has no shape yet: run the module once first")));
@@ -114,33 +165,45 @@ impl<'py> Walk<'py> {
             return Ok(());
         }
         for (key, tensor) in own {
-            self.keep(py, prefix, Kept::new(part, &parameters, key, tensor))?;
+            self.keep(py, prefix, Kept::new(number, part, &parameters, key, tensor))?;
         }
         if !measured.is_empty() {
             let transient = part.getattr(intern!(py, "_non_persistent_buffers_set"))?;
             for (key, tensor) in measured {
                 if !transient.contains(&key)? {
-                    self.keep(py, prefix, Kept::new(part, &buffers, key, tensor))?;
+                    self.keep(py, prefix, Kept::new(number, part, &buffers, key, tensor))?;
                 }
             }
         }
-        if kind.is_packed { self.unpacked(part, prefix) } else { Ok(()) }
+        if kind.is_packed { self.unpacked(part, prefix, number) } else { Ok(()) }
     }
 
     /// The tensors of a quantized module, which keeps them packed: unpacked here, and packed again when their words change.
-    fn unpacked(&mut self, part: &Bound<'py, PyAny>, prefix: &str) -> PyResult<()> {
+    fn unpacked(&mut self, part: &Bound<'py, PyAny>, prefix: &str, number: Option<usize>) -> PyResult<()> {
         static PARTIAL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let py = part.py();
-        let (weight, bias): (Bound<'py, PyAny>, Bound<'py, PyAny>) =
-            part.call_method0(intern!(py, "_weight_bias"))?.extract()?;
+        let given = part.call_method0(intern!(py, "_weight_bias"))?;
+        let Ok((weight, bias)) = given.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>() else {
+            let mut tensors = Vec::new();
+            leaves(&given, &mut tensors)?;
+            for (key, tensor) in tensors {
+                let refused = Some("is packed by its module in a way that cannot be opened here");
+                self.keep(py, prefix, Kept { refused, ..Kept::new(number, part, &given, key, tensor) })?;
+            }
+            return Ok(());
+        };
+        // What is packed as float16 is handed out as float32.
+        let is_other = !weight.getattr(intern!(py, "is_quantized"))?.is_truthy()?;
+        let refused = is_other.then_some("is packed by its module in other words than it hands out");
         let pack = part.getattr(intern!(py, "set_weight_bias"))?;
         let commit = PARTIAL.import(py, "functools", "partial")?.call1((pack, &weight, &bias))?.unbind();
         let owner = PyDict::new(py);
-        owner.set_item(intern!(py, "weight"), weight)?;
+        owner.set_item(intern!(py, "weight"), &weight)?;
         owner.set_item(intern!(py, "bias"), bias)?;
         for (key, tensor) in items(&owner)? {
-            let kept = Kept::new(part, &owner, key, tensor);
-            self.keep(py, prefix, Kept { commit: Some(commit.clone_ref(py)), ..kept })?;
+            let refused = refused.filter(|_| tensor.is(&weight));
+            let kept = Kept::new(number, part, &owner, key, tensor);
+            self.keep(py, prefix, Kept { commit: Some(commit.clone_ref(py)), refused, ..kept })?;
         }
         Ok(())
     }
@@ -180,6 +243,21 @@ impl Kind {
             names_own: !class.getattr(named)?.is(&usual),
         })
     }
+}
+
+/// The tensors in dicts of dicts.
+fn leaves<'py>(
+    given: &Bound<'py, PyAny>,
+    found: &mut Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+) -> PyResult<()> {
+    for (key, value) in items(given)? {
+        if value.is_instance_of::<PyDict>() {
+            leaves(&value, found)?;
+        } else {
+            found.push((key, value));
+        }
+    }
+    Ok(())
 }
 
 /// What a dict holds, or what a scripted module has in its place.

@@ -1,5 +1,7 @@
 //! Flips at the addresses of the tensors that they were drawn for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use pyo3::prelude::*;
 
 use crate::pattern::PyPattern;
@@ -7,12 +9,13 @@ use crate::slot::Slot;
 use crate::tensor::HostWords;
 use crate::threads::detached;
 
-/// A pattern over tensors on the host, whose bits it flips where they are, any number of times.
+/// A pattern over tensors on the host, whose bits it flips where they are, and flips back.
 #[pyclass(frozen, name = "Placed", module = "bitquake._core")]
 pub struct PyPlaced {
     pattern: Py<PyPattern>,
     /// Of each tensor that is hit.
     words: Vec<HostWords>,
+    is_made: AtomicBool,
 }
 
 impl PyPlaced {
@@ -36,13 +39,24 @@ impl PyPlaced {
             }
             words.push(found);
         }
-        Ok(Some(Self { pattern: pattern.clone().unbind(), words }))
+        Ok(Some(Self { pattern: pattern.clone().unbind(), words, is_made: AtomicBool::new(false) }))
     }
 }
 
 #[pymethods]
 impl PyPlaced {
-    /// Flips the bits. Doing it again undoes it. Memory that has been given back is left out.
+    /// Flips the bits, if they are not flipped already.
+    fn make(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_made.swap(true, Ordering::Relaxed) { Ok(()) } else { self.flip(py) }
+    }
+
+    /// Flips them back, if they are flipped. Memory that has been given back meanwhile is left out.
+    fn undo(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_made.swap(false, Ordering::Relaxed) { self.flip(py) } else { Ok(()) }
+    }
+}
+
+impl PyPlaced {
     fn flip(&self, py: Python<'_>) -> PyResult<()> {
         let is_there: Vec<bool> = self.words.iter().map(|words| words.is_there(py)).collect();
         let pattern = self.pattern.get();

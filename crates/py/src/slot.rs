@@ -6,10 +6,11 @@ use bitquake::tensors::Role;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyTuple;
 
 use crate::dtypes::{Dtype, Dtypes};
 use crate::error::{raise, usage};
+use crate::module::holds;
 use crate::tensor::is_plain;
 
 /// Said of tensors of fewer words than elements: a pattern would speak of more bits than there are.
@@ -32,14 +33,17 @@ pub struct Slot {
     pub words: Result<Located, String>,
 }
 
-/// Who keeps a tensor: a module, which of its dicts, under which key; and what hands changed words to a module that keeps a packed copy
-/// of them.
+/// Who keeps a tensor: a module, of which part, which of its dicts, under which key; what hands changed words to a module that keeps a packed
+/// copy of them; and why it cannot be reached, if that is known.
 pub struct Kept {
+    /// The module itself has no number.
+    pub number: Option<usize>,
     pub part: Py<PyAny>,
     pub owner: Py<PyAny>,
     pub key: Py<PyAny>,
     pub tensor: Py<PyAny>,
     pub commit: Option<Py<PyAny>>,
+    pub refused: Option<&'static str>,
 }
 
 /// On which device words lie (`None` for the host), from which byte to which, and how.
@@ -56,24 +60,14 @@ pub struct Located {
 
 impl Kept {
     pub fn new<'py>(
+        number: Option<usize>,
         part: &Bound<'py, PyAny>,
         owner: &Bound<'py, PyAny>,
         key: Bound<'py, PyAny>,
         tensor: Bound<'py, PyAny>,
     ) -> Self {
         let [part, owner] = [part, owner].map(|held| held.clone().unbind());
-        Self { part, owner, key: key.unbind(), tensor: tensor.unbind(), commit: None }
-    }
-
-    /// Whether the tensor is still kept there.
-    fn is_there(&self, py: Python<'_>) -> PyResult<bool> {
-        let (owner, key) = (self.owner.bind(py), self.key.bind(py));
-        let found = match owner.cast::<PyDict>() {
-            Ok(owner) => owner.get_item(key)?,
-            Err(_) if owner.contains(key)? => Some(owner.get_item(key)?),
-            Err(_) => None,
-        };
-        Ok(found.is_some_and(|found| found.is(&self.tensor)))
+        Self { number, part, owner, key: key.unbind(), tensor: tensor.unbind(), commit: None, refused: None }
     }
 }
 
@@ -91,14 +85,19 @@ impl Slot {
         let is_updated =
             role == Role::Statistic && kept.part.bind(py).getattr(intern!(py, "training"))?.is_truthy()?;
         let shape = numbers(&tensor.getattr(intern!(py, "shape"))?)?;
-        let words = Located::of(tensor, dtype, &shape)?;
+        let words = match kept.refused {
+            Some(why) => Err(why.to_owned()),
+            None => Located::of(tensor, dtype, &shape)?,
+        };
         Ok(Self { name, kept, role, is_updated, shape, words })
     }
 
     /// Whether the module still holds it, with its memory where it was.
     pub fn is_there(&self, py: Python<'_>) -> PyResult<bool> {
-        let start: usize = self.kept.tensor.bind(py).call_method0(intern!(py, "data_ptr"))?.extract()?;
-        Ok(self.words.as_ref().is_ok_and(|words| words.start == start) && self.kept.is_there(py)?)
+        let kept = &self.kept;
+        let start: usize = kept.tensor.bind(py).call_method0(intern!(py, "data_ptr"))?.extract()?;
+        Ok(self.words.as_ref().is_ok_and(|words| words.start == start)
+            && holds(kept.owner.bind(py), kept.key.bind(py), &kept.tensor)?)
     }
 
     pub fn elements(&self) -> u64 {

@@ -11,7 +11,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::error::raise;
 use crate::fault::{PyFault, PySource};
-use crate::module::slots_of;
+use crate::module::{Part, slots_of};
 use crate::pattern::PyPattern;
 use crate::placed::PyPlaced;
 use crate::slot::{Kept, Slot, distinct};
@@ -21,21 +21,25 @@ type Measured<'py> = (String, Bound<'py, PyAny>);
 
 /// Tensors of a module, in the order of its state dict: a sequence of `Slot`.
 #[pyclass(frozen, name = "Slots", module = "bitquake._core")]
-pub struct PySlots(Vec<Slot>);
+pub struct PySlots {
+    parts: Vec<Part>,
+    slots: Vec<Slot>,
+}
 
 #[pymethods]
 impl PySlots {
     /// The parameters and the persistent buffers of a module, tied ones under each name.
     #[staticmethod]
     fn of(module: &Bound<'_, PyAny>) -> PyResult<Self> {
-        slots_of(module, None).map(Self)
+        let (parts, slots) = slots_of(module, None)?;
+        Ok(Self { parts, slots })
     }
 
     /// Those that a memory of codes can hold, each stored bit once.
     #[staticmethod]
     fn storable(module: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = module.py();
-        let mut slots = slots_of(module, None)?;
+        let (parts, mut slots) = slots_of(module, None)?;
         for slot in slots.iter().filter(|slot| slot.role != Role::Attribute) {
             if let Err(why) = &slot.words {
                 let message = format!("`{}` {why}: it cannot be stored", slot.name);
@@ -43,7 +47,7 @@ impl PySlots {
             }
         }
         slots.retain(|slot| slot.words.is_ok());
-        distinct(py, slots).map(Self)
+        Ok(Self { parts, slots: distinct(py, slots)? })
     }
 
     /// Those that a fault may hit, each stored bit once, and the fault over them. `types` leaves what lies directly in modules of these
@@ -56,7 +60,7 @@ impl PySlots {
         types: Option<Bound<'_, PyTuple>>,
     ) -> PyResult<(Self, PySource)> {
         let py = module.py();
-        let mut slots = slots_of(module, types)?;
+        let (parts, mut slots) = slots_of(module, types)?;
         let candidates: Vec<Candidate<'_>> = slots.iter().map(Slot::candidate).collect();
         let mut is_selected = fault.selected(py, &candidates)?.into_iter();
         slots.retain(|_| is_selected.next().unwrap_or(false));
@@ -67,15 +71,15 @@ impl PySlots {
         let names: HashSet<&str> = source.space.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
         slots.retain(|slot| names.contains(slot.name.as_str()));
         drop(names);
-        Ok((Self(slots), source))
+        Ok((Self { parts, slots }, source))
     }
 
     fn __len__(&self) -> usize {
-        self.0.len()
+        self.slots.len()
     }
 
     fn __getitem__(slf: &Bound<'_, Self>, place: usize) -> PyResult<PySlot> {
-        let is_there = place < slf.get().0.len();
+        let is_there = place < slf.get().slots.len();
         let slots = slf.clone().unbind();
         if is_there { Ok(PySlot { slots, place }) } else { Err(PyIndexError::new_err(place)) }
     }
@@ -83,19 +87,27 @@ impl PySlots {
     /// Their names in the state dict.
     #[getter]
     fn names(&self) -> Vec<&str> {
-        self.0.iter().map(|slot| slot.name.as_str()).collect()
+        self.slots.iter().map(|slot| slot.name.as_str()).collect()
     }
 
     /// The tensors themselves.
     #[getter]
     fn tensors<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.0.iter().map(|slot| &slot.kept.tensor))
+        PyTuple::new(py, self.slots.iter().map(|slot| &slot.kept.tensor))
+    }
+
+    /// Those that their modules keep packed.
+    #[getter]
+    fn packed(slf: &Bound<'_, Self>) -> Vec<PySlot> {
+        let slots = slf.get().slots.iter().enumerate();
+        let packed = slots.filter(|(_, slot)| slot.kept.commit.is_some());
+        packed.map(|(place, _)| PySlot { slots: slf.clone().unbind(), place }).collect()
     }
 
     /// The names of those that batch normalisations measure, with the modules that do.
     #[getter]
     fn statistics<'py>(&self, py: Python<'py>) -> Vec<Measured<'py>> {
-        let measured = self.0.iter().filter(|slot| slot.role == Role::Statistic);
+        let measured = self.slots.iter().filter(|slot| slot.role == Role::Statistic);
         measured.map(|slot| (slot.name.clone(), slot.kept.part.bind(py).clone())).collect()
     }
 
@@ -105,7 +117,7 @@ impl PySlots {
         let mut place = 0;
         for name in names {
             if let Some(found) = self.place_of(&name, place) {
-                shapes.set_item(name, PyTuple::new(py, &self.0[found].shape)?)?;
+                shapes.set_item(name, PyTuple::new(py, &self.slots[found].shape)?)?;
                 place = found;
             }
         }
@@ -114,9 +126,9 @@ impl PySlots {
 
     /// The names of those that the module does not hold any more, or elsewhere.
     fn gone(&self, py: Python<'_>) -> PyResult<Vec<&str>> {
-        let mut gone = Vec::new();
-        for slot in &self.0 {
-            if !slot.is_there(py)? {
+        let (are_there, mut gone) = (Part::are_there(py, &self.parts)?, Vec::new());
+        for slot in &self.slots {
+            if !slot.kept.number.is_none_or(|number| are_there[number]) || !slot.is_there(py)? {
                 gone.push(slot.name.as_str());
             }
         }
@@ -129,24 +141,27 @@ impl PySlots {
         let mut place = 0;
         PyPlaced::new(pattern, |name| {
             place = self.place_of(name, place)?;
-            Some(&self.0[place])
+            Some(&self.slots[place])
         })
     }
 
     /// A module may hold what holds its tensors.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        for Slot { kept: Kept { part, owner, key: _, tensor, commit }, .. } in &self.0 {
+        for Slot { kept: Kept { part, owner, tensor, commit, .. }, .. } in &self.slots {
             [part, owner, tensor].into_iter().chain(commit).try_for_each(|held| visit.call(held))?;
         }
-        Ok(())
+        self.parts
+            .iter()
+            .flat_map(|Part { owner, part, .. }| [owner, part])
+            .try_for_each(|held| visit.call(held))
     }
 }
 
 impl PySlots {
     /// The place of a name; names mostly come in the order of the tensors, so it is looked for from the last one on.
     fn place_of(&self, name: &str, last: usize) -> Option<usize> {
-        let (before, after) = (0..last, last..self.0.len());
-        after.chain(before).find(|&place| self.0[place].name == name)
+        let (before, after) = (0..last, last..self.slots.len());
+        after.chain(before).find(|&place| self.slots[place].name == name)
     }
 }
 
@@ -159,7 +174,7 @@ pub struct PySlot {
 
 impl PySlot {
     fn get(&self) -> &Slot {
-        &self.slots.get().0[self.place]
+        &self.slots.get().slots[self.place]
     }
 }
 

@@ -651,7 +651,7 @@ def test_modules_whose_hooks_are_changed_inside_a_block():
 
 
 def test_calls_of_layers_that_are_not_there_are_refused():
-    hooks = _core.LayerHooks([nn.ReLU()], print)
+    hooks = _core.LayerHooks([nn.ReLU()], False, print)
     with pytest.raises(bq.UsageError, match="no layer 1 among 1"):
         hooks.begin(_core.Calls([(1, "a", torch.Size([2]), torch.float32, True, False)]), {})
     assert hooks.made() is None and hooks.surprised(0) is None and hooks.surprised(7) is None

@@ -21,6 +21,19 @@ from .records import ActivationRecord, Turn
 _FORMATS = {getattr(torch, name): format for name, format in FORMATS.items() if hasattr(torch, name) and getattr(torch, name).is_floating_point}
 
 
+#: Of all modules, by their numbers.
+_hooks_of_all = torch.nn.modules.module._global_forward_hooks
+_graph_task = getattr(torch._C, "_current_graph_task_id", lambda: -1)
+
+
+def _check_forward(what: str) -> None:
+    """That what runs does not run again for a backward pass."""
+    if _graph_task() != -1:
+        raise UsageError(
+            f"{what} runs in a backward pass, as torch.utils.checkpoint has it: its values would not be those of the forward pass; do without checkpoints inside the block"
+        )
+
+
 class Call:
     """A layer's output: where the value is in it, its name in this pass, format and dimensions."""
 
@@ -47,6 +60,8 @@ class Passes:
         self.expected: dict[str, tuple] = faults.planned
         self.drawn: dict[str, Any] = {}
         self._named = [*faults.layers.items()]
+        #: Told by the hooks: whether nothing but a layer has to do with its output.
+        self.is_alone: Any = None
         self._layers: list[_values.Layer | None] = [None] * len(self._named)
 
     def begin(self, images: int | None) -> None:
@@ -69,13 +84,13 @@ class Passes:
         """What is known of a layer before it runs."""
         found = self._layers[number]
         if found is None:
-            found = self._layers[number] = _values.Layer(number, *self._named[number])
+            found = self._layers[number] = _values.Layer(number, *self._named[number], self.is_alone(number))
         return found
 
     def call(self, layer: _values.Layer, given: list, output: Any) -> Call | None:
         """What a layer has computed; ``None`` if it has no value of its own."""
         picked = (None, output) if isinstance(output, torch.Tensor) else _values.pick(output, self.faults.output)
-        format = None if picked is None else _FORMATS.get(picked[1].dtype)
+        format = None if picked is None or picked[1].is_nested else _FORMATS.get(picked[1].dtype)
         if picked is None or format is None:
             self._refuse(layer.name, output, picked)
             return None
@@ -83,6 +98,7 @@ class Passes:
         if layer.hands_on(given, value) or not value.numel():
             return None
         if not self.is_running:
+            _check_forward(f"layer `{layer.name}`")
             if not self.faults.by_layer:
                 raise UsageError(f"layer `{layer.name}` runs outside of the module, over all of whose layers faults are drawn")
             self.begin(value.shape[0] if value.dim() else None)
@@ -143,6 +159,7 @@ class Hooks:
             nonlocal shapes, is_known
             if passes.is_over:
                 return
+            _check_forward("the module")
             self._forget()
             tensors = _values.tensors_in((args, kwargs))
             passes.begin(_values.first_axis(tensors))
@@ -157,10 +174,15 @@ class Hooks:
             if passes.is_over:
                 return
             self._forget()
-            # After an exception there is no output, and not all was seen.
-            if output is not None and passes.is_regular and not is_known and shapes not in faults.known:
-                faults.learn(shapes, passes.seen)
+            seen, is_regular = passes.seen, passes.is_regular
             passes.end()
+            # After an exception there is no output, and not all was seen.
+            if output is None or is_known:
+                return
+            if not seen.values:
+                raise UsageError("no layer gave a tensor of floats in this pass: there is nothing to hit (exported programs run none of their layers)")
+            if is_regular and shapes not in faults.known:
+                faults.learn(shapes, seen)
 
         def otherwise(number: int, module: Any, args: tuple, kwargs: dict, output: Any, name: str | None) -> Any:
             if passes.is_over:
@@ -175,8 +197,8 @@ class Hooks:
             call = passes.call(layer, given, output)
             return None if call is None else on_call(call, layer, given, output)
 
-        layers = self._layers = _core.LayerHooks([*faults.layers.values()], otherwise)
-        self._on_made = on_made
+        layers = self._layers = _core.LayerHooks([*faults.layers.values()], bool(_hooks_of_all), otherwise)
+        self._on_made, passes.is_alone = on_made, layers.is_alone
         try:
             self._handles.append(faults.module.register_forward_pre_hook(_uninspected(begin), with_kwargs=True, prepend=True))
             for layer, hook in layers.attach(self._number):
@@ -293,6 +315,7 @@ class ActivationBlock:
         return None if changed is value else changed
 
     def _put(self, drawn: Any, name: str, format: str, rows: tuple, layer: _values.Layer, given: list, value: torch.Tensor) -> torch.Tensor:
+        _values.check_memory(value)
         hits = drawn if isinstance(drawn, _core.Hits) else self._hits_in(drawn, name, format, value)
         changed, words = _values.put(hits, value, layer.owns(given, value))
         self._record.add(self._turn().told(name, format, rows, value.shape, hits, words))

@@ -100,6 +100,11 @@ class Parameters:
         write(self.arrays())
         self.push()
 
+    def count_change(self) -> None:
+        """Tells autograd of a change for good."""
+        for tensor in self._tensors:
+            torch.autograd.graph.increment_version(tensor)
+
     def show(self, values: list[np.ndarray]) -> None:
         """Gives the parameters these values."""
         self.fill(lambda arrays: [*map(np.copyto, arrays, values)])

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from . import _core
+from ._errors import UnsupportedError
 from ._torch import _UNSIGNED, _integers
 
 
@@ -104,6 +105,13 @@ def put(hits: _core.Hits, value: torch.Tensor, is_own: bool) -> tuple[torch.Tens
     return value, flip(hits, value)
 
 
+def check_memory(value: torch.Tensor) -> None:
+    """That a value has memory of its own kind: those inside transforms of torch.func stand for others."""
+    functorch = getattr(torch._C, "_functorch", None)
+    if functorch is not None and functorch.is_functorch_wrapped_tensor(value):
+        raise UnsupportedError("values inside transforms of torch.func have no bits: put faults into weights there")
+
+
 def _is_dense(value: torch.Tensor) -> bool:
     """Whether each element has a word of its own."""
     return value.is_contiguous() or (value.dim() == 4 and value.is_contiguous(memory_format=torch.channels_last))
@@ -125,10 +133,12 @@ class Layer:
     PyTorch's own layers fill memory of their own, or give a view of what they were given; of others nothing is known.
     """
 
-    __slots__ = ("number", "name", "is_known", "is_in_place", "may_hand_on")
+    __slots__ = ("number", "name", "is_alone", "is_known", "is_in_place", "may_hand_on")
 
-    def __init__(self, number: int, name: str, module: Any) -> None:
+    def __init__(self, number: int, name: str, module: Any, is_alone: bool) -> None:
         self.number, self.name = number, name
+        #: Whether nothing but the layer has to do with its output: no other hook, which may keep it or give another one.
+        self.is_alone = is_alone
         kind: Any = type(module)
         is_own, is_activation, is_dropout, has_default = _facts(kind)
         is_in_place = bool(module.inplace if has_default else vars(module).get("inplace"))
@@ -145,6 +155,8 @@ class Layer:
         """Whether a value lies in memory that the module has just filled: of no tensor that it was given, and nothing that
         it keeps.
         """
+        if not self.is_alone:
+            return False
         if not self.is_known or self.is_in_place:
             return self.is_in_place
         start = value.untyped_storage().data_ptr()
@@ -212,4 +224,4 @@ def first_axis(given: Any) -> int | None:
     return int(sizes[0]) if sizes else None
 
 
-__all__ = ["Layer", "first_axis", "hits_of", "pick", "put", "repeated", "replaced", "shapes_of", "tensors_in"]
+__all__ = ["Layer", "check_memory", "first_axis", "hits_of", "pick", "put", "repeated", "replaced", "shapes_of", "tensors_in"]

@@ -67,6 +67,7 @@ class Versions:
 
     def enter(self) -> None:
         """To be called when the bits have been changed; what that did to the counters is forgotten."""
+        torch.clear_autocast_cache()  # it holds casts of what the bits were before
         number = next(_numbers) % _BLOCKS
         self._inside = [version + number for version in self._before]
         if _SETTER is not None:
@@ -86,6 +87,7 @@ class Versions:
 
     def leave(self, written: list) -> None:
         """To be called when the bits have been changed back."""
+        torch.clear_autocast_cache()
         if _SETTER is None or written:
             for tensor in self._tensors:
                 torch.autograd.graph.increment_version(tensor)

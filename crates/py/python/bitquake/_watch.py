@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Callable, NamedTuple
+
+import numpy as np
 
 from ._core import Slot, Slots
 from ._errors import UsageError
@@ -35,10 +38,10 @@ class Watched:
     addresses, once.
     """
 
-    __slots__ = ("_slots", "_by_name", "_words", "_described")
+    __slots__ = ("_slots", "_packed", "_by_name", "_words", "_described")
 
     def __init__(self, slots: Slots) -> None:
-        self._slots = slots
+        self._slots, self._packed = slots, slots.packed
         self._by_name: dict[str, Slot] = {}
         self._words: dict[str, Words] = {}
         self._described: dict[str, tuple] = {}
@@ -71,28 +74,26 @@ class Watched:
             told = self._described[name] = (name, slot.format, tensor.element_size(), tensor.numel(), content)
         return told
 
-    def flipped(self, pattern: Any) -> Callable[[], None]:
-        """Applies a core pattern, and gives what undoes it: applying it again."""
-        placed = self._slots.placed(pattern)
-        both = self._flip_of(pattern) if placed is None else placed.flip
-        both()
-        return both
+    def flips(self, pattern: Any) -> Any:
+        """The flips of a core pattern, to be made and undone."""
+        return self._slots.placed(pattern) or Flips(self._flip_of(pattern))
 
     def _flip_of(self, pattern: Any) -> Callable[[], None]:
         names = [name for name, *_ in pattern.tensors]
         words = [self.words(name) for name in names]
-        commits = [commit for name in names if (commit := self._slot(name).commit) is not None]
+        packed = [slot for slot in self._packed if slot.name in names]
 
-        def both() -> None:
+        def flip() -> None:
+            there = [*filter(_is_as_packed, packed)]  # what was packed since is not to be overwritten
             apply_to(pattern, words)
-            for commit in commits:
-                commit()
+            for slot in there:
+                slot.commit()
 
-        return both
+        return flip
 
     def all_shared(self) -> list[tuple] | None:
         """What ``_core`` takes of all tensors, if it can change them where they are."""
-        if any(slot.commit is not None for slot in self._slots):
+        if self._packed:
             return None
         shared = [self._shared(name) for name in self._slots.names]
         return [told for told in shared if told is not None] if all(shared) else None
@@ -104,7 +105,7 @@ class Watched:
 
     def gone(self) -> list[str]:
         """The tensors that the module does not hold any more, or elsewhere."""
-        return self._slots.gone()
+        return self._slots.gone() + [slot.name for slot in self._packed if not _is_as_packed(slot)]
 
     def named(self, tensors: list) -> list[str]:
         """The names of some of them."""
@@ -112,50 +113,81 @@ class Watched:
         return [slot.name for slot in self._slots if id(slot.tensor) in wanted]
 
 
+class Flips:
+    """Flips that are made, and undone, by the same change."""
+
+    __slots__ = ("_flip", "_are_made")
+
+    def __init__(self, flip: Callable[[], None], *, are_made: bool = False) -> None:
+        self._flip, self._are_made = flip, are_made
+
+    def make(self) -> None:
+        if not self._are_made:
+            self._flip()
+            self._are_made = True
+
+    def undo(self) -> None:
+        if self._are_made:
+            self._flip()
+            self._are_made = False
+
+
 class Block:
     """A ``with`` block inside of which bits are flipped.
 
-    ``put`` flips the module's words, and gives what the block hands out and what flips them back.
+    ``draw`` gives what the block hands out, and the flips.
     """
 
-    __slots__ = ("_watched", "_exposed", "_put", "_since", "_undo", "_versions")
+    __slots__ = ("_watched", "_exposed", "_draw", "_since", "_flips", "_versions")
 
-    def __init__(self, watched: Watched, exposed: Exposed, put: Callable[[], tuple[FaultPattern, Callable[[], None]]], since: str) -> None:
-        self._watched, self._exposed, self._put, self._since = watched, exposed, put, since
-        self._undo: Any = None
+    def __init__(self, watched: Watched, exposed: Exposed, draw: Callable[[], tuple[FaultPattern, Any]], since: str) -> None:
+        self._watched, self._exposed, self._draw, self._since = watched, exposed, draw, since
+        self._flips: Any = None
         self._versions: Any = None
 
     def __enter__(self) -> FaultPattern:
         from ._versions import Versions
 
-        if self._undo is not None:
+        if self._flips is not None:
             raise UsageError("the block is entered already: make one for each time")
         self._watched.check_there(self._since)
         self._exposed.check()
-        versions = Versions(self._exposed.tensors)
-        versions.note()
-        given, undo = self._put()
+        self._versions = Versions(self._exposed.tensors)
+        self._versions.note()
+        # An interruption may come after each line, so what undoes the flips is there before they are made.
+        given, self._flips = self._draw()
         try:
-            versions.enter()
+            self._flips.make()
+            self._versions.enter()
         except BaseException:
-            undo()
+            self._flips.undo()
+            self._flips = None
             raise
-        self._undo, self._versions = undo, versions
         return given
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        written = self._versions.written()
-        undo, self._undo = self._undo, None
-        undo()
-        self._versions.leave(written)
-        problem = self._problem(written)
+        problem = ""
+        try:
+            written, gone = self._versions.written(), self._watched.gone()
+            problem = self._problem(written, gone)
+            self._flips.undo()
+            self._versions.leave(written)
+        finally:
+            self._flips.undo()
+            self._flips = None
         if problem and error is None:
             raise UsageError(problem)
         if problem and hasattr(error, "add_note"):
             error.add_note(problem)
 
-    def _problem(self, written: list) -> str:
-        gone = self._watched.gone()
+    def __del__(self) -> None:
+        """Bits are flipped back, too, where a block was not left, or an interruption came before the first line of ``__exit__``."""
+        if getattr(self, "_flips", None) is not None:
+            with suppress(Exception):
+                self._flips.undo()
+                self._versions.leave(self._versions.written())
+
+    def _problem(self, written: list, gone: list[str]) -> str:
         if gone:
             return (
                 f"{_listed(gone)} moved or replaced inside the block: what the module holds now was made of faulty words; "
@@ -169,9 +201,22 @@ class Block:
         return ""
 
 
+def _is_as_packed(slot: Slot) -> bool:
+    """Whether its module still packs what was unpacked of it."""
+    return all([*map(_same, slot.commit.args, slot.module._weight_bias())])
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is None or b is None:
+        return a is b
+    if a.is_quantized:
+        return a.equal(b)
+    return np.array_equal(words_of(a).bytes(), words_of(b).bytes())  # NaN is the same as NaN
+
+
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
     return f"{', '.join(f'`{name}`' for name in names[:_NAMES])}{more} {'was' if len(names) == 1 else 'were'}"
 
 
-__all__ = ["Block", "Exposed", "Watched"]
+__all__ = ["Block", "Exposed", "Flips", "Watched"]

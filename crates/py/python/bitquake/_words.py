@@ -131,6 +131,13 @@ def plain_words(x: Any, name: str) -> tuple | None:
     return None if content is None else (name, format, x.element_size(), x.numel(), content)
 
 
+def forget_casts() -> None:
+    """Has PyTorch forget the casts of weights that autocast keeps: bits of the weights are other ones now."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.clear_autocast_cache()
+
+
 def is_expanded(shape: Sequence[int], strides: Sequence[int]) -> bool:
     """Whether words are seen several times: a pattern would speak of more bits than there are."""
     return 0 in strides and any(size > 1 and not stride for size, stride in zip(shape, strides))

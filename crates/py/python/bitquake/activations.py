@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from . import _core
@@ -206,8 +207,8 @@ def _check_fault(fault: Fault) -> None:
 def _layers(module: Any, fault: Fault, types: Any) -> dict[str, Any]:
     """The modules whose outputs may be hit, by name."""
     candidates = {}
-    for name, part in module.named_modules():
-        is_leaf = not any(True for _ in part.children())
+    for name, part in _parts(module):
+        is_leaf = all([key == "parametrizations" for key, _ in part.named_children()])
         if types is None or isinstance(part, types):
             candidates[name or _ROOT] = (part, types is None and not is_leaf)
     if not candidates:
@@ -215,7 +216,28 @@ def _layers(module: Any, fault: Fault, types: Any) -> dict[str, Any]:
     # A model that fits any tensor: here globs choose names, and nothing is drawn.
     chooser = _core.Fault(to_toml({"rates": [0.0], "select": fault.table.get("select") or ["*"]}))
     source = _core.Source(chooser, 0, [(name, "f32", [1], by_name_only) for name, (_, by_name_only) in candidates.items()])
-    return {name: candidates[name][0] for name, *_ in source.tensors}
+    layers = {name: candidates[name][0] for name, *_ in source.tensors}
+    for name, part in {_ROOT: module, **layers}.items():
+        if _is_scripted(part):
+            raise UnsupportedError(f"layer `{name}` is a {type(part).__name__}, which takes no hooks: leave it out with `layers`")
+    return layers
+
+
+def _parts(module: Any) -> Iterator[tuple[str, Any]]:
+    """All modules in a module but those that compute its parameters."""
+    computing: list[str] = []
+    for name, part in module.named_modules():
+        if any([name.startswith(prefix) for prefix in computing]):
+            continue
+        if "parametrizations" in part._modules:
+            computing.append(f"{name}.parametrizations" if name else "parametrizations")
+        yield name, part
+
+
+def _is_scripted(part: Any) -> bool:
+    import torch
+
+    return isinstance(part, torch.jit.ScriptModule)
 
 
 def is_compiler_loaded() -> bool:

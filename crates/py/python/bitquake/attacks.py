@@ -13,7 +13,7 @@ import numpy as np
 from . import _core
 from ._collect import collect
 from ._errors import UnsupportedError, UsageError
-from ._words import Words
+from ._words import Words, forget_casts
 from .faults import Fault, to_toml
 from .patterns import FaultPattern
 
@@ -223,8 +223,10 @@ class _Subject:
             for tensor, clean, wanted in zip(self._tensors, self._clean, self._wanted):
                 tensor.data.copy_(clean)
                 tensor.requires_grad_(wanted)
+        forget_casts()
 
     def _value(self) -> Any:
+        forget_casts()
         outputs = self._module(self._inputs)
         return self._loss(getattr(outputs, "logits", outputs), self._labels)
 

@@ -10,7 +10,7 @@ import numpy as np
 from . import _core
 from ._collect import collect, collected
 from ._errors import UsageError
-from ._words import Words
+from ._words import Words, forget_casts
 
 
 class FaultPattern:
@@ -227,6 +227,7 @@ def apply_to(pattern: Any, target: list[Words]) -> None:
     others = {words.name: words for words in target if not words.is_shared}
     if not others:
         pattern.apply([words.described() for words in shared])
+        forget_casts()
         return
     hit = {name: (format, elements) for name, format, elements, _ in pattern.tensors}
     _check(hit, target)
@@ -235,6 +236,7 @@ def apply_to(pattern: Any, target: list[Words]) -> None:
     for name, words in others.items():
         if name in hit:
             words.flip(*pattern.masks(name))
+    forget_casts()
 
 
 def _check(hit: dict[str, tuple[str, int]], target: list[Words]) -> None:

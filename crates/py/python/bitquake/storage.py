@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from . import _core
 from ._core import Slot
 from ._errors import UnsupportedError, UsageError
 from ._watch import Block, Exposed, Watched
-from ._words import Words
+from ._words import Words, forget_casts
 from .faults import Fault, one_amount, to_toml
 from .patterns import FaultPattern
 from .weights import check_module, with_selection
@@ -90,7 +90,7 @@ class Storage:
         if fault.target != "weights":
             raise UsageError(f"the target of the fault is {fault.target}: a storage holds weights")
         source, exposed = self._source(fault)
-        return Block(self._watched, exposed, lambda: self._put(source, seed, trial), _SINCE)
+        return Block(self._watched, exposed, lambda: self._draw(source, seed, trial), _SINCE)
 
     def seen(self, pattern: FaultPattern) -> FaultPattern:
         """The flips of the module's floats that a pattern of stored words comes to, once the protections have done
@@ -121,10 +121,10 @@ class Storage:
             return "Storage(restored)"
         return f"Storage({len(self._coded)} of {len(self._slots)} tensors as codes)"
 
-    def _put(self, source: Any, seed: int, trial: int) -> tuple[FaultPattern, Callable[[], None]]:
+    def _draw(self, source: Any, seed: int, trial: int) -> tuple[FaultPattern, Any]:
         self._check_current()
         stored, seen, dormant = self._held().trial(source, seed, trial, self._native())
-        return FaultPattern(stored, self._shapes, dormant), self._watched.flipped(seen)
+        return FaultPattern(stored, self._shapes, dormant), self._watched.flips(seen)
 
     def _source(self, fault: Fault) -> tuple[Any, Exposed]:
         """The fault over the memory, and the floats that it may change; the last few are kept."""
@@ -159,7 +159,8 @@ class Storage:
         self._commit()
 
     def _commit(self) -> None:
-        """Hands the floats to modules that keep packed copies of them."""
+        """Hands the floats to modules that keep packed copies of them, and has autocast forget casts of what they were."""
+        forget_casts()
         for slot in self._coded:
             if slot.commit is not None:
                 slot.commit()

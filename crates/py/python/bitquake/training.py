@@ -222,6 +222,7 @@ class RobustTraining:
         self._check_idle()
         self._store()
         self._parameters.fill(self._core.masters)
+        self._parameters.count_change()
 
     def _check_idle(self) -> None:
         """That the optimizer has made its step, or that a scaler skipped it."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any
 
 from . import _core
 from ._errors import UsageError
-from ._watch import Block, Exposed, Watched
+from ._watch import Block, Exposed, Flips, Watched
 from .faults import Fault, as_fault, one_amount
 from .patterns import FaultPattern
 
@@ -80,22 +80,23 @@ class WeightFaults:
         from .arrays import _check_key
 
         _check_key(seed=seed, trial=trial)
-        return Block(self._watched, self._exposed, lambda: self._put(seed, trial), _SINCE)
+        return Block(self._watched, self._exposed, lambda: self._draw(seed, trial), _SINCE)
 
-    def _put(self, seed: int, trial: int) -> tuple[FaultPattern, Callable[[], None]]:
-        """Flips the bits of a trial; gives the pattern, and what flips them back."""
+    def _draw(self, seed: int, trial: int) -> tuple[FaultPattern, Any]:
+        """The pattern of a trial, and its flips. Many of them are made by the way."""
         from .arrays import _settled
 
         if self._many is not None:
             pattern, dormant = self._source.inject(seed, trial, self._many)
-            return FaultPattern(pattern, self._slots.shapes(self._slots.names), dormant), lambda: pattern.apply(self._many)
+            flips = Flips(lambda: pattern.apply(self._many), are_made=True)
+            return FaultPattern(pattern, self._slots.shapes(self._slots.names), dormant), flips
         names, flips, faults = self._source.hit(seed, trial)
         dormant = 0
         if flips is None:
             flips, dormant = faults.resolve([self._watched.described(name) for name in names])
         if self._nonfinite != "allow":
             flips = _settled(flips, [self._watched.words(name) for name, *_ in flips.tensors], self._nonfinite)
-        return FaultPattern(flips, self._slots.shapes(names), dormant), self._watched.flipped(flips)
+        return FaultPattern(flips, self._slots.shapes(names), dormant), self._watched.flips(flips)
 
     def _where_many(self) -> list[tuple] | None:
         """The memory of all tensors, where so many flips are expected that ``_core`` had better not list them."""
