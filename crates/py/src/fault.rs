@@ -131,6 +131,11 @@ impl PySource {
 
     /// What a trial hits: the names of the tensors, and the flips; where what a fault does hangs on what is stored, the faults instead.
     fn hit(&self, py: Python<'_>, seed: u64, trial: u64) -> PyResult<Hit> {
+        let key = StreamKey { seed, point: 0, trial };
+        if let Some(pattern) = self.plain_rate().and_then(|rate| PyPattern::of_rate(&self.space, rate, key)) {
+            let names = self.space.tensors().iter().map(|tensor| tensor.name.clone()).collect();
+            return Ok((names, Some(pattern), None));
+        }
         let faults = detached(py, || self.faults_of(seed, trial))?.map_err(|error| of(py, error))?;
         let names = faults.tensors().iter().map(|tensor| tensor.tensor.clone()).collect();
         if !are_flips(&faults) {
@@ -196,7 +201,7 @@ impl PySource {
         let key = StreamKey { seed, point: 0, trial };
         let injected = detached(py, || -> Result<_, bitquake::Error> {
             if let Some(rate) = self.plain_rate()
-                && let Some(pattern) = PyPattern::in_place(&self.space, rate, key, &mut store)?
+                && let Some(pattern) = PyPattern::in_place(&self.space, rate, key, &mut store)
             {
                 return Ok((pattern, 0));
             }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use bitquake::bits::Format;
-use bitquake::fault::{FaultPattern, FaultSpace, FlipCounts, Hits, TensorFlips, flip_at_rate};
+use bitquake::fault::{FaultPattern, FaultSpace, FlipCounts, Hits, SpaceTensor, TensorFlips, flip_at_rate};
 use bitquake::inject::{read_pattern, write_pattern};
 use bitquake::sample::{Rate, StreamKey};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
@@ -31,11 +31,12 @@ pub struct PyPattern {
 }
 
 /// A draw of bit errors at one rate over whole words, which gives the same flips again at any time.
-struct Drawn {
-    space: Arc<FaultSpace>,
+pub struct Drawn {
+    pub space: Arc<FaultSpace>,
     rate: Rate,
     key: StreamKey,
-    flips: u64,
+    /// Counted when they are made.
+    flips: OnceLock<u64>,
 }
 
 impl From<FaultPattern> for PyPattern {
@@ -45,23 +46,33 @@ impl From<FaultPattern> for PyPattern {
 }
 
 impl PyPattern {
-    /// Flips bits at a rate without a list; `None`, and nothing is changed, where a list is better or words are not whole.
+    /// Bit errors at a rate that are not listed; `None` where a list is better or words are not whole.
+    pub fn of_rate(space: &Arc<FaultSpace>, rate: Rate, key: StreamKey) -> Option<Self> {
+        let is_whole = |tensor: &SpaceTensor| {
+            tensor.mask == tensor.format.mask() && tensor.format.width().is_multiple_of(8)
+        };
+        let is_many = rate.fraction() * space.bits() as f64 >= MANY;
+        let drawn = Drawn { space: Arc::clone(space), rate, key, flips: OnceLock::new() };
+        let can_be = is_many && space.tensors().iter().all(is_whole);
+        can_be.then_some(Self { listed: OnceLock::new(), drawn: Some(drawn) })
+    }
+
+    /// Makes them; `None`, and nothing is changed, also where a tensor's words do not lie one after the other.
     pub fn in_place(
         space: &Arc<FaultSpace>,
         rate: Rate,
         key: StreamKey,
         store: &mut WriteStore<'_>,
-    ) -> Result<Option<Self>, bitquake::Error> {
-        let is_whole = |tensor: &bitquake::fault::SpaceTensor| {
-            tensor.mask == tensor.format.mask() && tensor.format.width().is_multiple_of(8)
-        };
-        let is_many = rate.fraction() * space.bits() as f64 >= MANY;
-        let mut drawn = Drawn { space: Arc::clone(space), rate, key, flips: 0 };
-        if !is_many || !space.tensors().iter().all(is_whole) || !drawn.fits(store) {
-            return Ok(None);
-        }
-        drawn.flips = drawn.flip(store);
-        Ok(Some(Self { listed: OnceLock::new(), drawn: Some(drawn) }))
+    ) -> Option<Self> {
+        let pattern = Self::of_rate(space, rate, key)?;
+        let drawn = pattern.drawn.as_ref().filter(|drawn| drawn.fits(store))?;
+        drawn.flip(store);
+        Some(pattern)
+    }
+
+    /// The draw that was not listed, if there was one.
+    pub fn drawn(&self) -> Option<&Drawn> {
+        self.drawn.as_ref()
     }
 
     /// The flips, listed now at the latest.
@@ -83,12 +94,22 @@ impl Drawn {
         })
     }
 
-    fn flip(&self, store: &mut WriteStore<'_>) -> u64 {
-        let one = |tensor: &bitquake::fault::SpaceTensor| {
+    fn flip(&self, store: &mut WriteStore<'_>) {
+        let one = |tensor: &SpaceTensor| {
             let bytes = store.plain_bytes(&tensor.name);
-            bytes.map_or(0, |bytes| flip_at_rate(bytes, &self.key.tensor(&tensor.name), self.rate))
+            bytes.map_or(0, |bytes| self.flip_in(tensor, bytes))
         };
-        self.space.tensors().iter().map(one).sum()
+        self.count(self.space.tensors().iter().map(one).sum());
+    }
+
+    /// Flips the bits of one tensor, and returns how many there are. Doing it again undoes it.
+    pub fn flip_in(&self, tensor: &SpaceTensor, bytes: &mut [u8]) -> u64 {
+        flip_at_rate(bytes, &self.key.tensor(&tensor.name), self.rate)
+    }
+
+    /// Keeps how many bits were flipped in all tensors.
+    pub fn count(&self, flips: u64) {
+        self.flips.get_or_init(|| flips);
     }
 }
 
@@ -129,7 +150,8 @@ impl PyPattern {
     /// Bits flipped.
     #[getter]
     fn flips(&self) -> u64 {
-        self.drawn.as_ref().map_or_else(|| self.listed().flips(), |drawn| drawn.flips)
+        let counted = self.drawn.as_ref().and_then(|drawn| drawn.flips.get().copied());
+        counted.unwrap_or_else(|| self.listed().flips())
     }
 
     /// The tensors that are hit: name, format, elements, flips.

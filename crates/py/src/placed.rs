@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bitquake::bits::Format;
 use pyo3::prelude::*;
 
 use crate::pattern::PyPattern;
@@ -24,23 +25,28 @@ impl PyPlaced {
         pattern: &Bound<'_, PyPattern>,
         mut slot_of: impl FnMut(&str) -> Option<&'a Slot>,
     ) -> PyResult<Option<Self>> {
-        let (py, listed) = (pattern.py(), pattern.get());
-        let mut words = Vec::new();
-        for flips in detached(py, || listed.listed())?.tensors() {
-            let Some(slot) = slot_of(&flips.tensor).filter(|slot| slot.kept.commit.is_none()) else {
-                return Ok(None);
-            };
-            let Some(found) = HostWords::of(slot.kept.tensor.bind(py)) else { return Ok(None) };
-            let is_of_this = slot.words.as_ref().is_ok_and(|words| words.format == flips.format)
-                && found.count == flips.elements
-                && found.size as u64 * 8 == u64::from(flips.format.width());
-            if !is_of_this {
-                return Ok(None);
+        let (py, own) = (pattern.py(), pattern.get());
+        let words: Option<Vec<HostWords>> = match own.drawn() {
+            Some(drawn) => {
+                let tensors = drawn.space.tensors().iter();
+                tensors.map(|one| words_of(py, slot_of(&one.name)?, one.format, one.elements)).collect()
             }
-            words.push(found);
-        }
-        Ok(Some(Self { pattern: pattern.clone().unbind(), words, is_made: AtomicBool::new(false) }))
+            None => {
+                let tensors = detached(py, || own.listed())?.tensors().iter();
+                tensors.map(|one| words_of(py, slot_of(&one.tensor)?, one.format, one.elements)).collect()
+            }
+        };
+        let pattern = pattern.clone().unbind();
+        Ok(words.map(|words| Self { pattern, words, is_made: AtomicBool::new(false) }))
     }
+}
+
+/// The words of a tensor, if they are so many of this format, on the host.
+fn words_of(py: Python<'_>, slot: &Slot, format: Format, elements: u64) -> Option<HostWords> {
+    let is_format = slot.words.as_ref().is_ok_and(|words| words.format == format);
+    let words =
+        HostWords::of(slot.kept.tensor.bind(py)).filter(|_| is_format && slot.kept.commit.is_none())?;
+    (words.count == elements && words.size as u64 * 8 == u64::from(format.width())).then_some(words)
 }
 
 #[pymethods]
@@ -58,22 +64,39 @@ impl PyPlaced {
 
 impl PyPlaced {
     fn flip(&self, py: Python<'_>) -> PyResult<()> {
-        let is_there: Vec<bool> = self.words.iter().map(|words| words.is_there(py)).collect();
         let pattern = self.pattern.get();
-        let starts = self.words.iter().map(|words| words.start).zip(is_there);
-        detached(py, || {
-            for (flips, (start, is_there)) in pattern.listed().tensors().iter().zip(starts) {
-                let addresses = if is_there { flips.addresses.as_slice() } else { &[] };
-                for &address in addresses {
-                    let byte = (start as *mut u8).wrapping_add((address / 8) as usize);
-                    // SAFETY: `HostWords` says that words lie there one after the other, and `new` that they are as many and as wide as those
-                    // of the pattern, whose addresses are bits of them. Their storage is held, and still covers them.
-                    #[expect(unsafe_code, reason = "a tensor's memory is known by its address")]
-                    unsafe {
-                        *byte ^= 1 << (address % 8);
-                    }
+        let there: Vec<Option<&HostWords>> =
+            self.words.iter().map(|words| Some(words).filter(|words| words.is_there(py))).collect();
+        detached(py, || match pattern.drawn() {
+            Some(drawn) => {
+                let tensors = drawn.space.tensors().iter().zip(there);
+                let flips = tensors.map(|(tensor, words)| Some(drawn.flip_in(tensor, bytes(words?))));
+                drawn.count(flips.flatten().sum());
+            }
+            None => {
+                let flips = pattern.listed().tensors().iter();
+                for (flips, words) in flips.zip(there).filter_map(|(flips, words)| Some((flips, words?))) {
+                    let bytes = bytes(words);
+                    flips
+                        .addresses
+                        .iter()
+                        .for_each(|&address| bytes[(address / 8) as usize] ^= 1 << (address % 8));
                 }
             }
         })
+    }
+}
+
+/// The bytes of words, for as long as `flip` runs.
+fn bytes<'a>(words: &HostWords) -> &'a mut [u8] {
+    if words.count == 0 {
+        return &mut []; // it may have no address
+    }
+    // SAFETY: `HostWords` says that so many words of this size lie there one after the other, in a storage that it holds, and `flip` has just
+    // seen that this still covers them. They are flipped one tensor after the other, and tensors of one memory are one (`distinct`), so
+    // there is no other slice of them; PyTorch reads and writes them as it does those of NumPy's views.
+    #[expect(unsafe_code, reason = "a tensor's memory is known by its address")]
+    unsafe {
+        std::slice::from_raw_parts_mut(words.start as *mut u8, words.count as usize * words.size)
     }
 }

@@ -91,13 +91,6 @@ class Watched:
 
         return flip
 
-    def all_shared(self) -> list[tuple] | None:
-        """What ``_core`` takes of all tensors, if it can change them where they are."""
-        if self._packed:
-            return None
-        shared = [self._shared(name) for name in self._slots.names]
-        return [told for told in shared if told is not None] if all(shared) else None
-
     def check_there(self, since: str) -> None:
         gone = self.gone()
         if gone:
@@ -118,8 +111,8 @@ class Flips:
 
     __slots__ = ("_flip", "_are_made")
 
-    def __init__(self, flip: Callable[[], None], *, are_made: bool = False) -> None:
-        self._flip, self._are_made = flip, are_made
+    def __init__(self, flip: Callable[[], None]) -> None:
+        self._flip, self._are_made = flip, False
 
     def make(self) -> None:
         if not self._are_made:
@@ -219,4 +212,4 @@ def _listed(names: list[str]) -> str:
     return f"{', '.join(f'`{name}`' for name in names[:_NAMES])}{more} {'was' if len(names) == 1 else 'were'}"
 
 
-__all__ = ["Block", "Exposed", "Flips", "Watched"]
+__all__ = ["Block", "Exposed", "Watched"]

@@ -6,12 +6,10 @@ from typing import Any
 
 from . import _core
 from ._errors import UsageError
-from ._watch import Block, Exposed, Flips, Watched
+from ._watch import Block, Exposed, Watched
 from .faults import Fault, as_fault, one_amount
 from .patterns import FaultPattern
 
-#: From so many expected flips on ``_core`` flips them without a list.
-_MANY = 20_000
 _SINCE = "the faults were prepared: prepare them again"
 
 
@@ -59,7 +57,6 @@ class WeightFaults:
             raise UsageError(f"the target of the fault is {self.fault.target}: bq.faulty_activations takes it")
         self._slots, self._source = _core.Slots.exposed(module, self.fault._core, check_types(types))
         self._watched, self._exposed = Watched(self._slots), Exposed(self._slots.tensors, self._slots.statistics)
-        self._many = self._where_many()
 
     @property
     def bits(self) -> int:
@@ -83,13 +80,9 @@ class WeightFaults:
         return Block(self._watched, self._exposed, lambda: self._draw(seed, trial), _SINCE)
 
     def _draw(self, seed: int, trial: int) -> tuple[FaultPattern, Any]:
-        """The pattern of a trial, and its flips. Many of them are made by the way."""
+        """The pattern of a trial, and its flips."""
         from .arrays import _settled
 
-        if self._many is not None:
-            pattern, dormant = self._source.inject(seed, trial, self._many)
-            flips = Flips(lambda: pattern.apply(self._many), are_made=True)
-            return FaultPattern(pattern, self._slots.shapes(self._slots.names), dormant), flips
         names, flips, faults = self._source.hit(seed, trial)
         dormant = 0
         if flips is None:
@@ -97,12 +90,6 @@ class WeightFaults:
         if self._nonfinite != "allow":
             flips = _settled(flips, [self._watched.words(name) for name, *_ in flips.tensors], self._nonfinite)
         return FaultPattern(flips, self._slots.shapes(names), dormant), self._watched.flips(flips)
-
-    def _where_many(self) -> list[tuple] | None:
-        """The memory of all tensors, where so many flips are expected that ``_core`` had better not list them."""
-        kind, amount = self.fault.amounts[0]
-        is_many = self.fault.model == "bit-flip" and kind == "rate" and amount * self.bits >= _MANY
-        return self._watched.all_shared() if is_many and self._nonfinite == "allow" else None
 
     def __repr__(self) -> str:
         tensors = len(self._slots)
