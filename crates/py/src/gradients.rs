@@ -6,12 +6,11 @@ use pyo3::sync::PyOnceLock;
 
 use crate::tensor::HostWords;
 
-/// One float32 tensor for each tensor of weights, on the host, in no graph, its words one after the other. It holds them; nobody else
+/// One float32 tensor for each tensor of weights, on the host, in no graph, its words one after the other. It holds their memory; nobody else
 /// writes to them between the pass and the optimiser's step.
 #[pyclass(frozen, name = "Gradients", module = "bitquake._core")]
 pub struct PyGradients {
     words: Vec<HostWords>,
-    _tensors: Vec<Py<PyAny>>,
 }
 
 #[pymethods]
@@ -30,7 +29,7 @@ impl PyGradients {
             }
             words.push(found);
         }
-        Ok(Some(Self { words, _tensors: tensors.into_iter().map(Bound::unbind).collect() }))
+        Ok(Some(Self { words }))
     }
 
     /// Whether all numbers are finite.
@@ -52,7 +51,7 @@ impl PyGradients {
             if words.count == 0 {
                 return &[][..]; // it may have no address
             }
-            // SAFETY: `HostWords` says that so many words of this size lie there, aligned, in the storage of a tensor, which `self` holds, and
+            // SAFETY: `HostWords` says that so many words of this size lie there, aligned, in a storage, which it holds, and
             // that nobody writes to them. Any bits are a float.
             #[expect(unsafe_code, reason = "a tensor's memory is known by its address")]
             unsafe {

@@ -161,19 +161,6 @@ impl PyHits {
         let changed = HostWords::of_value(tensor).map(|memory| self.change(py, &memory)).transpose()?;
         Ok(changed.map(|changed| arrays(py, changed)))
     }
-
-    /// The same for what a layer has computed from `args`; `None` also where it may lie in memory that is not its own. `is_in_place` layers
-    /// write into what they were given.
-    fn flip_own<'py>(
-        &self,
-        args: &Bound<'py, PyTuple>,
-        kwargs: &Bound<'py, PyDict>,
-        output: &Bound<'py, PyAny>,
-        is_in_place: bool,
-    ) -> PyResult<Option<Words<'py>>> {
-        let changed = self.change_own(args, kwargs, output, is_in_place)?;
-        Ok(changed.map(|changed| arrays(output.py(), changed)))
-    }
 }
 
 pub fn arrays(py: Python<'_>, (before, after): Changed) -> Words<'_> {

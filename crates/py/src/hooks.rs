@@ -10,7 +10,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use crate::error::usage;
 use crate::hits::{Changed, PyHits, Words, arrays};
@@ -67,9 +67,15 @@ impl Call {
     }
 }
 
-/// Whether a layer gives one of the values that it was given.
+/// Whether a layer may have given one of the values that it was given.
 fn hands_on(args: &Bound<'_, PyTuple>, kwargs: &Bound<'_, PyDict>, output: &Bound<'_, PyAny>) -> bool {
-    args.iter_borrowed().any(|value| value.is(output)) || kwargs.values().iter().any(|value| value.is(output))
+    let may = |value: &Bound<'_, PyAny>| {
+        let holds_others = value.is_instance_of::<PyTuple>()
+            || value.is_instance_of::<PyList>()
+            || value.is_instance_of::<PyDict>();
+        value.is(output) || holds_others
+    };
+    args.iter().chain(kwargs.values()).any(|value| may(&value))
 }
 
 /// The hooks of some layers.
@@ -95,6 +101,7 @@ struct Pass {
 
 /// Words of the value of a call that were hit.
 struct Made {
+    calls: Py<PyCalls>,
     place: usize,
     hits: Py<PyHits>,
     words: Changed,
@@ -197,11 +204,9 @@ impl PyLayerHooks {
     }
 
     /// What was hit since this was asked last; `None` if nothing was.
-    fn made(&self, py: Python<'_>) -> Option<PyMade> {
-        let mut pass = self.pass();
-        let hits = std::mem::take(&mut pass.made);
-        let calls = pass.calls.as_ref().filter(|_| !hits.is_empty())?.clone_ref(py);
-        Some(PyMade { calls, hits })
+    fn made(&self) -> Option<PyMade> {
+        let made = std::mem::take(&mut self.pass().made);
+        (!made.is_empty()).then_some(PyMade(made))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -250,27 +255,24 @@ impl Drawn {
 
 /// Hits of a pass, in their order.
 #[pyclass(frozen, name = "Made", module = "bitquake._core")]
-pub struct PyMade {
-    calls: Py<PyCalls>,
-    hits: Vec<Made>,
-}
+pub struct PyMade(Vec<Made>);
 
 #[pymethods]
 impl PyMade {
     /// How many words were hit.
     fn __len__(&self) -> usize {
-        self.hits.iter().map(|made| made.words.0.len()).sum()
+        self.0.iter().map(|made| made.words.0.len()).sum()
     }
 
     /// Each value that was hit.
     #[getter]
     fn hits<'py>(&self, py: Python<'py>) -> Vec<Hit<'py>> {
         let one = |made: &Made| {
-            let call = &self.calls.get().0[made.place];
+            let call = &made.calls.get().0[made.place];
             let words = arrays(py, made.words.clone());
             (call.name.clone(), call.shape.clone_ref(py), made.hits.clone_ref(py), words)
         };
-        self.hits.iter().map(one).collect()
+        self.0.iter().map(one).collect()
     }
 }
 
@@ -330,7 +332,12 @@ impl PyLayerHook {
                         {
                             let mut pass = hooks.pass();
                             pass.count(layer);
-                            pass.made.push(Made { place: *place, hits: hits.clone_ref(py), words: changed });
+                            pass.made.push(Made {
+                                calls: calls.clone_ref(py),
+                                place: *place,
+                                hits: hits.clone_ref(py),
+                                words: changed,
+                            });
                             return Ok(None);
                         }
                     }

@@ -23,7 +23,7 @@ impl PyPlaced {
     /// `None` where the words of a tensor lie elsewhere or otherwise, or are not those of the pattern.
     pub fn new<'a>(
         pattern: &Bound<'_, PyPattern>,
-        mut slot_of: impl FnMut(&str) -> Option<&'a Slot>,
+        slot_of: impl Fn(&str) -> Option<&'a Slot>,
     ) -> PyResult<Option<Self>> {
         let (py, own) = (pattern.py(), pattern.get());
         let words: Option<Vec<HostWords>> = match own.drawn() {
@@ -53,36 +53,43 @@ fn words_of(py: Python<'_>, slot: &Slot, format: Format, elements: u64) -> Optio
 impl PyPlaced {
     /// Flips the bits, if they are not flipped already.
     fn make(&self, py: Python<'_>) -> PyResult<()> {
-        if self.is_made.swap(true, Ordering::Relaxed) { Ok(()) } else { self.flip(py) }
+        self.turn(py, true)
     }
 
     /// Flips them back, if they are flipped. Memory that has been given back meanwhile is left out.
     fn undo(&self, py: Python<'_>) -> PyResult<()> {
-        if self.is_made.swap(false, Ordering::Relaxed) { self.flip(py) } else { Ok(()) }
+        self.turn(py, false)
     }
 }
 
 impl PyPlaced {
+    /// Flips the bits if they are not as wanted. An error comes before anything is flipped.
+    fn turn(&self, py: Python<'_>, wanted: bool) -> PyResult<()> {
+        if self.is_made.swap(wanted, Ordering::Relaxed) == wanted {
+            return Ok(());
+        }
+        self.flip(py).inspect_err(|_| self.is_made.store(!wanted, Ordering::Relaxed))
+    }
+
     fn flip(&self, py: Python<'_>) -> PyResult<()> {
         let pattern = self.pattern.get();
-        let there: Vec<Option<&HostWords>> =
-            self.words.iter().map(|words| Some(words).filter(|words| words.is_there(py))).collect();
-        detached(py, || match pattern.drawn() {
-            Some(drawn) => {
-                let tensors = drawn.space.tensors().iter().zip(there);
-                let flips = tensors.map(|(tensor, words)| Some(drawn.flip_in(tensor, bytes(words?))));
-                drawn.count(flips.flatten().sum());
+        let there = self.words.iter().map(|words| Some(words).filter(|words| words.is_there(py)));
+        let Some(drawn) = pattern.drawn() else {
+            let flips = pattern.listed().tensors().iter();
+            for (flips, words) in flips.zip(there).filter_map(|(flips, words)| Some((flips, words?))) {
+                let bytes = bytes(words);
+                flips
+                    .addresses
+                    .iter()
+                    .for_each(|&address| bytes[(address / 8) as usize] ^= 1 << (address % 8));
             }
-            None => {
-                let flips = pattern.listed().tensors().iter();
-                for (flips, words) in flips.zip(there).filter_map(|(flips, words)| Some((flips, words?))) {
-                    let bytes = bytes(words);
-                    flips
-                        .addresses
-                        .iter()
-                        .for_each(|&address| bytes[(address / 8) as usize] ^= 1 << (address % 8));
-                }
-            }
+            return Ok(());
+        };
+        let there: Vec<Option<&HostWords>> = there.collect();
+        detached(py, || {
+            let tensors = drawn.space.tensors().iter().zip(there);
+            let flips = tensors.map(|(tensor, words)| Some(drawn.flip_in(tensor, bytes(words?))));
+            drawn.count(flips.flatten().sum());
         })
     }
 }
@@ -93,7 +100,7 @@ fn bytes<'a>(words: &HostWords) -> &'a mut [u8] {
         return &mut []; // it may have no address
     }
     // SAFETY: `HostWords` says that so many words of this size lie there one after the other, in a storage that it holds, and `flip` has just
-    // seen that this still covers them. They are flipped one tensor after the other, and tensors of one memory are one (`distinct`), so
+    // seen that this still covers them: nobody gives it back while they are flipped, which is where many are done, without the interpreter. They are flipped one tensor after the other, and tensors of one memory are one (`distinct`), so
     // there is no other slice of them; PyTorch reads and writes them as it does those of NumPy's views.
     #[expect(unsafe_code, reason = "a tensor's memory is known by its address")]
     unsafe {

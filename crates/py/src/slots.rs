@@ -1,6 +1,6 @@
 //! Tensors of a module, for Python.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bitquake::fault::Candidate;
 use bitquake::tensors::Role;
@@ -16,10 +16,10 @@ use crate::pattern::PyPattern;
 use crate::placed::PyPlaced;
 use crate::slot::{Kept, Slot, distinct};
 
-/// A module, and the name of a tensor that it measures.
+/// The name of a tensor, and the module that measures it.
 type Measured<'py> = (String, Bound<'py, PyAny>);
 
-/// Tensors of a module, in the order of its state dict: a sequence of `Slot`.
+/// Tensors of a module, in the order of its state dict, each a `Slot`.
 #[pyclass(frozen, name = "Slots", module = "bitquake._core")]
 pub struct PySlots {
     parts: Vec<Part>,
@@ -113,12 +113,10 @@ impl PySlots {
 
     /// The dimensions of those of these names.
     fn shapes<'py>(&self, py: Python<'py>, names: Vec<String>) -> PyResult<Bound<'py, PyDict>> {
-        let shapes = PyDict::new(py);
-        let mut place = 0;
+        let (shapes, by_name) = (PyDict::new(py), self.by_name());
         for name in names {
-            if let Some(found) = self.place_of(&name, place) {
-                shapes.set_item(name, PyTuple::new(py, &self.slots[found].shape)?)?;
-                place = found;
+            if let Some(slot) = by_name.get(name.as_str()) {
+                shapes.set_item(name, PyTuple::new(py, &slot.shape)?)?;
             }
         }
         Ok(shapes)
@@ -138,11 +136,8 @@ impl PySlots {
     /// A pattern over some of them, ready to flip their bits; `None` where words do not lie on the host one after the other, or
     /// are not those that the pattern was made for.
     fn placed(&self, pattern: &Bound<'_, PyPattern>) -> PyResult<Option<PyPlaced>> {
-        let mut place = 0;
-        PyPlaced::new(pattern, |name| {
-            place = self.place_of(name, place)?;
-            Some(&self.slots[place])
-        })
+        let by_name = self.by_name();
+        PyPlaced::new(pattern, |name| by_name.get(name).copied())
     }
 
     /// A module may hold what holds its tensors.
@@ -158,10 +153,8 @@ impl PySlots {
 }
 
 impl PySlots {
-    /// The place of a name; names mostly come in the order of the tensors, so it is looked for from the last one on.
-    fn place_of(&self, name: &str, last: usize) -> Option<usize> {
-        let (before, after) = (0..last, last..self.slots.len());
-        after.chain(before).find(|&place| self.slots[place].name == name)
+    fn by_name(&self) -> HashMap<&str, &Slot> {
+        self.slots.iter().map(|slot| (slot.name.as_str(), slot)).collect()
     }
 }
 

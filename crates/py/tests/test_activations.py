@@ -457,11 +457,23 @@ def test_gradients_pass_through_expected_hits():
     assert all(torch.equal(slope, slopes[0]) for slope in slopes) and set(record.columns()["pass"]) == {0, 1, 2}
 
 
+def flip_own(hits, args, kwargs, output, is_in_place):
+    """What the hook of a layer does that is to give such an output: the words before and after; `None` if it leaves that to Python."""
+    layer, left = nn.ReLU(), []
+    hooks = _core.LayerHooks([layer], False, lambda *call: left.append(call))
+    hooks.attach(1)
+    hooks.begin(_core.Calls([(0, "v", getattr(output, "shape", None), getattr(output, "dtype", None), True, is_in_place)]), {"v": hits})
+    layer._forward_hooks[1](layer, args, kwargs, output)
+    made = hooks.made()
+    assert (made is None) == (len(left) == 1)
+    return None if made is None else made.hits[0][-1]
+
+
 def test_hits_out_of_bounds_are_refused():
     ones, values = np.ones(2, dtype=np.uint64), torch.zeros(5)
     for places in ([1, 5], [1, 2**64 - 1]):
         hits = _core.Hits(np.array(places, dtype=np.uint64), ones, ones)
-        for hit in (lambda: hits.flip(values), lambda: hits.flip_own((torch.ones(5),), {}, values, False)):
+        for hit in (lambda: hits.flip(values), lambda: flip_own(hits, (torch.ones(5),), {}, values, False)):
             with pytest.raises(bq.UsageError):
                 hit()
         assert not values.any()
@@ -479,13 +491,13 @@ def test_words_are_hit_where_they_are_or_not_at_all():
         torch.zeros(5, dtype=torch.complex64).imag, torch.zeros(5, dtype=torch.complex64).conj().imag, torch.zeros(5, dtype=torch.complex128), np.zeros(5), None,
     ]  # fmt: skip
     for other in others:
-        assert hits.flip(other) is None and hits.flip_own((given,), {}, other, False) is None, other
+        assert hits.flip(other) is None and flip_own(hits, (given,), {}, other, False) is None, other
     for args, kwargs in (((given, given), {}), ((), {"x": given}), ((values,), {}), ((values[1:],), {}), ((nn.Parameter(given),), {}), ((1,), {})):
-        assert hits.flip_own(args, kwargs, values, False) is None
+        assert flip_own(hits, args, kwargs, values, False) is None
     assert not values.any()
     old, new = hits.flip(values)
     assert old.tolist() == [0] and new.tolist() == [1] and values.view(torch.int32).tolist() == [0, 0, 0, 0, 1]
-    old, new = hits.flip_own((values,), {}, values, True)
+    old, new = flip_own(hits, (values,), {}, values, True)
     assert old.tolist() == [1] and new.tolist() == [0] and not values.any()
 
 

@@ -1,6 +1,7 @@
 """Faults in modules that do, or that users do with, something out of the ordinary."""
 
 import gc
+import os
 import sys
 
 import pytest
@@ -139,14 +140,13 @@ class TestMemoryOfOthers:
     """What a layer gives may be kept, or be given in its place, by someone else."""
 
     def check(self, module, kept, fault=0.3, **options):
-        for _ in range(2):  # what is known of a pass is used in the second
-            with torch.no_grad():
-                before = [tensor.clone() for tensor in kept()]
-                with bq.faulty_activations(module, fault, seed=1, **options) as record:
-                    outputs = [module(X[:1]), module(X[:1])]
-            assert record.flips and record.passes == 2
-            assert all(torch.equal(a, b) for a, b in zip(before, kept())), "the same"
-            assert all(not any(torch.equal(output, tensor) for tensor in before) for output in outputs)
+        with torch.no_grad():
+            before = [tensor.clone() for tensor in kept()]
+            with bq.faulty_activations(module, fault, seed=1, **options) as record:
+                outputs = [module(X[:1]), module(X[:1])]  # the second is known
+        assert record.flips and record.passes == 2
+        assert all(torch.equal(a, b) for a, b in zip(before, kept()))
+        assert all(not any(torch.equal(output, tensor) for tensor in before) for output in outputs)
 
     def test_given_by_a_hook(self):
         module, kept = nn.Sequential(nn.Linear(8, 8)).eval(), {}
@@ -258,7 +258,7 @@ class Interrupts:
         self.left = number
 
     def __call__(self, frame, event, argument):
-        if f"python{'/'}bitquake" not in frame.f_code.co_filename and "site-packages/bitquake" not in frame.f_code.co_filename:
+        if f"{os.sep}bitquake{os.sep}" not in frame.f_code.co_filename:
             return None
         if event == "line":
             self.left -= 1
@@ -291,6 +291,26 @@ def test_an_interruption_leaves_no_faults(fault):
     assert number > 30
 
 
+def test_an_interruption_of_what_flips_back(monkeypatch):
+    """Where bits are not flipped at addresses: what was undone is not made again."""
+    module = linear()
+    module[0].weight.data = module[0].weight.data.T.contiguous().T
+    before, calls, flip = words(module), [], bq._watch.apply_to
+
+    def interrupted(*arguments):
+        flip(*arguments)
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(bq._watch, "apply_to", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        with bq.faulty(module, 0.1, select="0.weight", seed=1):
+            assert not same_words(before, module)
+    gc.collect()
+    assert len(calls) == 2 and same_words(before, module)
+
+
 def test_a_block_that_is_never_left():
     module = linear()
     before = words(module)
@@ -302,13 +322,15 @@ def test_a_block_that_is_never_left():
     assert same_words(before, module)
 
 
-def test_layers_that_sometimes_hand_on():
+@pytest.mark.parametrize("wrapped", [lambda x: x, lambda x: [x]])
+def test_layers_that_sometimes_hand_on(wrapped):
     """Known passes are as fresh ones, also where a layer that is called again gives what it was given."""
 
     class Maybe(nn.Module):
         turn = 0
 
-        def forward(self, x):
+        def forward(self, given):
+            (x,) = [given] if isinstance(given, torch.Tensor) else given
             self.turn += 1
             return x if self.turn % 3 == 2 else x * 1.5
 
@@ -318,7 +340,8 @@ def test_layers_that_sometimes_hand_on():
             self.q, self.l = Maybe(), nn.Linear(8, 8)
 
         def forward(self, x):
-            return self.q(self.l(self.q(self.l(self.q(x)))))
+            q = lambda value: self.q(wrapped(value))  # noqa: E731
+            return q(self.l(q(self.l(q(x)))))
 
     torch.manual_seed(0)
     module = Net().eval()
@@ -343,9 +366,10 @@ def test_nested_tensors_are_no_values():
     mask = torch.zeros(3, 5, dtype=torch.bool)
     mask[0, 3:] = True
     x = torch.randn(3, 5, 8)
-    with torch.no_grad(), bq.faulty_activations(module, 0.01, seed=1):
-        with pytest.raises(bq.UsageError, match="no layer gave a tensor of floats in this pass"):
+    with torch.no_grad(), bq.faulty_activations(module, 0.01, seed=1) as record:
+        for _ in range(2):
             module(x, src_key_padding_mask=mask)
+    assert record.passes == 2 and not record.flips
     both = nn.ModuleList([module, nn.Linear(8, 8)])
     both.forward = lambda x: both[1](module(x, src_key_padding_mask=mask))
     with torch.no_grad(), bq.faulty_activations(both, 0.01, seed=1) as record:
@@ -353,19 +377,30 @@ def test_nested_tensors_are_no_values():
     assert record.passes == 2 and set(record.layers) == {"1"}
 
 
+def test_passes_of_which_nothing_is_hit():
+    """An empty batch, a layer that is not run, one that hands on: nothing is wrong with them."""
+    module = nn.Sequential(nn.Linear(8, 8), nn.Dropout(), nn.Linear(8, 8)).eval()
+    module.forward = lambda x: module[1](module[0](x))
+    for x, layers in ((X[:0], None), (X, "2"), (X, "1")):
+        with torch.no_grad(), bq.faulty_activations(module, 0.5, layers=layers, seed=1) as record:
+            module(x), module(x)
+        assert record.passes == 2 and not record.flips
+
+
 def test_exported_programs_are_refused():
     module = torch.export.export(linear(), (X,)).module()
     with torch.no_grad(), bq.faulty_activations(module, 0.5, seed=1):
-        with pytest.raises(bq.UsageError, match="exported programs run none of their layers"):
+        with pytest.raises(bq.UsageError, match="no layer of the module gave a tensor in this pass .exported programs run none"):
             module(X)
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_scripted_layers_take_no_hooks():
     scripted = torch.jit.script(linear())
-    for module, name in ((scripted, "."), (nn.Sequential(nn.Linear(8, 8), torch.jit.script(nn.ReLU())), "1")):
-        with pytest.raises(bq.UnsupportedError, match=f"layer `{name}` is a .*Script.*, which takes no hooks"):
-            bq.faulty_activations(module, 0.1)
+    module = nn.Sequential(nn.Linear(8, 8), torch.jit.script(nn.ReLU()))
+    for whole, what in ((scripted, "the module"), (module, "layer `1`")):
+        with pytest.raises(bq.UnsupportedError, match=f"{what} is a .*Script.*, which takes no hooks"):
+            bq.faulty_activations(whole, 0.1)
     assert list(bq.ActivationFaults(module, 0.1, layers="0").layers) == ["0"]
 
 

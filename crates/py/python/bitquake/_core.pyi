@@ -172,9 +172,6 @@ class Hits:
     @property
     def if_one(self) -> NDArray[uint64]: ...
     def flip(self, tensor: Any) -> tuple[NDArray[uint64], NDArray[uint64]] | None: ...
-    def flip_own(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, is_in_place: bool
-    ) -> tuple[NDArray[uint64], NDArray[uint64]] | None: ...
 
 @final
 class Calls:

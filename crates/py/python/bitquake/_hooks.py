@@ -153,10 +153,10 @@ class Hooks:
         """
         faults, passes = self._faults, self._passes
         shapes: Any = ()
-        is_known = False
+        is_known, has_given = False, False
 
         def begin(module: Any, args: tuple, kwargs: dict) -> None:
-            nonlocal shapes, is_known
+            nonlocal shapes, is_known, has_given
             if passes.is_over:
                 return
             _check_forward("the module")
@@ -164,7 +164,7 @@ class Hooks:
             tensors = _values.tensors_in((args, kwargs))
             passes.begin(_values.first_axis(tensors))
             passes.is_running = True
-            shapes = _values.shapes_of(tensors)
+            shapes, has_given = _values.shapes_of(tensors), False
             calls = None if on_begin is None else on_begin(shapes)
             is_known = calls is not None
             if is_known:
@@ -179,14 +179,16 @@ class Hooks:
             # After an exception there is no output, and not all was seen.
             if output is None or is_known:
                 return
-            if not seen.values:
-                raise UsageError("no layer gave a tensor of floats in this pass: there is nothing to hit (exported programs run none of their layers)")
+            if not (has_given or faults.is_strict):
+                raise UsageError("no layer of the module gave a tensor in this pass (exported programs run none of theirs): there is nothing to hit")
             if is_regular and shapes not in faults.known:
                 faults.learn(shapes, seen)
 
         def otherwise(number: int, module: Any, args: tuple, kwargs: dict, output: Any, name: str | None) -> Any:
+            nonlocal has_given
             if passes.is_over:
                 return None
+            has_given = has_given or _values.pick(output) is not None
             self._tell()
             layer, given = passes.layer(number), _values.tensors_in((args, kwargs) if kwargs else args)
             if name is not None:
@@ -282,7 +284,8 @@ class ActivationBlock:
             if known is None:
                 return None
             passes.expected = known.values
-        passes.drawn = self._draw(faults.source_of_all(passes.expected, passes.images, shapes if faults.by_layer else None))
+        if passes.expected:
+            passes.drawn = self._draw(faults.source_of_all(passes.expected, passes.images, shapes if faults.by_layer else None))
         return None if known is None else known.calls
 
     def _draw(self, source: Any) -> dict[str, Any]:

@@ -81,10 +81,10 @@ class Watched:
     def _flip_of(self, pattern: Any) -> Callable[[], None]:
         names = [name for name, *_ in pattern.tensors]
         words = [self.words(name) for name in names]
-        packed = [slot for slot in self._packed if slot.name in names]
+        packed = {id(slot.commit): slot for slot in self._packed if slot.name in names}  # once a module
 
         def flip() -> None:
-            there = [*filter(_is_as_packed, packed)]  # what was packed since is not to be overwritten
+            there = [*filter(_is_as_packed, packed.values())]  # what was packed since is not to be overwritten
             apply_to(pattern, words)
             for slot in there:
                 slot.commit()
@@ -107,7 +107,9 @@ class Watched:
 
 
 class Flips:
-    """Flips that are made, and undone, by the same change."""
+    """Flips that are made, and undone, by the same change. An interruption comes when most of the work is done, so what was begun counts
+    as done.
+    """
 
     __slots__ = ("_flip", "_are_made")
 
@@ -116,13 +118,13 @@ class Flips:
 
     def make(self) -> None:
         if not self._are_made:
-            self._flip()
             self._are_made = True
+            self._flip()
 
     def undo(self) -> None:
         if self._are_made:
-            self._flip()
             self._are_made = False
+            self._flip()
 
 
 class Block:
@@ -153,32 +155,33 @@ class Block:
             self._flips.make()
             self._versions.enter()
         except BaseException:
-            self._flips.undo()
-            self._flips = None
+            self._leave([])
             raise
         return given
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        written: list = []
         problem = ""
         try:
             written, gone = self._versions.written(), self._watched.gone()
             problem = self._problem(written, gone)
-            self._flips.undo()
-            self._versions.leave(written)
         finally:
-            self._flips.undo()
-            self._flips = None
+            self._leave(written)
         if problem and error is None:
             raise UsageError(problem)
         if problem and hasattr(error, "add_note"):
             error.add_note(problem)
 
+    def _leave(self, written: list) -> None:
+        self._flips.undo()
+        self._versions.leave(written)
+        self._flips = None
+
     def __del__(self) -> None:
         """Bits are flipped back, too, where a block was not left, or an interruption came before the first line of ``__exit__``."""
         if getattr(self, "_flips", None) is not None:
             with suppress(Exception):
-                self._flips.undo()
-                self._versions.leave(self._versions.written())
+                self._leave(self._versions.written())
 
     def _problem(self, written: list, gone: list[str]) -> str:
         if gone:

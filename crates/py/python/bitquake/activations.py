@@ -105,7 +105,7 @@ class ActivationFaults:
         if len(self.known) >= _MOST_KNOWN:
             self.known.clear()
             self._sources.clear()
-        self.known[shapes] = known._replace(calls=_core.Calls([*known.plain.values()]))
+        self.known[shapes] = Known(known.values, {}, _core.Calls([*known.plain.values()]))
 
     def dims_of(self, rows: tuple, images: int) -> tuple:
         """The dimensions that one draw is over; ``rows`` are those of one image, the first the share of the first
@@ -217,7 +217,9 @@ def _layers(module: Any, fault: Fault, types: Any) -> dict[str, Any]:
     chooser = _core.Fault(to_toml({"rates": [0.0], "select": fault.table.get("select") or ["*"]}))
     source = _core.Source(chooser, 0, [(name, "f32", [1], by_name_only) for name, (_, by_name_only) in candidates.items()])
     layers = {name: candidates[name][0] for name, *_ in source.tensors}
-    for name, part in {_ROOT: module, **layers}.items():
+    if _is_scripted(module):
+        raise UnsupportedError(f"the module is a {type(module).__name__}, which takes no hooks: give the module that it was made of")
+    for name, part in layers.items():
         if _is_scripted(part):
             raise UnsupportedError(f"layer `{name}` is a {type(part).__name__}, which takes no hooks: leave it out with `layers`")
     return layers

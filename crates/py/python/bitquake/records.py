@@ -21,7 +21,7 @@ class Hit:
     """Words that were hit in one value of one pass.
 
     ``dims`` are the dimensions of what one draw is over, an image or a batch, with so many ``elements``; ``first`` is
-    the number of the first image, ``None`` for draws over a batch. ``words`` holds the words before and after, once they are hit.
+    the number of the first image, ``None`` for draws over a batch. ``words`` holds the words before and after.
     """
 
     layer: str
@@ -89,7 +89,7 @@ class Turn(NamedTuple):
 
 
 class ActivationRecord:
-    """What the faults of a block of :func:`faulty_activations` changed, while it runs and afterwards.
+    """What the faults of a block of :func:`faulty_activations` changed, pass by pass while it runs, and afterwards.
 
     Everything is counted; places and words are kept of the first million words that were hit.
     """

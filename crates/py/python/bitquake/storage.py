@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _core
 from ._core import Slot
-from ._errors import UnsupportedError, UsageError
+from ._errors import UsageError
 from ._watch import Block, Exposed, Watched
 from ._words import Words, forget_casts
 from .faults import Fault, one_amount, to_toml
@@ -161,9 +161,8 @@ class Storage:
     def _commit(self) -> None:
         """Hands the floats to modules that keep packed copies of them, and has autocast forget casts of what they were."""
         forget_casts()
-        for slot in self._coded:
-            if slot.commit is not None:
-                slot.commit()
+        for commit in {id(slot.commit): slot.commit for slot in self._coded if slot.commit is not None}.values():
+            commit()
 
     def _now(self) -> list[int]:
         return [slot.tensor._version for slot in self._coded if not slot.tensor.is_inference()]
@@ -173,7 +172,7 @@ class Storage:
         if self._now() != self._versions:
             counted = [slot.name for slot in self._coded if not slot.tensor.is_inference()]
             changed = [name for name, old, new in zip(counted, self._versions, self._now()) if old != new]
-            raise UsageError(f"{', '.join(f'`{name}`' for name in changed)} changed since {_SINCE}")
+            raise UsageError(f"{', '.join(f'`{name}`' for name in changed)} changed since {_SINCE} (inside a block of faults of its own a storage cannot be used)")
 
     def _held(self) -> Any:
         if self._memory is None:

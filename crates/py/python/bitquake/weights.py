@@ -7,7 +7,7 @@ from typing import Any
 from . import _core
 from ._errors import UsageError
 from ._watch import Block, Exposed, Watched
-from .faults import Fault, as_fault, one_amount
+from .faults import Fault, one_amount
 from .patterns import FaultPattern
 
 _SINCE = "the faults were prepared: prepare them again"
