@@ -1,7 +1,6 @@
 //! Exit codes.
 
 use std::fmt::Display;
-use std::process::ExitCode;
 
 use bitquake::{Error, ErrorKind};
 
@@ -34,13 +33,13 @@ impl Failure {
     }
 
     /// Tells the person and gives the exit code.
-    pub(crate) fn report(self) -> ExitCode {
+    pub(crate) fn report(self) -> u8 {
         match self {
             Self::Error { code, message } => {
                 anstream::eprintln!("{} {message}", crate::output::strong_red("error:"));
-                ExitCode::from(code)
+                code
             }
-            Self::ClosedPipe => ExitCode::SUCCESS,
+            Self::ClosedPipe => 0,
         }
     }
 }

@@ -81,7 +81,8 @@ struct ResourceArgs {
     extra_arg: Vec<String>,
 }
 
-pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
+/// `executable` is this one.
+pub(crate) fn run(args: &Args, executable: Option<PathBuf>, output: &Output) -> Result<(), Failure> {
     let mut config = read_config(&args.files, &args.set)?;
     if let Some(dir) = &args.output {
         config.output.dir = Some(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()));
@@ -89,8 +90,8 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     if let Some(dir) = &config.output.dir {
         check_is_apart(dir, &args.files, &[GOLDEN_FILE, SUBMISSION_FILE])?;
     }
-    let options =
-        SubmitOptions { tasks: args.tasks, resources: args.resources.resources(), program: program(args)? };
+    let program = program(args.executable.clone().or(executable))?;
+    let options = SubmitOptions { tasks: args.tasks, resources: args.resources.resources(), program };
     let queue = args.queue();
     let prepared = prepare(config, &options, queue)?;
     if args.dry_run {
@@ -130,12 +131,10 @@ fn nothing(waiting: u64) -> &'static str {
 }
 
 /// The executable for the tasks, by an absolute path.
-fn program(args: &Args) -> Result<PathBuf, Failure> {
-    let found = match &args.executable {
-        Some(path) => std::path::absolute(path),
-        None => std::env::current_exe(),
-    };
-    found.map_err(|error| Failure::usage(format!("cannot find this executable, give --executable: {error}")))
+fn program(executable: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    let found = executable.ok_or_else(|| Failure::usage("cannot find this executable: give --executable"))?;
+    std::path::absolute(&found)
+        .map_err(|error| Failure::usage(format!("--executable {}: {error}", found.display())))
 }
 
 impl Args {

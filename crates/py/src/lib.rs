@@ -2,6 +2,7 @@
 //! in `python/bitquake`.
 
 mod attack;
+mod command;
 mod dtypes;
 mod error;
 mod fault;
@@ -28,6 +29,8 @@ mod words;
 mod _core {
     #[pymodule_export]
     use crate::attack::PyAttacked;
+    #[pymodule_export]
+    use crate::command::command;
     #[pymodule_export]
     use crate::dtypes::dtypes;
     #[pymodule_export]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +17,7 @@ from . import _core
 from ._collect import collect, collected, distinct
 from ._errors import SelfCheckError, StoppedError, UsageError
 from ._progress import progress_bar
+from ._runtime import offer_runtime
 from ._words import Words, words_of
 from .faults import as_fault, to_toml
 from .patterns import apply_to
@@ -136,7 +135,7 @@ class _OfFile:
             elif kind == "trial":
                 bar.advance()
 
-        _offer_runtime()
+        offer_runtime()
         # Here, since paths in a campaign file are relative to it.
         with tempfile.NamedTemporaryFile("w", suffix=".toml", prefix=".bitquake-", dir=".", encoding="utf-8") as file:
             file.write(_document(self._table))
@@ -303,16 +302,6 @@ def digest_of(tensors: list[Words], *more: str) -> str:
     for text in more:
         digest.update(text.encode())
     return digest.hexdigest()
-
-
-def _offer_runtime() -> None:
-    """Tells the library of the ONNX Runtime that Python has, unless the user named one."""
-    spec = importlib.util.find_spec("onnxruntime")
-    if spec is None or spec.origin is None or os.environ.get("ORT_DYLIB_PATH"):
-        return
-    found = sorted((Path(spec.origin).parent / "capi").glob("libonnxruntime.so*"))
-    if found:
-        os.environ["ORT_DYLIB_PATH"] = str(found[-1])
 
 
 def _document(table: Mapping[str, Any]) -> str:
