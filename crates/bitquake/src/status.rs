@@ -234,8 +234,7 @@ fn look(dir: &ResultDir, done: &Done, index: u32, known: Option<&(u64, u64)>) ->
     let last_write = fs::metadata(&path).and_then(|file| file.modified()).ok().and_then(since_1970);
     let note = RunNote::read(dir, index);
     let rate = note.as_ref().zip(last_write).and_then(|(note, last)| {
-        let (trials, seconds) = (finished.saturating_sub(note.finished), last - note.began);
-        (trials > 0 && seconds > 0.0).then(|| trials as f64 / seconds)
+        rate_of(finished.saturating_sub(note.finished), last - note.began)
     });
     ShardStatus {
         shard: index,
@@ -250,6 +249,12 @@ fn look(dir: &ResultDir, done: &Done, index: u32, known: Option<&(u64, u64)>) ->
     }
 }
 
+/// Trials a second; none for so short a time that the clock of the file system, which ticks every few milliseconds, tells nothing of it.
+fn rate_of(trials: u64, seconds: f64) -> Option<f64> {
+    const LEAST: f64 = 0.1;
+    (trials > 0 && seconds >= LEAST).then(|| trials as f64 / seconds)
+}
+
 /// Whether a run writes to a shard's file; none where that cannot be told.
 fn is_locked(path: &Path) -> Option<bool> {
     let Ok(file) = File::open(path) else { return Some(false) };
@@ -262,4 +267,18 @@ fn is_locked(path: &Path) -> Option<bool> {
 
 fn since_1970(time: SystemTime) -> Option<f64> {
     time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_needs_trials_and_time() {
+        assert_eq!(rate_of(20, 4.0), Some(5.0));
+        assert_eq!(rate_of(20, 0.1), Some(200.0));
+        for (trials, seconds) in [(0, 4.0), (20, 2.3e-5), (20, 0.0), (20, -1.0)] {
+            assert_eq!(rate_of(trials, seconds), None, "{trials} in {seconds} s");
+        }
+    }
 }
