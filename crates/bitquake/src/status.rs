@@ -233,9 +233,10 @@ fn look(dir: &ResultDir, done: &Done, index: u32, known: Option<&(u64, u64)>) ->
     let path = dir.path().join(bitquake_record::shard_file(index));
     let last_write = fs::metadata(&path).and_then(|file| file.modified()).ok().and_then(since_1970);
     let note = RunNote::read(dir, index);
-    let rate = note.as_ref().zip(last_write).and_then(|(note, last)| {
-        rate_of(finished.saturating_sub(note.finished), last - note.began)
-    });
+    let rate = note
+        .as_ref()
+        .zip(last_write)
+        .and_then(|(note, last)| rate_of(finished.saturating_sub(note.finished), last - note.began));
     ShardStatus {
         shard: index,
         finished,

@@ -22,6 +22,7 @@ mod slots;
 mod tensor;
 mod text;
 mod threads;
+mod toggle;
 mod words;
 
 /// Private: see the package.
@@ -65,4 +66,6 @@ mod _core {
     use crate::text::{bit_strings, decode, field, formats, settle, subset, width};
     #[pymodule_export]
     use crate::threads::after_fork;
+    #[pymodule_export]
+    use crate::toggle::PyToggle;
 }

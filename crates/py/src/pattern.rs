@@ -176,7 +176,7 @@ impl PyPattern {
     }
 
     /// Flips the bits. Doing it again undoes it. When a tensor is not what the pattern was made for, nothing is changed.
-    fn apply(&self, py: Python<'_>, mut tensors: Writes<'_>) -> PyResult<()> {
+    pub fn apply(&self, py: Python<'_>, mut tensors: Writes<'_>) -> PyResult<()> {
         let mut store = WriteStore::new(py, &mut tensors)?;
         let applied = detached(py, || match &self.drawn {
             Some(drawn) if drawn.fits(&mut store) => {

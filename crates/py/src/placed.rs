@@ -1,6 +1,6 @@
 //! Flips at the addresses of the tensors that they were drawn for.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use bitquake::bits::Format;
 use pyo3::prelude::*;
@@ -9,6 +9,7 @@ use crate::pattern::PyPattern;
 use crate::slot::Slot;
 use crate::tensor::HostWords;
 use crate::threads::detached;
+use crate::toggle::turned;
 
 /// A pattern over tensors on the host, whose bits it flips where they are, and flips back.
 #[pyclass(frozen, name = "Placed", module = "bitquake._core")]
@@ -53,24 +54,16 @@ fn words_of(py: Python<'_>, slot: &Slot, format: Format, elements: u64) -> Optio
 impl PyPlaced {
     /// Flips the bits, if they are not flipped already.
     fn make(&self, py: Python<'_>) -> PyResult<()> {
-        self.turn(py, true)
+        turned(&self.is_made, true, || self.flip(py))
     }
 
     /// Flips them back, if they are flipped. Memory that has been given back meanwhile is left out.
     fn undo(&self, py: Python<'_>) -> PyResult<()> {
-        self.turn(py, false)
+        turned(&self.is_made, false, || self.flip(py))
     }
 }
 
 impl PyPlaced {
-    /// Flips the bits if they are not as wanted. An error comes before anything is flipped.
-    fn turn(&self, py: Python<'_>, wanted: bool) -> PyResult<()> {
-        if self.is_made.swap(wanted, Ordering::Relaxed) == wanted {
-            return Ok(());
-        }
-        self.flip(py).inspect_err(|_| self.is_made.store(!wanted, Ordering::Relaxed))
-    }
-
     fn flip(&self, py: Python<'_>) -> PyResult<()> {
         let pattern = self.pattern.get();
         let there = self.words.iter().map(|words| Some(words).filter(|words| words.is_there(py)));

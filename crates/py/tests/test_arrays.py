@@ -244,3 +244,66 @@ def test_tensors_without_their_memory_are_refused(kept):
     module.weight.untyped_storage().resize_(kept)
     with pytest.raises(bq.UnsupportedError, match="`weight` has lost its memory"), bq.faulty(module, bq.Fault(count=3), select="weight"):
         raise AssertionError("not entered")
+
+
+@pytest.mark.parametrize(
+    ("index", "bit", "error", "message"),
+    [
+        (2**64 - 1, 0, bq.BoundsError, "index 18446744073709551615 is out of bounds"),
+        (2**64, 0, bq.BoundsError, "index 18446744073709551616 is out of bounds"),
+        (np.uint64(2**63), 0, bq.BoundsError, "index 9223372036854775808 is out of bounds"),
+        (-(2**63) - 1, 0, bq.BoundsError, "index -9223372036854775809 is out of bounds"),
+        (0, 2**64 - 1, bq.BoundsError, "bit 18446744073709551615 is out of bounds"),
+        ([0, 1, 2], [1, 2], bq.UsageError, "2 bits for 3 elements"),
+        ([(0,), (0, 1)], 0, bq.UsageError, "an index is no array of whole numbers"),
+        (1.5, 0, bq.UsageError, "an index is a whole number, not float64"),
+        ("a", 0, bq.UsageError, "an index is a whole number"),
+    ],
+)
+def test_places_that_are_none(index, bit, error, message):
+    x = np.zeros(4, np.float32)
+    with pytest.raises(error, match=message):
+        bq.flip_(x, index, bit)
+    assert not x.any()
+
+
+def test_places_as_nonzero_gives_them():
+    x = np.zeros((2, 3), np.int16)
+    bq.flip_(x, np.nonzero(np.eye(2, 3)), 0)
+    assert x.tolist() == [[1, 0, 0], [0, 1, 0]]
+    bq.flip_(x, (np.array([1]), np.array([-1])), 2)
+    assert x.tolist() == [[1, 0, 0], [0, 1, 4]]
+    with pytest.raises(bq.UsageError, match="an index is no array"):
+        bq.flip_(x, (np.array([0, 1]), 1), 0)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (2, 0, 2)])
+def test_arrays_of_nothing(shape):
+    x = np.zeros(shape, np.float32)
+    assert bq.bits(x).shape == (*shape, 32)
+    assert bq.from_bits(bq.bits(x), np.float32).shape == shape
+    texts = bq.bit_strings(x)
+    assert texts.shape == shape and texts.dtype.kind == "U"
+    assert bq.flip_(x, [], 0).flips == bq.inject_(x, 0.5).flips == 0
+    with pytest.raises(bq.BoundsError, match="element 0 is out of bounds, there are 0"):
+        bq.flip_(x, 0, 0)
+
+
+@pytest.mark.parametrize("count", [-1, 5, 1.5, 2**70, "a"])
+def test_counts_of_samples(count):
+    with pytest.raises(bq.UsageError, match="the count is .*it must be a whole number up to 4"):
+        bq.sample(np.zeros(4, np.float32), count=count)
+
+
+def test_whole_numbers_that_a_float_does_not_hold():
+    for dtype in (np.int64, np.uint64):
+        x = np.array([2**60 + 1], dtype)
+        row = bq.flip_(x, 0, 0).to_frame(faulty=x).to_dict("records")[0]
+        assert (row["old"], row["new"]) == (2**60 + 1, 2**60)
+
+
+def test_any_text_in_a_table():
+    for text in ("\U0001f600*", "a\x7f\x01\"\\b", "\u2028"):
+        assert bq.Fault(rate=0.1, select=[text]).table["select"] == [text]
+        with pytest.raises(bq.UsageError, match="matches no tensor"):
+            bq.inject_(np.zeros(3), bq.Fault(rate=0.1, select=[text]))

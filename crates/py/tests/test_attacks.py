@@ -168,3 +168,35 @@ def test_codes_are_attacked_as_codes(trained):
         ranking = bq.rank(storage, x, labels, top=10)
         assert {bit["bit"] for bit in ranking.top} == {7}
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+
+
+def test_without_a_selection_what_has_a_gradient_is_attacked():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 3)).eval()
+    x = torch.randn(40, 6)
+    labels = net(x).argmax(1)
+    names = {name for name, _ in net.named_parameters()}
+    assert set(bq.attack(net, x, labels, budget=2).pattern.tensors) <= names
+    assert {row["tensor"] for row in bq.rank(net, x, labels).strata} == names
+    with pytest.raises(bq.UnsupportedError, match="`1.running_mean` has no gradient"):
+        bq.attack(net, x, labels, select=["1.*"])
+    compiled = torch.compile(net, backend="eager")
+    assert bq.attack(compiled, x, labels, budget=2).pattern == bq.attack(net, x, labels, budget=2).pattern
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_codes_of_other_floats(dtype):
+    torch.manual_seed(0)
+    net, x = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Linear(8, 3)).to(dtype).eval(), torch.randn(40, 6, dtype=dtype)
+    labels, before = net(x).argmax(1), [tensor.detach().clone() for tensor in net.parameters()]
+    with bq.quantize(net, "symmetric", bits=8) as storage:
+        found = bq.attack(storage, x, labels, budget=2)
+        assert found.pattern.flips == 2 and found.steps[1]["loss"] > found.steps[0]["loss_before"]
+        assert bq.rank(storage, x, labels, top=3, curvature=True, vectors=3).trace is not None
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters()))
+
+
+@pytest.mark.parametrize(("key", "value"), [("seed", -1), ("top", -1), ("vectors", -1), ("top", 1.5)])
+def test_numbers_that_are_none(key, value):
+    with pytest.raises(bq.UsageError, match=f"{key} is a whole number"):
+        bq.rank(torch.nn.Linear(2, 2), torch.randn(3, 2), torch.tensor([0, 1, 0]), **{key: value})

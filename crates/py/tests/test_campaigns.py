@@ -1,6 +1,8 @@
 """Campaigns: of ONNX files, of modules, of callables; the same records and statistics as the command line."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +109,268 @@ def test_stopped_by_an_interrupt_it_goes_on(net, data, tmp_path):
     hook.remove()
     campaign.run(progress=False)
     assert timeless(tmp_path / "cut") == timeless(whole)
+
+
+class Interrupts:
+    """Interrupts at the n-th place where Python looks for signals: a function begins, or one of C has ended."""
+
+    def __init__(self, number):
+        self.left = number
+
+    def __call__(self, frame, event, argument):
+        callers = (frame, frame.f_back) if event == "call" else (frame,)
+        is_ours = any(one is not None and f"{os.sep}bitquake{os.sep}" in one.f_code.co_filename for one in callers)
+        if is_ours and event in ("call", "c_return"):
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+
+def interrupted_everywhere(work, is_clean, step=1):
+    """Interrupts work at one place after the other; none may leave anything behind."""
+    number = 1
+    while True:
+        sys.setprofile(interrupts := Interrupts(number))
+        try:
+            work()
+        except (KeyboardInterrupt, bq.StoppedError):
+            pass
+        finally:
+            sys.setprofile(None)
+        assert is_clean() and torch.is_grad_enabled(), f"place {number}"
+        if interrupts.left > 0:
+            return number
+        number += step
+
+
+@pytest.mark.parametrize("storage", [None, "symmetric"])
+def test_an_interruption_anywhere_leaves_no_faults(storage, tmp_path):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3)).train()
+    data = torch.randn(8, 4), torch.arange(8) % 3
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    folders = iter(range(10**6))
+
+    def work():
+        bq.Campaign(net, data, bq.Fault(counts=[9]), trials=2, storage=storage, dir=tmp_path / str(next(folders))).run(progress=False)
+
+    def is_clean():
+        return net.training and all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+
+    assert interrupted_everywhere(work, is_clean, step=3) > 300
+
+
+def test_an_interruption_anywhere_leaves_arrays_as_they_were(tmp_path):
+    w = np.linspace(0, 1, 50, dtype=np.float32)
+    before, folders = w.copy(), iter(range(10**6))
+
+    def work():
+        fault = bq.Fault(counts=[3], bits="mantissa")
+        bq.Campaign(lambda: float(w.sum()), fault=fault, weights=[w], trials=3, dir=tmp_path / str(next(folders))).run(progress=False)
+
+    assert interrupted_everywhere(work, lambda: np.array_equal(w, before), step=2) > 150
+
+
+def test_an_interruption_anywhere_leaves_no_codes():
+    module = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 3))
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    held = {}
+
+    def work():
+        held["storage"] = bq.quantize(module, "symmetric", bits=4)
+        held["storage"].restore_()
+
+    def is_clean():
+        # Whoever holds a storage restores it, also one whose restoring was interrupted.
+        storage = held.pop("storage", None)
+        if storage is not None and repr(storage) != "Storage(restored)":
+            storage.restore_()
+        return all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
+
+    assert interrupted_everywhere(work, is_clean) > 200
+
+
+def test_an_interruption_while_floats_are_put_back(monkeypatch):
+    module = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 3))
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    storage, write, calls = bq.quantize(module, "symmetric", bits=4), bq.storage._write, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        write(*arguments)
+
+    monkeypatch.setattr(bq.storage, "_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        storage.restore_()
+    assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
+
+
+@pytest.mark.parametrize("reuse", [1024, 0])
+@pytest.mark.parametrize("kind", ["layer twice", "weights twice", "hook", "hook before", "patched", "own parameter"])
+def test_sequential_modules_that_do_more(kind, reuse, tmp_path):
+    """What runs is the module, not its children one after the other."""
+    torch.manual_seed(0)
+    shared, act = torch.nn.Linear(8, 8), torch.nn.ReLU()
+    net = torch.nn.Sequential(shared, act, shared if kind == "weights twice" else torch.nn.Linear(8, 8), act, torch.nn.Linear(8, 4)).eval()
+    if kind == "hook":
+        net.register_forward_hook(lambda module, inputs, outputs: -outputs)
+    if kind == "hook before":
+        net.register_forward_pre_hook(lambda module, inputs: (-inputs[0],))
+    if kind == "patched":
+        forward = net.forward
+        net.forward = lambda x: forward(x).flip(1)
+    if kind == "own parameter":
+        net.scale = torch.nn.Parameter(torch.ones(3))
+    x = torch.randn(60, 8)
+    with torch.no_grad():
+        labels = net(x).argmax(1)
+    results = bq.Campaign(net, (x, labels), bq.Fault(counts=[4]), trials=6, seed=2, reuse_mb=reuse, dir=tmp_path).run(progress=False)
+    assert results.golden["metrics"]["correct"] == 60
+    for record in results.trials().to_dict("records"):
+        with bq.faulty(net, bq.Fault(count=4), seed=2, trial=record["trial"]), torch.no_grad():
+            assert int((net(x).argmax(1) == labels).sum()) == record["correct"]
+
+
+def test_what_is_not_selected_is_not_looked_at(net, data, tmp_path):
+    net.register_buffer("complex", torch.zeros(3, dtype=torch.complex64))
+    net.register_buffer("part", net[0].weight.data[0])
+    fault = bq.Fault(rates=[1e-2], select=["0.*"])
+    with bq.faulty(net.eval(), bq.Fault(rate=1e-2, select=["0.*"]), seed=1, trial=1) as pattern:
+        pass
+    records = bq.Campaign(net, data, fault, trials=3, seed=1, dir=tmp_path).run(progress=False).trials()
+    assert records["faults"][1] == pattern.flips
+    found = bq.inject_(net, bq.Fault(rate=1e-2, select=["0.*"]), seed=1, trial=1)
+    assert found == pattern
+    found.undo_(net)
+    with pytest.raises(bq.UnsupportedError, match="`complex` is complex64"):
+        bq.Campaign(net, data, bq.Fault(rates=[1e-2], select=["complex"]), trials=1, dir=tmp_path / "c").run(progress=False)
+
+
+def test_a_compiled_module_has_the_names_of_what_was_compiled(net, data, tmp_path):
+    compiled = torch.compile(net.eval(), backend="eager")
+    for name, module in (("plain", net), ("compiled", compiled)):
+        bq.Campaign(module, data, bq.Fault(rates=[1e-2], select=["0.*"]), trials=3, dir=tmp_path / name).run(progress=False)
+    assert timeless(tmp_path / "plain") == timeless(tmp_path / "compiled")
+    assert not bq.diff(net, compiled)
+    with bq.faulty(compiled, 1e-2, seed=1) as pattern:
+        pass
+    pattern.apply_(compiled)
+    pattern.undo_(net)
+
+
+def test_tied_weights_by_either_name(tmp_path):
+    class Tied(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = torch.nn.Linear(6, 6, bias=False), torch.nn.Linear(6, 6, bias=False)
+            self.b.weight = self.a.weight
+
+        def forward(self, x):
+            return self.b(torch.relu(self.a(x)))
+
+    torch.manual_seed(0)
+    net, x = Tied().eval(), torch.randn(30, 6)
+    data = x, net(x).argmax(1)
+    fault = bq.Fault(counts=[3], select=["b.weight"])
+    frame = bq.Campaign(net, data, fault, trials=2, dir=tmp_path).run(progress=False).trials()
+    assert [list(one) for one in frame["by_tensor"]] == [["b.weight"]] * 2
+    pattern = bq.inject_(net, bq.Fault(count=3, select=["b.weight"]), seed=0, trial=1)
+    assert pattern.tensors == {"b.weight": 3}
+    pattern.undo_(net)
+    assert torch.equal(net(x).argmax(1), data[1])
+
+
+@pytest.mark.parametrize("changed", [0, 1])
+def test_data_that_were_changed_in_place(net, data, changed, tmp_path):
+    data = [tensor.clone() for tensor in data]
+    campaign = bq.Campaign(net, data, bq.Fault(rates=[1e-2]), trials=3, dir=tmp_path)
+    campaign.run(progress=False)
+    data[changed].copy_(data[changed].flip(0))
+    with pytest.raises(bq.UsageError, match="data"):
+        campaign.run(progress=False)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_lists_of_batches(net, data, count, tmp_path):
+    x, labels = data
+    parts = list(zip(x.chunk(count), labels.chunk(count)))
+    results = bq.Campaign(net, parts, bq.Fault(rates=[1e-2]), trials=2, dir=tmp_path).run(progress=False)
+    assert results.golden["metrics"]["correct"] == len(x)
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        (lambda x, labels: [(x, labels, labels)], "a batch of 3 parts"),
+        (lambda x, labels: [()], "a batch of 0 parts"),
+        (lambda x, labels: (x, labels + 2**32), "labels are the numbers of classes"),
+        (lambda x, labels: (x, -labels), "labels are the numbers of classes"),
+    ],
+)
+def test_batches_that_are_none(net, data, batches, message, tmp_path):
+    with pytest.raises(bq.UsageError, match=message):
+        bq.Campaign(net, batches(*data), bq.Fault(rates=[1e-2]), trials=1, dir=tmp_path).run(progress=False)
+
+
+@pytest.mark.parametrize("outputs", [lambda y: {"out": y}, lambda y: [], lambda y: None, lambda y: y.numpy(), lambda y: y.to(torch.complex64)])
+def test_outputs_that_are_no_scores(net, data, outputs, tmp_path):
+    class Other(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return outputs(self.net(x))
+
+    with pytest.raises(bq.UsageError, match="a tensor of scores is needed"):
+        bq.Campaign(Other(), data, bq.Fault(rates=[1e-2]), trials=1, dir=tmp_path).run(progress=False)
+
+
+def test_arguments_that_would_not_be_read(net, data, tmp_path):
+    w, options = np.ones(3, np.float32), {"fault": bq.Fault(rates=[1e-2]), "dir": tmp_path}
+    for model, given, message in [
+        (lambda: 1.0, {"weights": [w], "storage": "symmetric"}, "callable takes no `storage`"),
+        (lambda: 1.0, {"weights": [w], "data": data}, "callable takes no `data`"),
+        (lambda: 1.0, {"weights": [w], "batch": 3}, "callable takes no `batch`"),
+        (net, {"data": data, "weights": [w]}, "module takes no `weights`"),
+        (net, {"data": [data], "labels": data[1]}, "labels go with a tensor"),
+        ("a.onnx", {"data": {}, "failures": "count"}, "file takes no `failures`"),
+        ("a.onnx", {"data": {}, "storage": 3}, "a quantizer is the name of a family"),
+    ]:
+        with pytest.raises(bq.UsageError, match=message):
+            bq.Campaign(model, **given, **options)
+    with pytest.raises(bq.UsageError, match="batch is 0"):
+        bq.Campaign(net, data, batch=0, **options)
+
+
+def test_frames_of_polars_have_every_tensor(tmp_path):
+    weights = {f"w{number}": np.ones(2, np.float32) for number in range(200)}
+    evaluate = lambda: float(sum(array.astype(np.float64).sum() for array in weights.values()))
+    results = bq.Campaign(evaluate, fault=bq.Fault(counts=[1]), weights=weights, trials=150, dir=tmp_path).run(progress=False)
+    rows = results.trials(library="polars")["by_tensor"].to_list()
+    assert [{name for name, flips in row.items() if flips} for row in rows] == [set(row) for row in results.trials()["by_tensor"]]
+
+
+def test_numbers_that_are_not_finite_are_counted(tmp_path):
+    w, calls = np.ones(4, np.float32), iter(range(10**6))
+
+    def evaluate():
+        number = next(calls)
+        return {"sum": float(w.sum()), "odd": float("nan") if number > 5 and number % 2 else 5.0}
+
+    row = bq.Campaign(evaluate, fault=bq.Fault(counts=[1]), weights=[w], trials=10, dir=tmp_path).run(progress=False).rows[0]
+    assert 3 <= row["odd_nonfinite"] < 10 and row["sum_nonfinite"] == 0 and row["odd_mean"] == 5.0
+
+
+def test_seeds_that_a_campaign_file_cannot_hold(tmp_path):
+    w = np.ones(4, np.float32)
+    options = {"fault": bq.Fault(counts=[1]), "weights": [w], "trials": 2}
+    with pytest.raises(bq.UsageError, match="seed 9223372036854775808 is above"):
+        bq.Campaign(lambda: float(w.sum()), seed=2**63, dir=tmp_path / "a", **options).run(progress=False)
+    bq.Campaign(lambda: float(w.sum()), seed=2**63 - 1, dir=tmp_path / "b", **options).run(progress=False)
+    assert not list((tmp_path / "a").glob("trials*"))
 
 
 def test_a_truncated_line_is_run_again(net, data, tmp_path):

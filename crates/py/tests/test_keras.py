@@ -62,11 +62,49 @@ def test_quantizers_of_an_h5_file(tmp_path):
         ("quantized_bits(", "is no quantizer of QKeras"),
         ("__import__('os').system('true')", "is no quantizer of QKeras"),
         (3, "is no quantizer of QKeras"),
+        ("quantized_bits(4, use_stochastic_rounding=True)", "`use_stochastic_rounding` of quantized_bits is True"),
+        ("quantized_bits(4, qnoise_factor=0.5)", "`qnoise_factor` of quantized_bits is 0.5"),
+        ("quantized_bits(4, later=1)", "`later` of quantized_bits is 1"),
+        ("quantized_bits(**{'bits': 4})", "is no quantizer of QKeras"),
+        ("quantized_bits('a')", "is no quantizer of QKeras"),
+        ("quantized_bits(4, alpha=[1, 2])", "is no quantizer of QKeras"),
+        ({"class_name": "quantized_bits", "config": [4]}, "is no quantizer of QKeras"),
     ],
 )
 def test_other_quantizers(quantizer, message):
     with pytest.raises(bq.BitquakeError, match=message):
         bq_keras.quantizer_table(quantizer)
+
+
+def test_arguments_that_change_no_codes():
+    plain = bq_keras.quantizer_table("quantized_bits(4)")
+    assert bq_keras.quantizer_table("quantized_bits(4, qnoise_factor=1.0, use_stochastic_rounding=False, var_name='k', use_ste=True)") == plain
+    assert bq_keras.quantizer_table({"class_name": "quantized_bits", "config": {"bits": 4, "scale_axis": None}}) == plain
+
+
+def test_an_unknown_quantizer_is_named_with_its_layer(tmp_path):
+    path, config = tmp_path / "q.keras", json.loads(json.dumps(CONFIG).replace("quantized_bits(8,0,1,alpha=1)", "quantized_tanh(4)"))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+    with pytest.raises(bq.UnsupportedError, match="dense/bias: the quantizer `quantized_tanh`"):
+        bq_keras.quantizers(path)
+
+
+def test_damaged_archives(tmp_path):
+    path = tmp_path / "q.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", json.dumps(CONFIG))
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            bq_keras.quantizers(path)
+        except bq.BitquakeError:
+            pass
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "[" * 100_000)
+    with pytest.raises(bq.BadInputError, match="q.keras"):
+        bq_keras.quantizers(path)
 
 
 def test_what_is_no_model_file(tmp_path):

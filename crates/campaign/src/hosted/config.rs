@@ -204,6 +204,12 @@ impl HostedConfig {
             return Err(format!("schema {} is not known, this version reads schema {SCHEMA}", self.schema));
         }
         check_name(&self.name)?;
+        if i64::try_from(self.seed).is_err() {
+            return Err(format!(
+                "seed {} is above 2^63 - 1, the largest that a campaign file can hold",
+                self.seed
+            ));
+        }
         if self.host.batch == 0 {
             return Err("[host] batch is 0: give the number of images in one call of the network".into());
         }

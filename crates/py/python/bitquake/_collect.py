@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from . import _core
 from ._errors import UnsupportedError, UsageError
 from ._words import Words, words_of
+from .faults import Fault
 
 
 def collected(x: Any) -> bool:
@@ -16,22 +17,40 @@ def collected(x: Any) -> bool:
     return isinstance(x, Mapping) or _is_module(x) or _is_keras(x)
 
 
-def collect(x: Any, name: str = "x", *, format: str | None = None) -> list[Words]:
-    """The tensors of ``x`` as words, each stored bit once: tensors that share their memory go by the first name."""
+def collect(x: Any, name: str = "x", *, format: str | None = None, only: Collection[str] | None = None) -> list[Words]:
+    """The tensors of ``x`` as words, each stored bit once: tensors that share their memory go by the first name. ``only`` are the names
+    that count.
+    """
     if isinstance(x, Mapping):
-        return distinct([words_of(value, key, format=format) for key, value in x.items()])
+        return distinct([words_of(value, key, format=format) for key, value in x.items() if only is None or key in only])
     if _is_keras(x):  # with the backend of PyTorch it is a module, too
         from .keras import keras_words
 
-        return distinct(keras_words(x))
+        return distinct([words for words in keras_words(x) if only is None or words.name in only])
     if _is_module(x):
-        return distinct([_words_of_slot(slot, format) for slot in _slots(x)])
+        return distinct([_words_of_slot(slot, format) for slot in _slots(x) if only is None or slot.name in only])
     return [words_of(x, name, format=format)]
+
+
+def exposed(x: Any, fault: Fault, name: str = "x", *, format: str | None = None) -> tuple[list[Words], Any]:
+    """The tensors of ``x`` that a fault may hit, and the fault over them. What has no words is an error if it is selected."""
+    if _is_module(x) and not _is_keras(x) and format is None:
+        slots, source = _core.Slots.exposed(uncompiled(x), fault._core)
+        return [_words_of_slot(slot, None) for slot in slots], source
+    tensors = collect(x, name, format=format)
+    source = _core.Source(fault._core, 0, [words.exposed() for words in tensors])
+    chosen = {tensor[0] for tensor in source.tensors}
+    return [words for words in tensors if words.name in chosen], source
+
+
+def uncompiled(module: Any) -> Any:
+    """Of a compiled module the one that was compiled, whose names and memory are the same."""
+    return module._orig_mod if type(module).__name__ == "OptimizedModule" else module
 
 
 def _slots(module: Any) -> list[Any]:
     """The parameters and the persistent buffers of a module, by the names of its state dict; truth values (a mask) are left out."""
-    return [slot for slot in _core.Slots.of(module) if str(slot.tensor.dtype) != "torch.bool"]
+    return [slot for slot in _core.Slots.of(uncompiled(module)) if str(slot.tensor.dtype) != "torch.bool"]
 
 
 def _words_of_slot(slot: Any, format: str | None) -> Words:

@@ -35,6 +35,7 @@ __all__ = [
     "Slot",
     "Slots",
     "Source",
+    "Toggle",
     "TrialOutputs",
     "after_fork",
     "bit_strings",
@@ -157,6 +158,12 @@ class Slot:
     def format(self) -> str | None: ...
     @property
     def shape(self) -> tuple[int, ...]: ...
+
+@final
+class Toggle:
+    def __new__(cls, pattern: Pattern, target: _Words) -> Toggle: ...
+    def make(self) -> None: ...
+    def undo(self) -> None: ...
 
 @final
 class Placed:

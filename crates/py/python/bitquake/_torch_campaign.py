@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
-from ._collect import collect
+from . import _core
+from ._collect import exposed
 from ._errors import UsageError
+from ._words import words_of
 from .campaigns import Outputs, digest_of
-from .patterns import apply_to
+from .faults import Fault
+from .patterns import flips_in, hit_of, under
+from .storage import Storage, table_of
+from .weights import check_module
 
 
 class OfModule:
@@ -23,6 +27,7 @@ class OfModule:
         module: Any,
         data: Any,
         labels: Any,
+        fault: Fault,
         storage: Any,
         seed: int,
         *,
@@ -33,12 +38,16 @@ class OfModule:
     ) -> None:
         if failures not in ("raise", "count"):
             raise UsageError(f"failures is `raise` or `count`, not `{failures}`")
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise UsageError(f"batch is {batch!r}: give the number of inputs in one call of the module")
         self._module, self._batch, self._counts = module, batch, failures == "count"
-        self._outputs, self._storage_wanted, self._seed = outputs, storage, seed
+        self._outputs, self._fault, self._storage_wanted, self._seed = outputs, fault, storage, seed
         self._batches = _batches(data, labels, batch)
         self._device = next((tensor.device for tensor in module.state_dict().values()), torch.device("cpu"))
         self._prefix = _Prefix(module, reuse_mb << 20)
         self.data_digest: str | None = None
+        self._was_training: dict[Any, bool] = {}
+        self._had_gradients: bool | None = None
         self._storage: Any = None
 
     @property
@@ -53,38 +62,48 @@ class OfModule:
             "outputs": self._outputs,
         }
 
-    @contextmanager
-    def ready(self) -> Any:
-        """The module in evaluation mode, with its storage if it has one; as before afterwards."""
-        was_training = {module: module.training for module in self._module.modules()}
-        self._module.eval()
-        try:
-            if self._storage_wanted is not None:
-                from .storage import quantize
+    def begin(self) -> None:
+        """The module in evaluation mode, with its storage if it has one, and no gradients."""
+        module = check_module(self._module)
+        self._had_gradients = torch.is_grad_enabled()
+        torch.set_grad_enabled(False)
+        self._was_training = {part: part.training for part in module.modules()}
+        module.eval()
+        self.data_digest = None
+        self._prefix.begin()
+        if self._storage_wanted is None:
+            words, _ = exposed(module, self._fault)
+            self._flips = lambda seen: flips_in(seen, hit_of(seen, words))
+        else:
+            self._storage = Storage(module, table_of(self._storage_wanted), self._seed)
+            self._storage.write_levels()
+            words, self._flips = self._storage.words, self._storage.watched.flips
+        for one in words:
+            one.check_writable()
+        self._read = [one.described() for one in words]
+        self._exposed = [one.exposed() for one in words]
 
-                self._storage = quantize(self._module, self._storage_wanted, seed=self._seed)
-            self._words = self._storage.words if self._storage is not None else collect(self._module)
-            for words in self._words:
-                words.check_writable()
-            self._read = [words.described() for words in self._words]
-            with torch.no_grad():
-                yield
-        finally:
-            self._prefix.forget()
-            if self._storage is not None:
-                self._storage.restore_()
-                self._storage = None
-            for module, training in was_training.items():
-                module.training = training
+    def end(self) -> None:
+        """The module as before, as often as it is called."""
+        if self._storage is not None:
+            self._storage.put_back()
+        for part, training in self._was_training.items():
+            part.training = training
+        if self._had_gradients is not None:
+            torch.set_grad_enabled(self._had_gradients)
+        self._storage = None
+        self._was_training = {}
+        self._prefix.forget()
 
     @property
     def exposed(self) -> list[tuple]:
-        if self._storage is not None:
-            return self._storage.memory.exposed
-        return [words.exposed() for words in self._words]
+        return self._exposed if self._storage is None else self._storage.memory.exposed
 
     def digest(self) -> str:
-        return digest_of(self._words, "" if self._storage is None else self._storage.text)
+        """Over all that the module computes with and that has words, hit or not."""
+        slots = _core.Slots.of(check_module(self._module))
+        held = [words_of(slot.tensor, slot.name) for slot in slots if slot.format is not None]
+        return digest_of(held, "" if self._storage is None else self._storage.text)
 
     def trial(self, hosted: Any, point: int, trial: int) -> Any:
         if self._storage is not None:
@@ -106,27 +125,18 @@ class OfModule:
         return Outputs(rows)
 
     def run_trial(self, pattern: Any, golden: Any) -> Any:
-        with self.flipped(pattern) as first:
-            try:
-                return self.evaluate(first).judged(golden)
-            except Exception:
-                if not self._counts:
-                    raise
-                return golden.no_outputs()
-
-    @contextmanager
-    def flipped(self, pattern: Any) -> Any:
-        """The module under flips of what is stored; gives the first child that they touch."""
-        seen = pattern
-        if self._storage is not None:
-            seen = self._storage.memory.translate(pattern, self._read)
-        names = {name for name, *_ in seen.tensors}
-        target = [words for words in self._words if words.name in names]
-        apply_to(seen, target)
         try:
-            yield self._prefix.first(names)
-        finally:
-            apply_to(seen, target)
+            return self.under(pattern).judged(golden)
+        except Exception:
+            if not self._counts:
+                raise
+            return golden.no_outputs()
+
+    def under(self, pattern: Any) -> Outputs:
+        """The outputs under flips of what is stored; afterwards it is as before, whatever happens."""
+        seen = pattern if self._storage is None else self._storage.memory.translate(pattern, self._read)
+        first = self._prefix.first({name for name, *_ in seen.tensors})
+        return under(self._flips(seen), lambda: self.evaluate(first))
 
 
 class _Prefix:
@@ -134,10 +144,17 @@ class _Prefix:
 
     def __init__(self, module: Any, budget: int) -> None:
         self._module, self._left = module, budget
-        self._children = list(module.children()) if type(module) is torch.nn.Sequential else []
-        self._names = [name for name, _ in module.named_children()] if self._children else []
+        self._children: list[Any] = []
+        self._names: list[str] = []
         self._kept: dict[tuple[int, int], Any] = {}
         self._full = False
+
+    def begin(self) -> None:
+        """Looks at the module: its children are run one by one only if that is all that running it does."""
+        if self._left > 0 and _is_plain(self._module):
+            self._children, self._names = list(self._module), list(self._module._modules)
+        else:
+            self._children, self._names = [], []
 
     @property
     def depth(self) -> int:
@@ -153,7 +170,7 @@ class _Prefix:
         """The first child that holds one of these tensors. Tied ones go by their first name, which is that of their first child."""
         if not self._children:
             return 0
-        return min((self._names.index(name.split(".")[0]) for name in names), default=len(self._children))
+        return min((self._names.index(name.split(".")[0]) for name in names), default=self.depth)
 
     def run(self, batch: int, inputs: Any, first: int) -> Any:
         if not self._children:
@@ -180,9 +197,20 @@ class _Prefix:
         self._kept[place] = value.clone()
 
 
+def _is_plain(module: Any) -> bool:
+    """Whether calling a module is calling its children one after the other, and nothing else."""
+    if type(module) is not torch.nn.Sequential or "forward" in vars(module) or type(module).forward is not _FORWARD:
+        return False
+    return not any(module.__dict__[hooks] for hooks in _HOOKS) and not module._parameters and not module._buffers
+
+
+_FORWARD = torch.nn.Sequential.forward
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
 def _batches(data: Any, labels: Any, batch: int) -> Any:
     """A function that gives the pairs of inputs and labels again each time."""
-    if isinstance(data, (tuple, list)) and len(data) == 2 and labels is None:
+    if isinstance(data, (tuple, list)) and len(data) == 2 and labels is None and not isinstance(data[0], (tuple, list)):
         data, labels = data
     if isinstance(data, np.ndarray):
         data = torch.from_numpy(data)
@@ -196,7 +224,17 @@ def _batches(data: Any, labels: Any, batch: int) -> Any:
         )
     if data is None or not hasattr(data, "__iter__") or hasattr(data, "__next__"):
         raise UsageError("data is a pair of tensors, or an iterable of pairs that can be gone through again, such as a DataLoader")
-    return lambda: (pair if isinstance(pair, (tuple, list)) else (pair, None) for pair in data)
+    if labels is not None:
+        raise UsageError("labels go with a tensor of inputs: an iterable gives them with each batch")
+    return lambda: map(_pair, data)
+
+
+def _pair(batch: Any) -> tuple[Any, Any]:
+    if not isinstance(batch, (tuple, list)):
+        return batch, None
+    if len(batch) not in (1, 2):
+        raise UsageError(f"a batch of {len(batch)} parts: a pair of inputs and labels is needed, or inputs alone")
+    return batch[0], batch[1] if len(batch) == 2 else None
 
 
 def _moved(inputs: Any, device: Any) -> Any:
@@ -205,8 +243,15 @@ def _moved(inputs: Any, device: Any) -> Any:
 
 def _rows(outputs: Any) -> np.ndarray:
     """Outputs as rows: of a tuple the first tensor, of a mapping the logits."""
-    if not isinstance(outputs, torch.Tensor):
-        outputs = outputs["logits"] if hasattr(outputs, "keys") and "logits" in outputs else next(iter(outputs))
+    found = outputs
+    if hasattr(outputs, "keys"):
+        found = outputs["logits"] if "logits" in outputs else None
+    elif isinstance(outputs, (tuple, list)):
+        found = outputs[0] if outputs else None
+    if not isinstance(found, torch.Tensor) or found.is_complex():
+        what = f"a mapping of {', '.join(map(str, outputs))}" if hasattr(outputs, "keys") else f"{type(outputs).__name__}"
+        raise UsageError(f"the module gave {what}: a tensor of scores is needed, real numbers, alone, first in a tuple or under `logits`")
+    outputs = found
     if outputs.dim() < 1:
         raise UsageError("the module gives one number for all inputs: a row for each is needed")
     flat = outputs.detach().to(torch.float32).flatten(1) if outputs.dim() > 1 else outputs.detach().float()[:, None]
@@ -217,7 +262,7 @@ def _labels(labels: Any) -> np.ndarray | None:
     if labels is None:
         return None
     array = labels.detach().cpu().numpy() if hasattr(labels, "detach") else np.asarray(labels)
-    if array.dtype.kind not in "iu" or array.ndim != 1 or (array.size and array.min() < 0):
+    if array.dtype.kind not in "iu" or array.ndim != 1 or (array.size and not 0 <= array.min() <= array.max() < 1 << 32):
         raise UsageError("labels are the numbers of classes, one for each input")
     return array.astype(np.uint32)
 

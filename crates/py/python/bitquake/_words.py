@@ -140,7 +140,7 @@ def forget_casts() -> None:
 
 def is_expanded(shape: Sequence[int], strides: Sequence[int]) -> bool:
     """Whether words are seen several times: a pattern would speak of more bits than there are."""
-    return 0 in strides and any(size > 1 and not stride for size, stride in zip(shape, strides))
+    return 0 in strides and 0 not in shape and any(size > 1 and not stride for size, stride in zip(shape, strides))
 
 
 @lru_cache(maxsize=64)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._collect import collect
+from ._collect import collect, exposed
 from ._errors import BoundsError, UsageError
 from ._words import FORMATS, Words, forget_casts, plain_words, words_of
 from .faults import one_amount
@@ -34,7 +34,7 @@ def bits(x: Any, *, order: str = "lsb", format: str | None = None) -> Any:
     words = words_of(_array(x), format=format)
     all_bits = np.unpackbits(words.bytes().reshape(-1, words.container), axis=1, bitorder="little")
     all_bits = all_bits[:, : _core.width(words.format)]
-    shaped = _ordered(all_bits, order).reshape(*words.shape, -1)
+    shaped = _ordered(all_bits, order).reshape(*words.shape, all_bits.shape[1])
     return _like(x, np.ascontiguousarray(shaped))
 
 
@@ -71,7 +71,7 @@ def bit_strings(x: Any, *, style: str = "binary", format: str | None = None) -> 
     """
     words = words_of(_array(x), format=format)
     texts = _core.bit_strings([words.described()], style)
-    return np.array(texts).reshape(words.shape) if words.shape else texts[0]
+    return np.array(texts, dtype=str).reshape(words.shape) if words.shape else texts[0]
 
 
 def from_bit_strings(texts: Any, dtype: Any) -> Any:
@@ -96,8 +96,8 @@ def from_bit_strings(texts: Any, dtype: Any) -> Any:
 def flip_(x: Any, index: Any, bit: Any, *, name: str = "x", format: str | None = None) -> FaultPattern:
     """Flips bits of elements in place.
 
-    ``index`` is a flat place, a tuple of places along the axes, a list of either, or a boolean mask of the array's shape. ``bit`` is one
-    bit for all of them, or one for each; 0 is the least significant. Everything is checked on the host before anything is touched.
+    ``index`` is a flat place, a tuple of places along the axes, a list of either, a tuple of arrays as ``np.nonzero`` gives it, or a boolean
+    mask of the array's shape. ``bit`` is one bit for all of them, or one for each; 0 is the least significant. Everything is checked on the host before anything is touched.
 
     >>> import bitquake as bq, numpy as np
     >>> x = np.zeros((2, 3), dtype=np.float32)
@@ -115,7 +115,7 @@ def flip_(x: Any, index: Any, bit: Any, *, name: str = "x", format: str | None =
     words.check_writable()
     elements = _elements(index, words)
     width = _core.width(words.format)
-    bit = np.broadcast_to(_whole(bit, "bit"), elements.shape)
+    bit = _one_each(_whole(bit, "bit"), elements, name)
     wrong = (bit < 0) | (bit >= width)
     if wrong.any():
         raise BoundsError(f"`{name}`: bit {bit[wrong][0]} is out of bounds, {words.format} has {width}")
@@ -162,10 +162,7 @@ def inject_(
             forget_casts()
             return FaultPattern(pattern, {name: tuple(x.shape)}, dormant)
     fault = one_amount(fault)
-    tensors = collect(x, name, format=format)
-    source = _core.Source(fault._core, 0, [words.exposed() for words in tensors])
-    chosen = {tensor[0] for tensor in source.tensors}
-    tensors = [words for words in tensors if words.name in chosen]
+    tensors, source = exposed(x, fault, name, format=format)
     for words in tensors:
         words.check_writable()
     shapes = {words.name: words.shape for words in tensors}
@@ -274,6 +271,8 @@ def sample(
             raise UsageError(f"the fraction is {fraction}: it must be above 0 and at most 1")
         count = min(population, max(1, round(fraction * population)))
     _check_key(seed=seed, trial=trial)
+    if not hasattr(count, "__index__") or not 0 <= operator.index(count) <= population:
+        raise UsageError(f"the count is {count!r}: it must be a whole number up to {population}")
     chosen = np.array(_core.subset(population, operator.index(count), seed, trial, name), dtype=np.int64)
     if of == "filters":
         return Selection(of, population, chosen, (chosen,))
@@ -291,15 +290,34 @@ def _check_key(**numbers: Any) -> None:
 
 
 def _whole(values: Any, what: str) -> np.ndarray:
-    array = np.asarray(_host(values))
+    array = _as_array(values, what)
+    if array.dtype.kind in "Ou":
+        far = [value for value in array.reshape(-1).tolist() if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63]
+        if far:
+            raise BoundsError(f"{what} {far[0]} is out of bounds")
     if array.size and array.dtype.kind not in "iu":  # an empty list has no whole numbers, and no others
         raise UsageError(f"{what} is a whole number, not {array.dtype}")
     return array.astype(np.int64)
 
 
+def _as_array(values: Any, what: str) -> np.ndarray:
+    try:
+        return np.asarray(_host(values))
+    except ValueError as error:
+        raise UsageError(f"{what} is no array of whole numbers: {error}") from None
+
+
+def _one_each(bit: np.ndarray, elements: np.ndarray, name: str) -> np.ndarray:
+    if bit.shape not in ((), (1,), elements.shape):
+        raise UsageError(f"`{name}`: {bit.size} bits for {elements.size} elements: give one bit for all of them, or one for each")
+    return np.broadcast_to(bit, elements.shape)
+
+
 def _elements(index: Any, words: Words) -> np.ndarray:
     """Flat places, each of which exists."""
-    array = None if isinstance(index, tuple) else np.asarray(_host(index))
+    if isinstance(index, tuple) and any(np.ndim(places) == 1 for places in index):
+        index = np.stack([_whole(places, "an index") for places in index], axis=-1) if _are_as_long(index) else list(index)
+    array = None if isinstance(index, tuple) else _as_array(index, "an index")
     if array is not None and array.dtype == bool:
         if array.shape != words.shape:
             raise BoundsError(f"`{words.name}`: the mask is {list(array.shape)}, the tensor {list(words.shape)}")
@@ -315,6 +333,10 @@ def _elements(index: Any, words: Words) -> np.ndarray:
     for axis, size in enumerate(words.shape):
         _check_places(words, rows[:, axis], size, f"index {{place}} is out of bounds, axis {axis} has {{size}}")
     return np.ravel_multi_index(tuple(np.where(rows < 0, rows + np.array(words.shape), rows).T), words.shape)
+
+
+def _are_as_long(places: tuple) -> bool:
+    return len({np.shape(axis) for axis in places}) == 1
 
 
 def _check_places(words: Words, places: np.ndarray, size: int, message: str) -> None:
@@ -358,7 +380,7 @@ def _dtype_name(dtype: Any) -> str:
             name = np.dtype(dtype).name
         except TypeError:
             name = str(dtype)
-    if name not in FORMATS:
+    if name not in FORMATS or name.startswith("q"):  # quantized tensors are made by their quantizers
         raise UsageError(f"`{dtype}` has no format; known are {', '.join(FORMATS)}")
     return name
 

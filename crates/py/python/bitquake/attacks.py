@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._collect import collect
+from ._collect import exposed, uncompiled
 from ._errors import UnsupportedError, UsageError
 from ._words import Words, forget_casts
+from .arrays import _check_key
 from .faults import Fault, to_toml
 from .patterns import FaultPattern
 
@@ -70,6 +71,7 @@ def attack(
         raise UsageError(f"kind is one of {', '.join(_KINDS)}, not `{kind}`")
     if budget < 1:
         raise UsageError("the budget is 0: nothing may be flipped")
+    _check_key(seed=seed)
     with _Subject(model, inputs, labels, loss, select, bits).at_work() as subject:
         attacked = subject.attacked(budget, limits, search)
         found = Attack(FaultPattern(attacked.pattern))
@@ -152,6 +154,7 @@ def rank(
     >>> [bit["bit"] for bit in ranking.top]
     [31, 31]
     """
+    _check_key(seed=seed, top=top, vectors=vectors)
     with _Subject(model, inputs, labels, loss, select, bits).at_work() as subject:
         attacked = subject.attacked(1, None, None)
         _, gradients = subject.slopes()
@@ -185,14 +188,21 @@ class _Subject:
         """The module in evaluation mode; bit for bit as before afterwards."""
         modules = {module: module.training for module in self._module.modules()}
         self._module.eval()
-        self.words = self._storage.words if self._storage is not None else collect(self._module)
-        self._parameters = dict(self._module.named_parameters())
+        self._parameters = dict(uncompiled(self._module).named_parameters(remove_duplicate=False))
+        self.words = self._storage.words if self._storage is not None else self._reached()
         try:
             yield self
         finally:
             self._restore()
             for module, training in modules.items():
                 module.training = training
+
+    def _reached(self) -> list[Words]:
+        """What is selected; without a selection all parameters of floats, since nothing else has a gradient."""
+        words, _ = exposed(self._module, self._fault)
+        if self._fault.table.get("select") is not None:
+            return words
+        return [one for one in words if one.name in self._parameters and self._parameters[one.name].is_floating_point()]
 
     def attacked(self, budget: int, limits: Any, search: Any) -> Any:
         read = [words.described() for words in self.words]
@@ -292,4 +302,7 @@ def _role(words: Words) -> str:
 
 
 def _flat(tensor: Any, dtype: Any) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().cpu().numpy().astype(dtype).reshape(-1))
+    import torch
+
+    wide = tensor.detach().to("cpu", torch.float64 if dtype is np.float64 else torch.float32)
+    return np.ascontiguousarray(wide.numpy().reshape(-1))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,8 @@ from ._errors import SelfCheckError, StoppedError, UsageError
 from ._progress import progress_bar
 from ._runtime import offer_runtime
 from ._words import Words, words_of
-from .faults import as_fault, to_toml
-from .patterns import apply_to
+from .faults import as_fault, text_to_toml, to_toml
+from .patterns import flips_in, hit_of, under
 from .results import Results
 
 
@@ -37,7 +35,10 @@ class Campaign:
 
     ``fault`` is a :class:`Fault` with one amount or several, one point each; flips are those of the same campaign on the command line.
     ``trials`` is how many at each point, ``stop`` a rule instead, such as ``{"half_width": 0.005, "max_trials": 2000}``. ``storage`` is
-    what the memory holds, as :func:`quantize` takes it; for modules. ``dir`` is where records go: the same call goes on from there.
+    what the memory holds, as :func:`quantize` takes it; not for callables. ``dir`` is where records go: the same call goes on from there.
+
+    A trial of a plain ``torch.nn.Sequential`` begins at the first child that flips touch, with up to ``reuse_mb`` MiB of kept values; 0 turns that off, which
+    a child needs that computes with the weights of another one without being told so by a parameter of its own.
 
     Before the first trial the campaign proves itself: without faults it gives the golden results again, bit for bit, and flips reach the
     network. If not, it refuses to run (:class:`SelfCheckError`).
@@ -82,14 +83,21 @@ class Campaign:
         self._table["run"] = {key: value for key, value in run.items() if value is not None}
         if outcome is not None:
             self._table["outcome"] = dict(outcome)
+        given = {
+            "data": data, "weights": weights, "labels": labels, "storage": storage, "batch": batch, "outputs": outputs, "failures": failures,
+            "reuse_mb": reuse_mb, "settings": settings,
+        }  # fmt: skip
         if isinstance(model, (str, Path)):
-            self._runner: Any = _OfFile(self._table, Path(model), data, storage, batch, dict(settings or {}))
+            _check_read(given, "an ONNX file", ("data", "storage", "batch", "settings"))
+            self._runner: Any = _OfFile(self._table, Path(model), data, storage, dict(settings or {}))
         elif hasattr(model, "state_dict") and hasattr(model, "forward"):
             from ._torch_campaign import OfModule
 
+            _check_read(given, "a PyTorch module", ("data", "labels", "storage", "batch", "outputs", "failures", "reuse_mb"))
             options = {"batch": batch, "outputs": outputs, "failures": failures, "reuse_mb": reuse_mb}
-            self._runner = _Hosted(self._table, OfModule(model, data, labels, storage, seed, **options))
+            self._runner = _Hosted(self._table, OfModule(model, data, labels, self.fault, storage, seed, **options))
         elif callable(model):
+            _check_read(given, "a callable", ("weights",))
             self._runner = _Hosted(self._table, _OfCallable(model, weights))
         else:
             raise UsageError(f"a campaign takes the path of an ONNX file, a PyTorch module or a callable, not {model!r}")
@@ -104,8 +112,11 @@ class Campaign:
             self.dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"{self.dir}: no place for results: {error.strerror}") from error
-        with progress_bar(progress) as bar:
-            end, missing = self._runner.run(self.dir, bar)
+        try:
+            with progress_bar(progress) as bar:
+                end, missing = self._runner.run(self.dir, bar)
+        except KeyboardInterrupt:
+            raise StoppedError("stopped; the same call goes on with what is recorded") from None
         report = _core.rebuild(self.dir)
         if end == "stopped":
             raise StoppedError(f"stopped with {missing} trials to go; the same call goes on from there")
@@ -117,15 +128,26 @@ class Campaign:
         return Results(self.dir, Path(_core.rebuild(self.dir)))
 
 
+def _check_read(given: dict[str, Any], kind: str, read: tuple[str, ...]) -> None:
+    """What would be left unread is an error: results would be of something else than was asked for."""
+    defaults = {"data": None, **(Campaign.__init__.__kwdefaults__ or {})}
+    for key, value in given.items():
+        is_default = value is defaults[key] or isinstance(value, (int, str)) and value == defaults[key]
+        if key not in read and not is_default:
+            raise UsageError(f"a campaign of {kind} takes no `{key}`")
+
+
 class _OfFile:
     """A campaign that the library runs alone."""
 
-    def __init__(self, table: dict, model: Path, data: Any, storage: Any, batch: int, settings: dict) -> None:
+    def __init__(self, table: dict, model: Path, data: Any, storage: Any, settings: dict) -> None:
         if not isinstance(data, Mapping):
             raise UsageError("data of an ONNX file is a table, such as {'format': 'idx', 'images': ..., 'labels': ...}")
         self._table = {**table, "model": {"path": model.resolve()}, "data": dict(data)}
         if storage is not None:
-            self._table["storage"] = dict(storage)
+            from .storage import table_of
+
+            self._table["storage"] = table_of(storage)
         self._settings = [f"{key}={to_toml(value)}" for key, value in settings.items()]
 
     def run(self, dir: Path, bar: Any) -> tuple[str, int]:
@@ -151,7 +173,8 @@ class _Hosted:
 
     def run(self, dir: Path, bar: Any) -> tuple[str, int]:
         host = self._host
-        with host.ready():
+        try:
+            host.begin()
             start = time.perf_counter()
             found = host.evaluate()
             seconds = time.perf_counter() - start
@@ -159,6 +182,12 @@ class _Hosted:
             golden = found.golden(hosted, seconds)
             run = hosted.open(dir, self._prove(hosted, golden))
             return self._trials(hosted, golden, run, bar)
+        finally:
+            try:
+                host.end()
+            except BaseException:
+                host.end()  # an interruption: half of it would be of no use
+                raise
 
     def _prove(self, hosted: Any, golden: Any) -> Any:
         host, proof = self._host, golden.proof()
@@ -169,14 +198,13 @@ class _Hosted:
             if probe is None:
                 return proof.finish()
             tensor, pattern = probe
-            with host.flipped(pattern):
-                try:
-                    is_shown = proof.probe(tensor, host.evaluate().judged(golden))
-                except Exception as error:  # whatever the network says of such flips, it has seen them
-                    if isinstance(error, SelfCheckError):
-                        raise
-                    proof.refused(tensor)
-                    is_shown = True
+            try:
+                is_shown = proof.probe(tensor, host.under(pattern).judged(golden))
+            except Exception as error:  # whatever the network says of such flips, it has seen them
+                if isinstance(error, SelfCheckError):
+                    raise
+                proof.refused(tensor)
+                is_shown = True
             if is_shown:
                 return proof.finish()
             number += 1
@@ -230,9 +258,11 @@ class _OfCallable:
     def digest(self) -> str:
         return digest_of(self._words)
 
-    @contextmanager
-    def ready(self) -> Any:
-        yield
+    def begin(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
 
     def trial(self, hosted: Any, point: int, trial: int) -> Any:
         return hosted.trial(point, trial, self._read)
@@ -240,19 +270,12 @@ class _OfCallable:
     def evaluate(self) -> _Metrics:
         return _Metrics(self._evaluate())
 
-    def run_trial(self, pattern: Any, golden: Any) -> Any:
-        with self.flipped(pattern):
-            return self.evaluate().judged(golden)
+    def under(self, pattern: Any) -> _Metrics:
+        """What comes out under flips, with words exactly as before afterwards, whatever happens."""
+        return under(flips_in(pattern, hit_of(pattern, self._words)), self.evaluate)
 
-    @contextmanager
-    def flipped(self, pattern: Any) -> Any:
-        """The words with flips, and exactly as before afterwards, whatever happens."""
-        target = [words for words in self._words if words.name in {name for name, *_ in pattern.tensors}]
-        apply_to(pattern, target)
-        try:
-            yield
-        finally:
-            apply_to(pattern, target)
+    def run_trial(self, pattern: Any, golden: Any) -> Any:
+        return self.under(pattern).judged(golden)
 
 
 class _Metrics:
@@ -306,4 +329,4 @@ def digest_of(tensors: list[Words], *more: str) -> str:
 
 def _document(table: Mapping[str, Any]) -> str:
     """A table as a TOML file, one key a line."""
-    return "\n".join(f"{json.dumps(key)} = {to_toml(value)}" for key, value in table.items()) + "\n"
+    return "\n".join(f"{text_to_toml(key)} = {to_toml(value)}" for key, value in table.items()) + "\n"

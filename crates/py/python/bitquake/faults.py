@@ -118,6 +118,11 @@ def one_amount(fault: Any) -> Fault:
     return fault
 
 
+def text_to_toml(text: str) -> str:
+    """A text as TOML's basic strings have it: as JSON, but for pairs of surrogates and for the one control character that JSON lets be."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def to_toml(value: Any) -> str:
     """A value as inline TOML.
 
@@ -129,9 +134,9 @@ def to_toml(value: Any) -> str:
     if isinstance(value, Path):
         value = str(value)
     if isinstance(value, str):
-        return json.dumps(value)
+        return text_to_toml(value)
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{json.dumps(str(key))} = {to_toml(item)}" for key, item in value.items())
+        inner = ", ".join(f"{text_to_toml(str(key))} = {to_toml(item)}" for key, item in value.items())
         return f"{{ {inner} }}" if inner else "{}"
     if hasattr(value, "tolist"):
         value = value.tolist()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._errors import BadInputError, UnsupportedError
+from ._errors import BadInputError, BitquakeError, UnsupportedError
 from ._words import Words, words_of
 
 
@@ -42,22 +42,36 @@ def quantizers(path: str | Path) -> dict[str, dict[str, Any]]:
     """The QKeras quantizers of a model file, as storages of bitquake: the layer's name and role, such as ``dense/kernel``, to the table
     that :func:`quantize` and ``[storage]`` take.
 
-    Reads the configuration that ``.keras`` archives hold, and that of ``.h5`` files if h5py is installed. What is no fixed-point
-    quantizer (``quantized_bits`` or ``quantized_relu`` of a plain range) is an error that names it.
+    Reads the configuration that ``.keras`` archives hold, and that of ``.h5`` files if h5py is installed. Quantizers other than
+    ``quantized_bits`` are an error that names them and their layer, and so are arguments that make codes depend on more than the weights.
     """
-    return dict(_found(model_config(path)))
+    config = model_config(path)
+    try:
+        return dict(_found(config))
+    except RecursionError:
+        raise BadInputError(f"{path}: the configuration is nested too deeply") from None
 
 
 def model_config(path: str | Path) -> dict[str, Any]:
     """The configuration of a Keras model file: what ``model.get_config()`` gave when it was saved."""
     path = Path(path)
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                return json.loads(archive.read("config.json"))
-        return json.loads(_h5_config(path))
-    except (OSError, KeyError, ValueError) as error:
-        raise BadInputError(f"{path}: no configuration of a Keras model: {error}") from None
+        return json.loads(_archived(path) if zipfile.is_zipfile(path) else _h5_config(path))
+    except BitquakeError:
+        raise
+    except Exception as error:  # readers of damaged files raise errors of many kinds
+        raise BadInputError(f"{path}: no configuration of a Keras model: {error or type(error).__name__}") from None
+
+
+def _archived(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        size = archive.getinfo("config.json").file_size
+        if size > _LARGEST:
+            raise BadInputError(f"{path}: config.json has {size:,} bytes; at most {_LARGEST:,} are read")
+        return archive.read("config.json")
+
+
+_LARGEST = 64 << 20
 
 
 def _h5_config(path: Path) -> str:
@@ -83,7 +97,11 @@ def _found(node: Any, layer: str = "") -> Any:
         layer = str(config["name"])
     for key, value in node.items():
         if key.endswith("_quantizer") and value is not None:
-            yield f"{layer}/{key[: -len('_quantizer')]}", quantizer_table(value)
+            place = f"{layer}/{key[: -len('_quantizer')]}"
+            try:
+                yield place, quantizer_table(value)
+            except (BadInputError, UnsupportedError) as error:
+                raise type(error)(f"{place}: {error}") from None
         elif isinstance(value, (Mapping, list)):
             yield from _found(value, layer)
 
@@ -98,17 +116,31 @@ def quantizer_table(quantizer: Any) -> dict[str, Any]:
     name, fields = _fields(quantizer)
     if name != "quantized_bits":
         raise UnsupportedError(f"the quantizer `{name}` is not known: quantized_bits is")
+    for key, value in fields.items():
+        if key not in (*_ORDER, *_OF_TRAINING) and value not in _IDLE.get(key, ()):
+            raise UnsupportedError(f"`{key}` of quantized_bits is {value!r}, which is not known here: codes would be other ones")
     alpha = fields.get("alpha")
-    return {
-        "family": "qkeras",
-        "bits": int(fields.get("bits", 8)),
-        "integer": int(fields.get("integer", 0)),
-        "keep_negative": bool(fields.get("keep_negative", True)),
-        "symmetric": bool(fields.get("symmetric", False)),
-        "alpha": 1.0 if alpha is None else alpha if isinstance(alpha, str) else float(alpha),
-    }
+    try:
+        return {
+            "family": "qkeras",
+            "bits": int(fields.get("bits", 8)),
+            "integer": int(fields.get("integer", 0)),
+            "keep_negative": bool(fields.get("keep_negative", True)),
+            "symmetric": bool(fields.get("symmetric", False)),
+            "alpha": 1.0 if alpha is None else alpha if isinstance(alpha, str) else float(alpha),
+        }
+    except (TypeError, ValueError) as error:
+        raise BadInputError(f"{quantizer!r} is no quantizer of QKeras: {error}") from None
 
 
+#: Arguments that say nothing of codes.
+_OF_TRAINING = ("use_ste", "use_variables", "var_name")
+#: Arguments of which these values change no codes.
+_IDLE: dict[str, tuple] = {
+    "qnoise_factor": (None, 1),
+    "use_stochastic_rounding": (None, False),
+    **dict.fromkeys(("elements_per_scale", "max_po2_exponent", "min_po2_exponent", "post_training_scale", "scale_axis"), (None,)),
+}
 _ORDER = ("bits", "integer", "symmetric", "keep_negative", "alpha")
 
 
@@ -116,8 +148,9 @@ def _fields(quantizer: Any) -> tuple[str, dict[str, Any]]:
     if isinstance(quantizer, str):
         return _parsed(quantizer)
     if isinstance(quantizer, Mapping) and "class_name" in quantizer:
-        config = quantizer.get("config", {})
-        return str(quantizer["class_name"]), {key: _plain(value) for key, value in config.items()}
+        config = quantizer.get("config") or {}
+        if isinstance(config, Mapping):
+            return str(quantizer["class_name"]), {str(key): _plain(value) for key, value in config.items()}
     raise BadInputError(f"{quantizer!r} is no quantizer of QKeras")
 
 
@@ -132,9 +165,11 @@ def _parsed(text: str) -> tuple[str, dict[str, Any]]:
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or len(call.args) > len(_ORDER):
             raise ValueError("not a call")
         fields = dict(zip(_ORDER, (ast.literal_eval(argument) for argument in call.args)))
+        if any(keyword.arg is None for keyword in call.keywords):
+            raise ValueError("arguments by ** have no names")
         fields.update({str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords})
         return call.func.id, fields
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise BadInputError(f"`{text}` is no quantizer of QKeras: {error}") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,7 @@ class FaultPattern:
     def _target(self, x: Any) -> list[Words]:
         hit = self._core.tensors
         if collected(x):
-            names = {name for name, *_ in hit}
-            return [words for words in collect(x) if words.name in names]
+            return collect(x, only={name for name, *_ in hit})
         if len(hit) > 1:
             raise UsageError(f"the pattern hits {len(hit)} tensors: give them as a dict or a module")
         return collect(x, hit[0][0] if hit else "x")
@@ -140,7 +140,7 @@ class FaultPattern:
         here = _gather(words, hit)
         old, new = (here ^ masks, here) if is_faulty else (here, here ^ masks)
         place = np.searchsorted(hit, elements)
-        old, new = (np.array(_core.decode(format, side.tolist()))[place] for side in (old, new))
+        old, new = (_numbers(format, side)[place] for side in (old, new))
         with np.errstate(all="ignore"):
             ratio = new / old
         became = np.select([np.isnan(new), np.isinf(new)], ["nan", "inf"], "")
@@ -205,6 +205,13 @@ def _from_json(text: str, shapes: dict, dormant: int) -> FaultPattern:
     return FaultPattern(_core.Pattern.from_json(text), shapes, dormant)
 
 
+def _numbers(format: str, words: np.ndarray) -> np.ndarray:
+    """What words say; whole numbers that a float64 does not hold stay whole."""
+    if format in ("i64", "u64"):
+        return words.view(np.dtype(format[0] + "8"))
+    return np.array(_core.decode(format, words.tolist()))
+
+
 def _indices(elements: np.ndarray, shape: tuple | None) -> list:
     if not shape:
         return [(int(element),) if shape is None else () for element in elements]
@@ -237,6 +244,53 @@ def apply_to(pattern: Any, target: list[Words]) -> None:
         if name in hit:
             words.flip(*pattern.masks(name))
     forget_casts()
+
+
+class Flips:
+    """Flips that are made, and undone, by the same change. An interruption comes when most of the work is done, so what was begun counts
+    as done.
+    """
+
+    __slots__ = ("_flip", "_are_made")
+
+    def __init__(self, flip: Callable[[], None]) -> None:
+        self._flip, self._are_made = flip, False
+
+    def make(self) -> None:
+        if not self._are_made:
+            self._are_made = True
+            self._flip()
+
+    def undo(self) -> None:
+        if self._are_made:
+            self._are_made = False
+            self._flip()
+
+
+def hit_of(pattern: Any, tensors: list[Words]) -> list[Words]:
+    """Those that a core pattern hits."""
+    names = {name for name, *_ in pattern.tensors}
+    return [words for words in tensors if words.name in names]
+
+
+def flips_in(pattern: Any, target: list[Words]) -> _core.Toggle | Flips:
+    """The flips of a core pattern in these tensors, to be made and undone."""
+    for words in target:
+        words.check_writable()
+    if all(words.is_shared for words in target):
+        return _core.Toggle(pattern, [words.described() for words in target])
+    return Flips(lambda: apply_to(pattern, target))
+
+
+def under(flips: Any, run: Callable[[], Any]) -> Any:
+    """What ``run`` gives while bits are flipped; afterwards they are as before, also after an interruption."""
+    try:
+        flips.make()
+        forget_casts()
+        return run()
+    finally:
+        flips.undo()
+        forget_casts()
 
 
 def _check(hit: dict[str, tuple[str, int]], target: list[Words]) -> None:

@@ -76,6 +76,8 @@ def _row(point: dict[str, Any]) -> dict[str, Any]:
     row = {"point": point["point"], kind: value, "trials": point["trials"], "images": point["images"]}
     for metric in point["metrics"] + point.get("own", []):
         row.update(_columns(metric))
+        if "nonfinite" in metric:
+            row[f"{metric['name']}_nonfinite"] = metric["nonfinite"]  # trials that the others leave out
     return row
 
 
@@ -94,4 +96,6 @@ def _frame(rows: list[dict[str, Any]], library: str) -> Any:
     if library not in ("pandas", "polars"):
         raise UsageError(f"library is `pandas` or `polars`, not `{library}`")
     frames = __import__(library)
-    return frames.DataFrame(rows)
+    # Polars takes keys from the first 100 rows else, and leaves out what comes later.
+    options = {"infer_schema_length": None} if library == "polars" else {}
+    return frames.DataFrame(rows, **options)

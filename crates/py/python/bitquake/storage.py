@@ -29,8 +29,9 @@ class Storage:
 
     def __init__(self, module: Any, table: Mapping, seed: int) -> None:
         self.module, self.text = module, to_toml(table)
-        slots = _core.Slots.storable(module)
-        self._watched, self._slots = Watched(slots), {slot.name: slot for slot in slots}
+        #: The tensors that may be stored, for campaigns; also as words.
+        self.slots = slots = _core.Slots.storable(module)
+        self.watched, self._slots = Watched(slots), {slot.name: slot for slot in slots}
         self._shapes = {slot.name: slot.shape for slot in slots}
         #: The clean words of coded tensors whose own memory cannot be handed to ``_core``.
         self._copies: dict[str, tuple] = {}
@@ -38,7 +39,6 @@ class Storage:
         self._memory: Any = plan.store(self._native(), seed, 0)
         self._coded = [self._slots[name] for name in self._memory.coded]
         self._originals = [slot.tensor.detach().clone() for slot in self._coded]
-        self._write_levels()
         self._versions = self._now()
         self._sources: list[tuple[Fault, Any, Exposed]] = []
 
@@ -51,7 +51,7 @@ class Storage:
     def words(self) -> list[Words]:
         """The module's own tensors, with the levels of the codes."""
         self._check_current()
-        return [self._watched.words(name) for name in self._slots]
+        return [self.watched.words(name) for name in self._slots]
 
     @property
     def tensors(self) -> dict[str, str]:
@@ -90,7 +90,7 @@ class Storage:
         if fault.target != "weights":
             raise UsageError(f"the target of the fault is {fault.target}: a storage holds weights")
         source, exposed = self._source(fault)
-        return Block(self._watched, exposed, lambda: self._draw(source, seed, trial), _SINCE)
+        return Block(self.watched, exposed, lambda: self._draw(source, seed, trial), _SINCE)
 
     def seen(self, pattern: FaultPattern) -> FaultPattern:
         """The flips of the module's floats that a pattern of stored words comes to, once the protections have done
@@ -102,11 +102,19 @@ class Storage:
     def restore_(self) -> None:
         """Writes the original floats back, bit for bit. The storage cannot be used any more."""
         self._held()
-        self._watched.check_there("it was quantized: the original floats have no place to go")
+        self.watched.check_there("it was quantized: the original floats have no place to go")
+        try:
+            self.put_back()
+        except BaseException:
+            self.put_back()  # an interruption: half of them would be of no use
+            raise
+        self._memory = None
+
+    def put_back(self) -> None:
+        """Writes the original floats back, as often as it is called."""
         for slot, original in zip(self._coded, self._originals):
             _write(slot.tensor, original)
         self._commit()
-        self._memory = None
 
     def __enter__(self) -> Storage:
         self._held()
@@ -124,7 +132,7 @@ class Storage:
     def _draw(self, source: Any, seed: int, trial: int) -> tuple[FaultPattern, Any]:
         self._check_current()
         stored, seen, dormant = self._held().trial(source, seed, trial, self._native())
-        return FaultPattern(stored, self._shapes, dormant), self._watched.flips(seen)
+        return FaultPattern(stored, self._shapes, dormant), self.watched.flips(seen)
 
     def _source(self, fault: Fault) -> tuple[Any, Exposed]:
         """The fault over the memory, and the floats that it may change; the last few are kept."""
@@ -141,22 +149,24 @@ class Storage:
 
     def _native(self) -> list[tuple]:
         """The words of the module, those of coded tensors as they are without faults."""
-        return [self._copies.get(name) or self._watched.described(name) for name in self._slots]
+        return [self._copies.get(name) or self.watched.described(name) for name in self._slots]
 
-    def _write_levels(self) -> None:
+    def write_levels(self) -> None:
+        """Gives the module what its codes stand for. Until then it is as it was; from the first line on :meth:`put_back` undoes it."""
         names = [slot.name for slot in self._coded]
         for name in names:
-            words = self._watched.words(name)
+            words = self.watched.words(name)
             if not words.is_shared:
                 told = words.described()
                 self._copies[name] = (*told[:-1], told[-1].copy())
-        self._memory.write_levels([self._copies.get(name) or self._watched.described(name) for name in names])
+        self._memory.write_levels([self._copies.get(name) or self.watched.described(name) for name in names])
         for slot in self._coded:
             if slot.name in self._copies:
                 _write(slot.tensor, _as_tensor(self._copies[slot.name][-1], slot.tensor))
             else:
                 _count(slot.tensor)
         self._commit()
+        self._versions = self._now()
 
     def _commit(self) -> None:
         """Hands the floats to modules that keep packed copies of them, and has autocast forget casts of what they were."""
@@ -208,16 +218,23 @@ def quantize(module: Any, quantizer: Any = None, *, seed: int = 0, **keys: Any) 
     from .arrays import _check_key
 
     _check_key(seed=seed)
-    return Storage(check_module(module), _table(quantizer, keys), seed)
+    storage = Storage(check_module(module), table_of(quantizer, keys), seed)
+    try:
+        storage.write_levels()
+        return storage
+    except BaseException:
+        storage.put_back()  # nobody else can, after an interruption
+        raise
 
 
-def _table(quantizer: Any, keys: dict[str, Any]) -> dict[str, Any]:
+def table_of(quantizer: Any, keys: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The table `[storage]` of what :func:`quantize` takes."""
     if isinstance(quantizer, str):
         quantizer = {"family": quantizer}
     given = quantizer if isinstance(quantizer, Mapping) else getattr(quantizer, "table", {} if quantizer is None else None)
     if given is None:
         raise UsageError(f"a quantizer is the name of a family or a dict of the keys of [storage], not {quantizer!r}")
-    table = {**given, **keys}
+    table = {**given, **(keys or {})}
     if not table:
         raise UsageError("how is the module to be stored? Give a family, such as `symmetric`, or a dict of the keys of [storage]")
     return table
@@ -237,7 +254,10 @@ def _as_tensor(content: np.ndarray, like: Any) -> Any:
 def _write(tensor: Any, values: Any) -> None:
     import torch
 
-    with torch.inference_mode() if tensor.is_inference() else torch.no_grad():
+    if not tensor.is_inference():
+        tensor.detach().copy_(values)
+        return
+    with torch.inference_mode():
         tensor.copy_(values)
 
 

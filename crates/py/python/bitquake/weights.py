@@ -142,12 +142,12 @@ def with_selection(fault: Fault, select: Any) -> Fault:
 
 
 def check_module(module: Any) -> Any:
-    """A module; of a compiled one the module that was compiled, whose names and memory are the same."""
-    from ._collect import _is_module
+    """A module; of a compiled one the module that was compiled."""
+    from ._collect import _is_module, uncompiled
 
     if not _is_module(module):
         raise UsageError(f"a torch.nn.Module is needed here, not a {type(module).__name__}: bq.inject_ takes arrays and dicts of them")
-    return module._orig_mod if type(module).__name__ == "OptimizedModule" else module
+    return uncompiled(module)
 
 
 def check_types(types: Any) -> Any:
