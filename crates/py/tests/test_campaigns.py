@@ -493,6 +493,11 @@ def test_an_onnx_file(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.gz", "out"]
     assert [row["trials"] for row in results.rows] == [4, 4]
     assert results.rows[0]["accuracy_mean"] > results.rows[1]["accuracy_mean"]
+    options = {"storage": "symmetric", "batch": 7, "trials": 1, "dir": "codes"}
+    codes = bq.Campaign(EXAMPLES / "fashion_cnn.onnx", data, bq.Fault(rates=[1e-3]), **options).run(progress=False)
+    assert codes.golden["metrics"]["images"] == 50
+    text = (tmp_path / "codes" / "campaign.toml").read_text()
+    assert "batch = 7" in text and 'family = "symmetric"' in text
 
 
 @pytest.mark.parametrize(

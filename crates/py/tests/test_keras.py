@@ -136,6 +136,19 @@ def test_a_model_of_keras_in_place(model):
     assert all(np.array_equal(a, np.array(b)) for a, b in zip(before, model.get_weights()))
 
 
+def test_a_model_of_keras_as_a_module(model):
+    """With the backend of PyTorch it is one, whose tensors have the names of its state dict."""
+    torch = pytest.importorskip("torch")
+    x = torch.randn(40, 8)
+    labels, before = model(x).argmax(1), model.get_weights()
+    found = bq.attack(model, x, labels, budget=2)
+    assert found.pattern.flips == 2 and set(found.pattern.tensors) <= set(model.state_dict())
+    with bq.faulty(model, bq.Fault(count=4), seed=1) as pattern:
+        assert set(pattern.tensors) <= set(model.state_dict())
+        assert not all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
+
+
 def test_saved_weights_are_those_of_the_model(model, tmp_path):
     for name in ("m.keras", "m.weights.h5"):
         (model.save if name.endswith("keras") else model.save_weights)(tmp_path / name)

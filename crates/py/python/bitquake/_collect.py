@@ -35,12 +35,17 @@ def collect(x: Any, name: str = "x", *, format: str | None = None, only: Collect
 def exposed(x: Any, fault: Fault, name: str = "x", *, format: str | None = None) -> tuple[list[Words], Any]:
     """The tensors of ``x`` that a fault may hit, and the fault over them. What has no words is an error if it is selected."""
     if _is_module(x) and not _is_keras(x) and format is None:
-        slots, source = _core.Slots.exposed(uncompiled(x), fault._core)
-        return [_words_of_slot(slot, None) for slot in slots], source
+        return exposed_in_module(x, fault)
     tensors = collect(x, name, format=format)
     source = _core.Source(fault._core, 0, [words.exposed() for words in tensors])
     chosen = {tensor[0] for tensor in source.tensors}
     return [words for words in tensors if words.name in chosen], source
+
+
+def exposed_in_module(module: Any, fault: Fault) -> tuple[list[Words], Any]:
+    """The same by the names of the state dict, which a Keras model has, too, where its backend is PyTorch."""
+    slots, source = _core.Slots.exposed(uncompiled(module), fault._core)
+    return [_words_of_slot(slot, None) for slot in slots], source
 
 
 def uncompiled(module: Any) -> Any:

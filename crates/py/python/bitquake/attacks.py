@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._collect import exposed, uncompiled
+from ._collect import exposed_in_module, uncompiled
 from ._errors import UnsupportedError, UsageError
 from ._words import Words, forget_casts
 from .arrays import _check_key
@@ -199,7 +199,7 @@ class _Subject:
 
     def _reached(self) -> list[Words]:
         """What is selected; without a selection all parameters of floats, since nothing else has a gradient."""
-        words, _ = exposed(self._module, self._fault)
+        words, _ = exposed_in_module(self._module, self._fault)
         if self._fault.table.get("select") is not None:
             return words
         return [one for one in words if one.name in self._parameters and self._parameters[one.name].is_floating_point()]

@@ -37,8 +37,9 @@ class Campaign:
     ``trials`` is how many at each point, ``stop`` a rule instead, such as ``{"half_width": 0.005, "max_trials": 2000}``. ``storage`` is
     what the memory holds, as :func:`quantize` takes it; not for callables. ``dir`` is where records go: the same call goes on from there.
 
-    A trial of a plain ``torch.nn.Sequential`` begins at the first child that flips touch, with up to ``reuse_mb`` MiB of kept values; 0 turns that off, which
-    a child needs that computes with the weights of another one without being told so by a parameter of its own.
+    ``batch`` is how many inputs one call of the network has: 256 for a module, and for a file what ``[run]`` says. A trial of a plain
+    ``torch.nn.Sequential`` begins at the first child that flips touch, with up to ``reuse_mb`` MiB of kept values; 0 turns that off, which a
+    child needs that computes with weights of another one which are no parameters of its own.
 
     Before the first trial the campaign proves itself: without faults it gives the golden results again, bit for bit, and flips reach the
     network. If not, it refuses to run (:class:`SelfCheckError`).
@@ -67,7 +68,7 @@ class Campaign:
         stop: Mapping[str, Any] | None = None,
         confidence: float = 0.95,
         margin: float = 0.01,
-        batch: int = 256,
+        batch: int | None = None,
         outputs: str = "logits",
         outcome: Mapping[str, Any] | None = None,
         failures: str = "raise",
@@ -89,12 +90,14 @@ class Campaign:
         }  # fmt: skip
         if isinstance(model, (str, Path)):
             _check_read(given, "an ONNX file", ("data", "storage", "batch", "settings"))
+            if batch is not None:
+                self._table["run"]["batch"] = batch
             self._runner: Any = _OfFile(self._table, Path(model), data, storage, dict(settings or {}))
         elif hasattr(model, "state_dict") and hasattr(model, "forward"):
             from ._torch_campaign import OfModule
 
             _check_read(given, "a PyTorch module", ("data", "labels", "storage", "batch", "outputs", "failures", "reuse_mb"))
-            options = {"batch": batch, "outputs": outputs, "failures": failures, "reuse_mb": reuse_mb}
+            options = {"batch": 256 if batch is None else batch, "outputs": outputs, "failures": failures, "reuse_mb": reuse_mb}
             self._runner = _Hosted(self._table, OfModule(model, data, labels, self.fault, storage, seed, **options))
         elif callable(model):
             _check_read(given, "a callable", ("weights",))
