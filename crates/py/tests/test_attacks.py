@@ -200,3 +200,23 @@ def test_codes_of_other_floats(dtype):
 def test_numbers_that_are_none(key, value):
     with pytest.raises(bq.UsageError, match=f"{key} is a whole number"):
         bq.rank(torch.nn.Linear(2, 2), torch.randn(3, 2), torch.tensor([0, 1, 0]), **{key: value})
+
+
+@pytest.mark.parametrize(("loss", "message"), [(lambda y, t: 1.0, "the loss is float"), (lambda y, t: y, r"the loss is \[3, 2\]"), (lambda y, t: None, "the loss is NoneType")])
+def test_losses_that_are_none(loss, message):
+    net, x, labels = torch.nn.Linear(2, 2), torch.randn(3, 2), torch.tensor([0, 1, 0])
+    with pytest.raises(bq.UsageError, match=message):
+        bq.attack(net, x, labels, loss=loss)
+    assert all(tensor.requires_grad for tensor in net.parameters()) and net.training
+
+
+def test_no_gradients_are_to_be_had():
+    net, x, labels = torch.nn.Linear(2, 2), torch.randn(3, 2), torch.tensor([0, 1, 0])
+    with torch.inference_mode():
+        with pytest.raises(bq.UsageError, match="inside torch.inference_mode"):
+            bq.attack(net, x, labels)
+        inside = torch.nn.Linear(2, 2)
+    with pytest.raises(bq.UnsupportedError, match="`weight` has no gradient"):
+        bq.attack(inside, x, labels)
+    with torch.no_grad():
+        assert bq.attack(net, x, labels, budget=1).pattern.flips == 1

@@ -186,6 +186,10 @@ class _Subject:
     @contextmanager
     def at_work(self) -> Any:
         """The module in evaluation mode; bit for bit as before afterwards."""
+        import torch
+
+        if torch.is_inference_mode_enabled():
+            raise UsageError("attacks and rankings need gradients, which there are none of inside torch.inference_mode()")
         modules = {module: module.training for module in self._module.modules()}
         self._module.eval()
         self._parameters = dict(uncompiled(self._module).named_parameters(remove_duplicate=False))
@@ -222,7 +226,7 @@ class _Subject:
 
     def _parameter(self, name: str) -> Any:
         tensor = self._parameters.get(name)
-        if tensor is None or not tensor.is_floating_point():
+        if tensor is None or not tensor.is_floating_point() or tensor.is_inference():
             raise UnsupportedError(f"`{name}` has no gradient: attacks and rankings are of float parameters; select others")
         return tensor
 
@@ -237,8 +241,14 @@ class _Subject:
 
     def _value(self) -> Any:
         forget_casts()
+        import torch
+
         outputs = self._module(self._inputs)
-        return self._loss(getattr(outputs, "logits", outputs), self._labels)
+        value = self._loss(getattr(outputs, "logits", outputs), self._labels)
+        if not isinstance(value, torch.Tensor) or value.numel() != 1:
+            told = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+            raise UsageError(f"the loss is {told}: it must be a tensor of one number")
+        return value
 
     def _gradients(self, **options: Any) -> tuple[Any, tuple]:
         import torch
