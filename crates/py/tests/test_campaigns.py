@@ -233,6 +233,18 @@ def test_sequential_modules_that_do_more(kind, reuse, tmp_path):
             assert int((net(x).argmax(1) == labels).sum()) == record["correct"]
 
 
+@pytest.mark.parametrize("select", ["0.*", "2.*", "3.*"])
+def test_memory_that_several_children_hold(select, tmp_path):
+    torch.manual_seed(0)
+    shared, last = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+    last.weight.data = shared.weight.data[:]  # of one memory, though not tied
+    net, x = torch.nn.Sequential(shared, torch.nn.ReLU(), shared, last).eval(), torch.randn(60, 8)
+    data, fault = (x, net(x).argmax(1)), bq.Fault(counts=[30], select=[select])
+    for reuse in (1024, 0):
+        bq.Campaign(net, data, fault, trials=6, reuse_mb=reuse, dir=tmp_path / str(reuse)).run(progress=False)
+    assert timeless(tmp_path / "1024") == timeless(tmp_path / "0")
+
+
 def test_what_is_not_selected_is_not_looked_at(net, data, tmp_path):
     net.register_buffer("complex", torch.zeros(3, dtype=torch.complex64))
     net.register_buffer("part", net[0].weight.data[0])

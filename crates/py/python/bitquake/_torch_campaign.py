@@ -145,16 +145,15 @@ class _Prefix:
     def __init__(self, module: Any, budget: int) -> None:
         self._module, self._left = module, budget
         self._children: list[Any] = []
-        self._names: list[str] = []
+        #: The first child that holds memory of a tensor, by its name.
+        self._first: dict[str, int] = {}
         self._kept: dict[tuple[int, int], Any] = {}
         self._full = False
 
     def begin(self) -> None:
         """Looks at the module: its children are run one by one only if that is all that running it does."""
-        if self._left > 0 and _is_plain(self._module):
-            self._children, self._names = list(self._module), list(self._module._modules)
-        else:
-            self._children, self._names = [], []
+        self._children = list(self._module) if self._left > 0 and _is_plain(self._module) else []
+        self._first = _first_children(self._module) if self._children else {}
 
     @property
     def depth(self) -> int:
@@ -167,10 +166,8 @@ class _Prefix:
         self._full = False
 
     def first(self, names: set[str]) -> int:
-        """The first child that holds one of these tensors. Tied ones go by their first name, which is that of their first child."""
-        if not self._children:
-            return 0
-        return min((self._names.index(name.split(".")[0]) for name in names), default=self.depth)
+        """The first child that computes with one of these tensors."""
+        return min((self._first[name] for name in names), default=self.depth) if self._children else 0
 
     def run(self, batch: int, inputs: Any, first: int) -> Any:
         if not self._children:
@@ -202,6 +199,18 @@ def _is_plain(module: Any) -> bool:
     if type(module) is not torch.nn.Sequential or "forward" in vars(module) or type(module).forward is not _FORWARD:
         return False
     return not any(module.__dict__[hooks] for hooks in _HOOKS) and not module._parameters and not module._buffers
+
+
+def _first_children(module: Any) -> dict[str, int]:
+    """Of each tensor the first child that holds some of its memory, under whatever name."""
+    places = {name: place for place, name in enumerate(module._modules)}
+    slots = [slot for slot in _core.Slots.of(module) if slot.format is not None]
+    first: dict[int, int] = {}
+    for slot in slots:
+        place = places[slot.name.split(".")[0]]
+        storage = slot.tensor.untyped_storage().data_ptr()
+        first[storage] = min(place, first.get(storage, place))
+    return {slot.name: first[slot.tensor.untyped_storage().data_ptr()] for slot in slots}
 
 
 _FORWARD = torch.nn.Sequential.forward
