@@ -256,6 +256,8 @@ def test_tensors_without_their_memory_are_refused(kept):
         (0, 2**64 - 1, bq.BoundsError, "bit 18446744073709551615 is out of bounds"),
         ([0, 1, 2], [1, 2], bq.UsageError, "2 bits for 3 elements"),
         ([(0,), (0, 1)], 0, bq.UsageError, "an index is no array of whole numbers"),
+        (([0, 1], [2, [3]]), 0, bq.UsageError, "an index is no array of whole numbers"),
+        (np.array([1, 2**63], np.uint64), 0, bq.BoundsError, "index 9223372036854775808 is out of bounds"),
         (1.5, 0, bq.UsageError, "an index is a whole number, not float64"),
         ("a", 0, bq.UsageError, "an index is a whole number"),
     ],

@@ -210,6 +210,13 @@ def test_losses_that_are_none(loss, message):
     assert all(tensor.requires_grad for tensor in net.parameters()) and net.training
 
 
+def test_a_selection_of_nothing_leaves_the_module_as_it_was():
+    net, x, labels = torch.nn.Linear(2, 2).train(), torch.randn(3, 2), torch.tensor([0, 1, 0])
+    with pytest.raises(bq.UsageError, match="matches no tensor"):
+        bq.attack(net, x, labels, select=["nothing"])
+    assert net.training
+
+
 def test_no_gradients_are_to_be_had():
     net, x, labels = torch.nn.Linear(2, 2), torch.randn(3, 2), torch.tensor([0, 1, 0])
     with torch.inference_mode():

@@ -111,6 +111,9 @@ def test_stopped_by_an_interrupt_it_goes_on(net, data, tmp_path):
     assert timeless(tmp_path / "cut") == timeless(whole)
 
 
+OWN = str(Path(bq.__file__).parent) + os.sep
+
+
 class Interrupts:
     """Interrupts at the n-th place where Python looks for signals: a function begins, or one of C has ended."""
 
@@ -119,7 +122,7 @@ class Interrupts:
 
     def __call__(self, frame, event, argument):
         callers = (frame, frame.f_back) if event == "call" else (frame,)
-        is_ours = any(one is not None and f"{os.sep}bitquake{os.sep}" in one.f_code.co_filename for one in callers)
+        is_ours = any(one is not None and one.f_code.co_filename.startswith(OWN) for one in callers)
         if is_ours and event in ("call", "c_return"):
             self.left -= 1
             if self.left == 0:
@@ -143,11 +146,25 @@ def interrupted_everywhere(work, is_clean, step=1):
         number += step
 
 
+def as_it_is(net):
+    pass
+
+
+def channels_last(net):
+    net.to(memory_format=torch.channels_last)
+
+
+def strided(net):
+    net[3].weight.data = torch.zeros(3, 32)[:, ::2].copy_(net[3].weight.data)
+
+
+@pytest.mark.parametrize("lay_out", [as_it_is, channels_last, strided])
 @pytest.mark.parametrize("storage", [None, "symmetric"])
-def test_an_interruption_anywhere_leaves_no_faults(storage, tmp_path):
+def test_an_interruption_anywhere_leaves_no_faults(storage, lay_out, tmp_path):
     torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3)).train()
-    data = torch.randn(8, 4), torch.arange(8) % 3
+    net = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(16, 3)).train()
+    lay_out(net)
+    data = torch.randn(8, 2, 4, 4), torch.arange(8) % 3
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     folders = iter(range(10**6))
 
@@ -160,15 +177,49 @@ def test_an_interruption_anywhere_leaves_no_faults(storage, tmp_path):
     assert interrupted_everywhere(work, is_clean, step=3) > 300
 
 
-def test_an_interruption_anywhere_leaves_arrays_as_they_were(tmp_path):
-    w = np.linspace(0, 1, 50, dtype=np.float32)
-    before, folders = w.copy(), iter(range(10**6))
+@pytest.mark.parametrize("memory", [np.zeros(50, np.float32), np.zeros(100, np.float32)[::2], torch.zeros(100)[::2]])
+def test_an_interruption_anywhere_leaves_arrays_as_they_were(memory, tmp_path):
+    w = memory
+    w += 1
+    before, folders = np.array(w), iter(range(10**6))
 
     def work():
         fault = bq.Fault(counts=[3], bits="mantissa")
         bq.Campaign(lambda: float(w.sum()), fault=fault, weights=[w], trials=3, dir=tmp_path / str(next(folders))).run(progress=False)
 
     assert interrupted_everywhere(work, lambda: np.array_equal(w, before), step=2) > 150
+
+
+@pytest.mark.parametrize("failures", ["raise", "count"])
+@pytest.mark.parametrize("method", ["make", "undo"])
+def test_errors_of_flipping_are_none_of_the_network(net, data, method, failures, tmp_path, monkeypatch):
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    flips_in, calls = bq._torch_campaign.flips_in, []
+
+    class Broken:
+        def __init__(self, *arguments):
+            self._flips = flips_in(*arguments)
+
+        def __getattr__(self, name):
+            calls.append(name)
+            if name == method and calls.count(method) == 4:
+                raise RuntimeError("no memory is left")
+            return getattr(self._flips, name)
+
+    monkeypatch.setattr(bq._torch_campaign, "flips_in", Broken)
+    with pytest.raises(RuntimeError, match="no memory is left"):
+        bq.Campaign(net, data, bq.Fault(counts=[3]), trials=9, failures=failures, dir=tmp_path).run(progress=False)
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    assert torch.is_grad_enabled()
+
+
+def test_floats_that_cannot_be_put_back(net, data, tmp_path, monkeypatch):
+    """Everything else is as before."""
+    monkeypatch.setattr(bq.storage.Storage, "put_back", lambda self: 1 / 0)
+    net.train()
+    with pytest.raises(ZeroDivisionError):
+        bq.Campaign(net, data, bq.Fault(counts=[3]), trials=1, storage="symmetric", dir=tmp_path).run(progress=False)
+    assert torch.is_grad_enabled() and net.training
 
 
 def test_an_interruption_anywhere_leaves_no_codes():
@@ -256,6 +307,9 @@ def test_what_is_not_selected_is_not_looked_at(net, data, tmp_path):
     found = bq.inject_(net, bq.Fault(rate=1e-2, select=["0.*"]), seed=1, trial=1)
     assert found == pattern
     found.undo_(net)
+    net.register_buffer("nowhere", torch.zeros(3, device="meta"))
+    bq.Campaign(net, data, fault, trials=1, dir=tmp_path / "m").run(progress=False)
+    assert set(bq.attack(net, *data, budget=1).pattern.tensors) <= {name for name, _ in net.named_parameters()}
     with pytest.raises(bq.UnsupportedError, match="`complex` is complex64"):
         bq.Campaign(net, data, bq.Fault(rates=[1e-2], select=["complex"]), trials=1, dir=tmp_path / "c").run(progress=False)
 
@@ -353,8 +407,12 @@ def test_arguments_that_would_not_be_read(net, data, tmp_path):
     ]:
         with pytest.raises(bq.UsageError, match=message):
             bq.Campaign(model, **given, **options)
-    with pytest.raises(bq.UsageError, match="batch is 0"):
-        bq.Campaign(net, data, batch=0, **options)
+    for batch in (0, -1, 1.5, True, "3"):
+        with pytest.raises(bq.UsageError, match="batch is"):
+            bq.Campaign(net, data, batch=batch, **options)
+    with pytest.raises(bq.UsageError, match="batch goes with a tensor"):
+        bq.Campaign(net, [data], batch=3, **options)
+    bq.Campaign(net, data, batch=np.int64(3), **options)
 
 
 def test_frames_of_polars_have_every_tensor(tmp_path):

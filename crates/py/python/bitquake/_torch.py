@@ -71,11 +71,14 @@ def _integers(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.view(_SIGNED[tensor.element_size()])
 
 
-def flip_on_device(cells: torch.Tensor, elements: np.ndarray, masks: np.ndarray) -> None:
-    """The flips, one word each, where the tensor is. The places were checked on the host."""
+def on_device(places: tuple, device: Any) -> tuple:
+    """Places along the axes, which were checked on the host."""
+    return tuple(torch.from_numpy(place).to(device) for place in places)
+
+
+def flip_on_device(cells: torch.Tensor, at: tuple, masks: np.ndarray) -> None:
+    """The flips, one word each, where the tensor is."""
     signed = masks.astype(_UNSIGNED[cells.element_size()]).view(f"i{cells.element_size()}")
-    places = np.unravel_index(elements.astype(np.intp), tuple(cells.shape)) if cells.dim() else ()
-    at = tuple(torch.from_numpy(place).to(cells.device) for place in places)
     masks = torch.from_numpy(signed).to(cells.device)
     if not at:
         cells ^= masks[0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import operator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,17 @@ import torch
 
 from . import _core
 from ._collect import exposed
-from ._errors import UsageError
+from ._errors import UnsupportedError, UsageError
 from ._words import words_of
-from .campaigns import Outputs, digest_of
+from .campaigns import Outputs, digest_of, result_of
 from .faults import Fault
 from .patterns import flips_in, hit_of, under
 from .storage import Storage, table_of
 from .weights import check_module
+
+
+#: Inputs in one call of the module.
+_BATCH = 256
 
 
 class OfModule:
@@ -31,18 +37,20 @@ class OfModule:
         storage: Any,
         seed: int,
         *,
-        batch: int,
+        batch: int | None,
         outputs: str,
         failures: str,
         reuse_mb: int,
     ) -> None:
         if failures not in ("raise", "count"):
             raise UsageError(f"failures is `raise` or `count`, not `{failures}`")
-        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        if batch is not None and (isinstance(batch, bool) or not hasattr(batch, "__index__") or operator.index(batch) < 1):
             raise UsageError(f"batch is {batch!r}: give the number of inputs in one call of the module")
-        self._module, self._batch, self._counts = module, batch, failures == "count"
+        self._module, self._batch, self._counts = module, _BATCH if batch is None else operator.index(batch), failures == "count"
         self._outputs, self._fault, self._storage_wanted, self._seed = outputs, fault, storage, seed
-        self._batches = _batches(data, labels, batch)
+        self._batches = _batches(data, labels, self._batch)
+        if batch is not None and not isinstance(_inputs(data, labels)[0], torch.Tensor):
+            raise UsageError("batch goes with a tensor of inputs: an iterable has batches of its own")
         self._device = next((tensor.device for tensor in module.state_dict().values()), torch.device("cpu"))
         self._prefix = _Prefix(module, reuse_mb << 20)
         self.data_digest: str | None = None
@@ -85,14 +93,13 @@ class OfModule:
 
     def end(self) -> None:
         """The module as before, as often as it is called."""
-        if self._storage is not None:
-            self._storage.put_back()
-        for part, training in self._was_training.items():
-            part.training = training
         if self._had_gradients is not None:
             torch.set_grad_enabled(self._had_gradients)
-        self._storage = None
-        self._was_training = {}
+        for part, training in self._was_training.items():
+            part.training = training
+        if self._storage is not None:
+            self._storage.put_back()
+        self._storage, self._was_training, self._had_gradients = None, {}, None
         self._prefix.forget()
 
     @property
@@ -102,7 +109,11 @@ class OfModule:
     def digest(self) -> str:
         """Over all that the module computes with and that has words, hit or not."""
         slots = _core.Slots.of(check_module(self._module))
-        held = [words_of(slot.tensor, slot.name) for slot in slots if slot.format is not None]
+        held = []
+        for slot in slots:
+            with suppress(UnsupportedError):
+                if slot.format is not None and not slot.tensor.is_meta:
+                    held.append(words_of(slot.tensor, slot.name))
         return digest_of(held, "" if self._storage is None else self._storage.text)
 
     def trial(self, hosted: Any, point: int, trial: int) -> Any:
@@ -125,18 +136,18 @@ class OfModule:
         return Outputs(rows)
 
     def run_trial(self, pattern: Any, golden: Any) -> Any:
-        try:
-            return self.under(pattern).judged(golden)
-        except Exception:
-            if not self._counts:
-                raise
-            return golden.no_outputs()
+        result = self.under(pattern, golden)
+        if not isinstance(result, Exception):
+            return result
+        if not self._counts:
+            raise result
+        return golden.no_outputs()
 
-    def under(self, pattern: Any) -> Outputs:
-        """The outputs under flips of what is stored; afterwards it is as before, whatever happens."""
+    def under(self, pattern: Any, golden: Any) -> Any:
+        """The result under flips of what is stored, or what the module raised; afterwards it is as before, whatever happens."""
         seen = pattern if self._storage is None else self._storage.memory.translate(pattern, self._read)
         first = self._prefix.first({name for name, *_ in seen.tensors})
-        return under(self._flips(seen), lambda: self.evaluate(first))
+        return under(self._flips(seen), lambda: result_of(lambda: self.evaluate(first).judged(golden)))
 
 
 class _Prefix:
@@ -219,10 +230,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 def _batches(data: Any, labels: Any, batch: int) -> Any:
     """A function that gives the pairs of inputs and labels again each time."""
-    if isinstance(data, (tuple, list)) and len(data) == 2 and labels is None and not isinstance(data[0], (tuple, list)):
-        data, labels = data
-    if isinstance(data, np.ndarray):
-        data = torch.from_numpy(data)
+    data, labels = _inputs(data, labels)
     if isinstance(data, torch.Tensor):
         if len(data) == 0:
             raise UsageError("there are no inputs to evaluate the module on")
@@ -236,6 +244,13 @@ def _batches(data: Any, labels: Any, batch: int) -> Any:
     if labels is not None:
         raise UsageError("labels go with a tensor of inputs: an iterable gives them with each batch")
     return lambda: map(_pair, data)
+
+
+def _inputs(data: Any, labels: Any) -> tuple[Any, Any]:
+    """The data, and labels if they are beside it."""
+    if isinstance(data, (tuple, list)) and len(data) == 2 and labels is None and not isinstance(data[0], (tuple, list)):
+        data, labels = data
+    return torch.from_numpy(data) if isinstance(data, np.ndarray) else data, labels
 
 
 def _pair(batch: Any) -> tuple[Any, Any]:

@@ -83,12 +83,30 @@ class Words:
         if len(elements) == 0:
             return
         if self.on_host:
-            at = np.unravel_index(elements.astype(np.intp), self.shape) if self.shape else ()
-            self.cells[at] ^= masks.astype(self.cells.dtype)
+            self.cells[self._at(elements)] ^= masks.astype(self.cells.dtype)
             return
         from ._torch import flip_on_device
 
-        flip_on_device(self.cells, elements, masks)
+        flip_on_device(self.cells, self._at(elements), masks)
+
+    def taken(self, elements: np.ndarray) -> Any:
+        """A copy of the words at flat C-order places."""
+        found = self.cells[self._at(elements)]
+        return found.copy() if self.on_host else found.clone()
+
+    def put(self, elements: np.ndarray, taken: Any) -> None:
+        """Writes words back that were taken from these places."""
+        if len(elements):
+            self.cells[self._at(elements)] = taken
+
+    def _at(self, elements: np.ndarray) -> Any:
+        """Flat places as an index of the cells, where they are."""
+        places = np.unravel_index(elements.astype(np.intp), self.shape) if self.shape else ()
+        if self.on_host:
+            return places
+        from ._torch import on_device
+
+        return on_device(places, self.cells.device)
 
 
 def words_of(x: Any, name: str = "x", *, format: str | None = None) -> Words:

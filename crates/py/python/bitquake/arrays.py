@@ -291,10 +291,10 @@ def _check_key(**numbers: Any) -> None:
 
 def _whole(values: Any, what: str) -> np.ndarray:
     array = _as_array(values, what)
-    if array.dtype.kind in "Ou":
-        far = [value for value in array.reshape(-1).tolist() if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63]
-        if far:
-            raise BoundsError(f"{what} {far[0]} is out of bounds")
+    far = array[array >= 1 << 63].tolist() if array.dtype == np.uint64 else array.reshape(-1).tolist() if array.dtype == object else []
+    for value in far:
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            raise BoundsError(f"{what} {value} is out of bounds")
     if array.size and array.dtype.kind not in "iu":  # an empty list has no whole numbers, and no others
         raise UsageError(f"{what} is a whole number, not {array.dtype}")
     return array.astype(np.int64)
@@ -315,8 +315,8 @@ def _one_each(bit: np.ndarray, elements: np.ndarray, name: str) -> np.ndarray:
 
 def _elements(index: Any, words: Words) -> np.ndarray:
     """Flat places, each of which exists."""
-    if isinstance(index, tuple) and any(np.ndim(places) == 1 for places in index):
-        index = np.stack([_whole(places, "an index") for places in index], axis=-1) if _are_as_long(index) else list(index)
+    if isinstance(index, tuple):
+        index = _rows(index)
     array = None if isinstance(index, tuple) else _as_array(index, "an index")
     if array is not None and array.dtype == bool:
         if array.shape != words.shape:
@@ -335,8 +335,14 @@ def _elements(index: Any, words: Words) -> np.ndarray:
     return np.ravel_multi_index(tuple(np.where(rows < 0, rows + np.array(words.shape), rows).T), words.shape)
 
 
-def _are_as_long(places: tuple) -> bool:
-    return len({np.shape(axis) for axis in places}) == 1
+def _rows(index: tuple) -> Any:
+    """Of one array an axis, all as long, a row a place; a tuple of whole numbers stays."""
+    axes = [_as_array(places, "an index") for places in index]
+    if all(axis.ndim == 0 for axis in axes):
+        return index
+    if len({axis.shape for axis in axes}) > 1:
+        raise UsageError(f"an index is no array of whole numbers: its axes have {', '.join(str(list(axis.shape)) for axis in axes)} places")
+    return np.stack(axes, axis=-1)
 
 
 def _check_places(words: Words, places: np.ndarray, size: int, message: str) -> None:

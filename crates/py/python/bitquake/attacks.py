@@ -191,10 +191,10 @@ class _Subject:
         if torch.is_inference_mode_enabled():
             raise UsageError("attacks and rankings need gradients, which there are none of inside torch.inference_mode()")
         modules = {module: module.training for module in self._module.modules()}
-        self._module.eval()
-        self._parameters = dict(uncompiled(self._module).named_parameters(remove_duplicate=False))
-        self.words = self._storage.words if self._storage is not None else self._reached()
         try:
+            self._module.eval()
+            self._parameters = dict(uncompiled(self._module).named_parameters(remove_duplicate=False))
+            self.words = self._storage.words if self._storage is not None else self._reached()
             yield self
         finally:
             self._restore()
@@ -203,10 +203,10 @@ class _Subject:
 
     def _reached(self) -> list[Words]:
         """What is selected; without a selection all parameters of floats, since nothing else has a gradient."""
-        words, _ = exposed_in_module(self._module, self._fault)
-        if self._fault.table.get("select") is not None:
-            return words
-        return [one for one in words if one.name in self._parameters and self._parameters[one.name].is_floating_point()]
+        if self._fault.table.get("select") is None:
+            own = uncompiled(self._module).named_parameters()
+            self._fault = self._fault.with_(select=[f"{{{name}}}" for name, tensor in own if tensor.is_floating_point()])
+        return exposed_in_module(self._module, self._fault)[0]
 
     def attacked(self, budget: int, limits: Any, search: Any) -> Any:
         read = [words.described() for words in self.words]

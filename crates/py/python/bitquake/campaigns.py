@@ -13,7 +13,7 @@ import numpy as np
 
 from . import _core
 from ._collect import collect, collected, distinct
-from ._errors import SelfCheckError, StoppedError, UsageError
+from ._errors import StoppedError, UsageError
 from ._progress import progress_bar
 from ._runtime import offer_runtime
 from ._words import Words, words_of
@@ -97,7 +97,7 @@ class Campaign:
             from ._torch_campaign import OfModule
 
             _check_read(given, "a PyTorch module", ("data", "labels", "storage", "batch", "outputs", "failures", "reuse_mb"))
-            options = {"batch": 256 if batch is None else batch, "outputs": outputs, "failures": failures, "reuse_mb": reuse_mb}
+            options = {"batch": batch, "outputs": outputs, "failures": failures, "reuse_mb": reuse_mb}
             self._runner = _Hosted(self._table, OfModule(model, data, labels, self.fault, storage, seed, **options))
         elif callable(model):
             _check_read(given, "a callable", ("weights",))
@@ -108,8 +108,8 @@ class Campaign:
     def run(self, *, progress: bool | None = None) -> Results:
         """Runs the trials that are missing, and makes the report.
 
-        ``progress`` shows a bar: by default in terminals and notebooks. An interrupt from the keyboard stops cleanly: everything that was
-        finished is recorded, words are as they were, and the same call goes on.
+        ``progress`` shows a bar: by default in terminals and notebooks. An interrupt from the keyboard stops cleanly, by a
+        :class:`StoppedError`: everything that was finished is recorded, words are as they were, and the same call goes on.
         """
         try:
             self.dir.mkdir(parents=True, exist_ok=True)
@@ -119,6 +119,8 @@ class Campaign:
             with progress_bar(progress) as bar:
                 end, missing = self._runner.run(self.dir, bar)
         except KeyboardInterrupt:
+            if (self.dir / "golden.json").is_file():
+                _core.rebuild(self.dir)
             raise StoppedError("stopped; the same call goes on with what is recorded") from None
         report = _core.rebuild(self.dir)
         if end == "stopped":
@@ -201,14 +203,11 @@ class _Hosted:
             if probe is None:
                 return proof.finish()
             tensor, pattern = probe
-            try:
-                is_shown = proof.probe(tensor, host.under(pattern).judged(golden))
-            except Exception as error:  # whatever the network says of such flips, it has seen them
-                if isinstance(error, SelfCheckError):
-                    raise
+            result = host.under(pattern, golden)
+            if isinstance(result, Exception):  # whatever the network says of such flips, it has seen them
                 proof.refused(tensor)
-                is_shown = True
-            if is_shown:
+                return proof.finish()
+            if proof.probe(tensor, result):
                 return proof.finish()
             number += 1
 
@@ -273,12 +272,24 @@ class _OfCallable:
     def evaluate(self) -> _Metrics:
         return _Metrics(self._evaluate())
 
-    def under(self, pattern: Any) -> _Metrics:
-        """What comes out under flips, with words exactly as before afterwards, whatever happens."""
-        return under(flips_in(pattern, hit_of(pattern, self._words)), self.evaluate)
+    def under(self, pattern: Any, golden: Any) -> Any:
+        """The result under flips, or what the callable raised; words are exactly as before afterwards, whatever happens."""
+        flips = flips_in(pattern, hit_of(pattern, self._words))
+        return under(flips, lambda: result_of(lambda: self.evaluate().judged(golden)))
 
     def run_trial(self, pattern: Any, golden: Any) -> Any:
-        return self.under(pattern).judged(golden)
+        result = self.under(pattern, golden)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+def result_of(run: Callable[[], Any]) -> Any:
+    """What a network gives, or the exception that it raises: errors of flipping are none of the network's."""
+    try:
+        return run()
+    except Exception as error:
+        return error
 
 
 class _Metrics:

@@ -120,6 +120,10 @@ def one_amount(fault: Any) -> Fault:
 
 def text_to_toml(text: str) -> str:
     """A text as TOML's basic strings have it: as JSON, but for pairs of surrogates and for the one control character that JSON lets be."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{text!r} is no text of Unicode") from None
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -60,7 +60,7 @@ def model_config(path: str | Path) -> dict[str, Any]:
     except BitquakeError:
         raise
     except Exception as error:  # readers of damaged files raise errors of many kinds
-        raise BadInputError(f"{path}: no configuration of a Keras model: {error or type(error).__name__}") from None
+        raise BadInputError(f"{path}: no configuration of a Keras model: {str(error) or type(error).__name__}") from None
 
 
 def _archived(path: Path) -> bytes:
@@ -189,6 +189,10 @@ class _Assigned(Words):
 
     def flip(self, elements: np.ndarray, masks: np.ndarray) -> None:
         super().flip(elements, masks)
+        self.assign()
+
+    def put(self, elements: np.ndarray, taken: Any) -> None:
+        super().put(elements, taken)
         self.assign()
 
 

@@ -228,22 +228,26 @@ def _gather(words: Words, elements: np.ndarray) -> np.ndarray:
 
 def apply_to(pattern: Any, target: list[Words]) -> None:
     """Applies a core pattern: in place where memory is shared, else word by word where the tensor is."""
+    shared, described, others = _divided(pattern, target)
+    shared.apply(described)
+    for words, elements, masks in others:
+        words.flip(elements, masks)
+    forget_casts()
+
+
+def _divided(pattern: Any, target: list[Words]) -> tuple[Any, list[tuple], list[tuple[Words, np.ndarray, np.ndarray]]]:
+    """The part of a pattern that ``_core`` applies to memory that it shares, that memory, and what is left: tensors, places, masks."""
     for words in target:
         words.check_writable()
     shared = [words for words in target if words.is_shared]
     others = {words.name: words for words in target if not words.is_shared}
     if not others:
-        pattern.apply([words.described() for words in shared])
-        forget_casts()
-        return
+        return pattern, [words.described() for words in shared], []
     hit = {name: (format, elements) for name, format, elements, _ in pattern.tensors}
     _check(hit, target)
     rest = [(name, format, elements, pattern.addresses(name)) for name, (format, elements) in hit.items() if name not in others]
-    _core.Pattern(rest).apply([words.described() for words in shared if words.name in hit])
-    for name, words in others.items():
-        if name in hit:
-            words.flip(*pattern.masks(name))
-    forget_casts()
+    left = [(words, *pattern.masks(name)) for name, words in others.items() if name in hit]
+    return _core.Pattern(rest), [words.described() for words in shared if words.name in hit], left
 
 
 class Flips:
@@ -273,13 +277,33 @@ def hit_of(pattern: Any, tensors: list[Words]) -> list[Words]:
     return [words for words in tensors if words.name in names]
 
 
-def flips_in(pattern: Any, target: list[Words]) -> _core.Toggle | Flips:
-    """The flips of a core pattern in these tensors, to be made and undone."""
-    for words in target:
-        words.check_writable()
-    if all(words.is_shared for words in target):
-        return _core.Toggle(pattern, [words.described() for words in target])
-    return Flips(lambda: apply_to(pattern, target))
+class _Written:
+    """Flips in memory some of which is not shared. What was there is written back: as often as it takes, since an interruption may come at
+    any word.
+    """
+
+    __slots__ = ("_toggle", "_others", "_clean")
+
+    def __init__(self, toggle: Any, others: list[tuple[Words, np.ndarray, np.ndarray]]) -> None:
+        self._toggle, self._others = toggle, others
+        self._clean = [words.taken(elements) for words, elements, _ in others]
+
+    def make(self) -> None:
+        self._toggle.make()
+        for words, elements, masks in self._others:
+            words.flip(elements, masks)
+
+    def undo(self) -> None:
+        self._toggle.undo()
+        for (words, elements, _), clean in zip(self._others, self._clean):
+            words.put(elements, clean)
+
+
+def flips_in(pattern: Any, target: list[Words]) -> _core.Toggle | _Written:
+    """The flips of a core pattern in these tensors, to be made and undone, for :func:`under`."""
+    shared, described, others = _divided(pattern, target)
+    toggle = _core.Toggle(shared, described)
+    return _Written(toggle, others) if others else toggle
 
 
 def under(flips: Any, run: Callable[[], Any]) -> Any:
@@ -289,7 +313,11 @@ def under(flips: Any, run: Callable[[], Any]) -> Any:
         forget_casts()
         return run()
     finally:
-        flips.undo()
+        try:
+            flips.undo()
+        except BaseException:
+            flips.undo()  # an interruption: those that were undone stay so
+            raise
         forget_casts()
 
 

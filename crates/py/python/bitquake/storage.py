@@ -29,8 +29,7 @@ class Storage:
 
     def __init__(self, module: Any, table: Mapping, seed: int) -> None:
         self.module, self.text = module, to_toml(table)
-        #: The tensors that may be stored, for campaigns; also as words.
-        self.slots = slots = _core.Slots.storable(module)
+        slots = _core.Slots.storable(module)
         self.watched, self._slots = Watched(slots), {slot.name: slot for slot in slots}
         self._shapes = {slot.name: slot.shape for slot in slots}
         #: The clean words of coded tensors whose own memory cannot be handed to ``_core``.
