@@ -158,6 +158,7 @@ def strided(net):
     net[3].weight.data = torch.zeros(3, 32)[:, ::2].copy_(net[3].weight.data)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a place in a `__del__`, too
 @pytest.mark.parametrize("lay_out", [as_it_is, channels_last, strided])
 @pytest.mark.parametrize("storage", [None, "symmetric"])
 def test_an_interruption_anywhere_leaves_no_faults(storage, lay_out, tmp_path):
@@ -181,7 +182,7 @@ def test_an_interruption_anywhere_leaves_no_faults(storage, lay_out, tmp_path):
 def test_an_interruption_anywhere_leaves_arrays_as_they_were(memory, tmp_path):
     w = memory
     w += 1
-    before, folders = np.array(w), iter(range(10**6))
+    before, folders = np.asarray(w).copy(), iter(range(10**6))
 
     def work():
         fault = bq.Fault(counts=[3], bits="mantissa")
@@ -308,6 +309,11 @@ def test_what_is_not_selected_is_not_looked_at(net, data, tmp_path):
     assert found == pattern
     found.undo_(net)
     net.register_buffer("nowhere", torch.zeros(3, device="meta"))
+    net.register_buffer("sparse", torch.eye(3).to_sparse())
+    net.register_buffer("expanded", torch.zeros(1).expand(4))
+    net.register_buffer("negated", torch._neg_view(torch.ones(3)))
+    net.register_buffer("lost", torch.ones(3))
+    net.get_buffer("lost").untyped_storage().resize_(0)
     bq.Campaign(net, data, fault, trials=1, dir=tmp_path / "m").run(progress=False)
     assert set(bq.attack(net, *data, budget=1).pattern.tensors) <= {name for name, _ in net.named_parameters()}
     with pytest.raises(bq.UnsupportedError, match="`complex` is complex64"):

@@ -51,7 +51,8 @@ class OfModule:
         self._batches = _batches(data, labels, self._batch)
         if batch is not None and not isinstance(_inputs(data, labels)[0], torch.Tensor):
             raise UsageError("batch goes with a tensor of inputs: an iterable has batches of its own")
-        self._device = next((tensor.device for tensor in module.state_dict().values()), torch.device("cpu"))
+        tensors = [*module.parameters(), *module.buffers()]
+        self._device = next((tensor.device for tensor in tensors if not tensor.is_meta), torch.device("cpu"))
         self._prefix = _Prefix(module, reuse_mb << 20)
         self.data_digest: str | None = None
         self._was_training: dict[Any, bool] = {}
@@ -112,7 +113,7 @@ class OfModule:
         held = []
         for slot in slots:
             with suppress(UnsupportedError):
-                if slot.format is not None and not slot.tensor.is_meta:
+                if slot.format is not None:
                     held.append(words_of(slot.tensor, slot.name))
         return digest_of(held, "" if self._storage is None else self._storage.text)
 
