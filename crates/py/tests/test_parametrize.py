@@ -141,3 +141,17 @@ def test_clipping():
         bq.clip_weights_(model, -1)
     with pytest.raises(bq.UsageError, match="no float parameter is named `conv`"):
         bq.clip_weights_(model, 0.1, select="conv")
+
+
+def test_a_copy_keeps_the_least_range():
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(16, 8)
+    torch.nn.utils.parametrize.register_parametrization(layer, "weight", bq.FakeQuantize({"family": "wcat", "bits": 4}, ranges={"rule": "learn", "lowest": 0.5}))
+    with torch.no_grad():
+        layer.parametrizations.weight.original.mul_(0.2)
+    least = []
+    for one in (layer, copy.deepcopy(layer)):
+        one.parametrizations.weight[0].range.data.fill_(0.001)
+        one.weight
+        least.append(one.parametrizations.weight[0].range.item())
+    assert least[0] == least[1] > 0.1

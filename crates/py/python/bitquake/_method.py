@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from . import _core
 from ._errors import UsageError
 from .faults import Fault, to_toml
@@ -30,8 +32,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Fault):
         return value.table
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items() if item is not None}
-    return value
+        return {str(key): _plain(Fault(**item) if key == "fault" and isinstance(item, Mapping) else item) for key, item in value.items() if item is not None}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def core_method(table: Mapping[str, Any], tensors: list[tuple], seed: int) -> Any:

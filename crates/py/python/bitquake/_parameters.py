@@ -47,12 +47,27 @@ class Parameters:
         self.names = [group[0][0] for group in groups]
         self._tied = [[tensor for _, tensor in group] for group in groups]
         self._tensors = [tied[0] for tied in self._tied]
+        self._frozen = [(name, tensor) for name, tensor in module.named_parameters() if not tensor.requires_grad]
         self._are_tied = any(len(tied) > 1 for tied in self._tied)
         self._arrays: list[np.ndarray] = [np.empty(0, np.float32) for _ in groups]
         self._staged: list[Any] = [None for _ in groups]
         #: Of each parameter where it was when its array was made: address, dtype.
         self._bound: list[list] = [[None] * len(groups) for _ in _WHERE]
         self._zeros: dict[int, torch.Tensor] = {}
+
+    @property
+    def tensors(self) -> tuple:
+        """Each stored one once."""
+        return tuple(self._tensors)
+
+    def check_trained(self) -> None:
+        """That the same parameters are trained as at first."""
+        for name, tensor in zip(self.names, self._tensors):
+            if not tensor.requires_grad:
+                raise UsageError(f"parameter `{name}` was frozen since the training was prepared: make another one, which leaves it as it is")
+        for name, tensor in self._frozen:
+            if tensor.requires_grad:
+                raise UsageError(f"parameter `{name}` was frozen when the training was prepared: make another one, which quantizes and hits it")
 
     @property
     def shapes(self) -> list[list[int]]:

@@ -50,11 +50,10 @@ class LearntRanges:
             parameter.grad = gradient
 
     def move(self) -> None:
-        """A step of gradient descent, where no optimizer made one; then the method is told."""
+        """A step of gradient descent for those that the optimizer did not move; then the method is told."""
         if not self.names:
             return
-        if not self._is_in_optimizer():
-            self._descend()
+        self._descend()
         self.tell()
         self.drop()
 
@@ -66,13 +65,13 @@ class LearntRanges:
         for parameter, (_, value, *_) in zip(self.parameters, self._core.ranges if self.names else ()):
             parameter.data.fill_(value)
 
-    def _is_in_optimizer(self) -> bool:
-        groups = self._optimizer.param_groups if self._optimizer is not None else []
-        return any(parameter is self.parameters[0] for group in groups for parameter in group["params"])
-
     def _descend(self) -> None:
-        rate = self._rate if self._rate is not None else float(self._optimizer.param_groups[0]["lr"])
+        groups = self._optimizer.param_groups if self._optimizer is not None else []
+        moved = {id(parameter) for group in groups for parameter in group["params"]}
+        rate = self._rate if self._rate is not None else float(groups[0]["lr"])
         for parameter, gradient, (_, _, _, decay, factor, _) in zip(self.parameters, self._gradients, self._core.ranges):
+            if id(parameter) in moved:
+                continue
             value = parameter.item()
             parameter.data.fill_(value - rate * factor * (gradient + decay * value))
             if self._optimizer is not None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from ._words import is_expanded
+
 #: The part of the clean pass in the rule `average`.
 CLEAN_SHARE = 0.9
 
@@ -36,10 +38,12 @@ class RunningStatistics:
         self._set(self._before)
 
     def _set(self, values: list) -> None:
-        # A forward pass may have put another tensor in the place of a buffer.
+        # A forward pass may have put another tensor, or none, in the place of a buffer.
         for (owner, key), tensor, value in zip(self._places, self._tensors, values):
-            owner._buffers[key] = tensor
-            tensor.data.copy_(value)
+            fits = value is not None and value.shape == tensor.shape and value.dtype == tensor.dtype and value.device == tensor.device
+            owner._buffers[key] = tensor if fits else value
+            if fits and not is_expanded(tensor.shape, tensor.stride()):
+                tensor.data.copy_(value)
 
     def after_clean(self) -> None:
         self._clean = self._now()
@@ -64,9 +68,13 @@ class RunningStatistics:
         self._set(self._before if left is None else left)
 
 
-def _value(buffer: Any) -> torch.Tensor:
-    return buffer.detach().clone()
+def _value(buffer: Any) -> torch.Tensor | None:
+    return None if buffer is None else buffer.detach().clone()
 
 
 def _mixed(a: list, of_a: float, b: list, of_b: float) -> list:
-    return [of_a * x + of_b * y if x.is_floating_point() else x for x, y in zip(a, b)]
+    return [of_a * x + of_b * y if _can_mix(x, y) else x for x, y in zip(a, b)]
+
+
+def _can_mix(a: Any, b: Any) -> bool:
+    return a is not None and b is not None and a.is_floating_point() and a.shape == b.shape

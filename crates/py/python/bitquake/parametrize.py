@@ -22,7 +22,7 @@ class FakeQuantize(torch.nn.Module):
     ``quantizer`` has the fields of a campaign's ``[storage]``. The gradient passes as it is, but for families that clip: that of LSQ is 0 where a
     weight saturates, that of DoReFa goes through its tangent. With ``ranges={"rule": "learn"}`` the range of WCAT and the step of LSQ
     are a parameter of this module, ``range``, which ``parameters()`` has and the optimizer moves; its other keys (``clip``,
-    ``scale_gradient``, ``lowest``, ``lsq``) are those of docs/training.md.
+    ``scale_gradient``, ``lowest``, ``lsq``) are those of docs/training.md. Stochastic rounding draws once for each weight, and keeps that.
 
     Float32 on any device; computed on the host.
 
@@ -47,6 +47,8 @@ class FakeQuantize(torch.nn.Module):
         self._seed = seed
         self._name = "weight"
         self._core: Any = None
+        #: No learnt range falls below it; copies keep it.
+        self._least: float | None = None
         #: Which forward pass the method's arithmetic is about.
         self._turn = 0
         self.register_parameter("range", None)
@@ -69,8 +71,9 @@ class FakeQuantize(torch.nn.Module):
     def _store(self, values: np.ndarray) -> None:
         """Codes of these values in the range of now."""
         if self.range is not None:
-            lower = self._core.ranges[0][5]
-            self.range.data.clamp_(min=lower)
+            if self._least is None:
+                self._least = self._core.ranges[0][5]
+            self.range.data.clamp_(min=self._least)
             self._core.set_ranges([self.range.item()])
         self._core.begin([values])
         self._turn += 1

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from ._collect import uncompiled
 from ._errors import UsageError
 from ._method import combination, core_method, curriculum, storage_of, table_of
+from .arrays import _check_key
 
 
 class RobustTraining:
@@ -46,18 +49,21 @@ class RobustTraining:
         from ._parameters import Parameters
         from ._ranges import LearntRanges
 
-        self._module = module
+        _check_key(seed=seed)
+        self._module = module = uncompiled(module)
         self._optimizer = optimizer
-        self._seed = seed
+        self._seed = operator.index(seed)
         self._table = table_of(table)
         self._parameters = Parameters(module)
         tensors = list(zip(self._parameters.names, self._parameters.shapes, self._parameters.load()))
-        self._core = core_method(self._table, tensors, seed)
+        self._core = core_method(self._table, tensors, self._seed)
         self._is_alternating = combination(self._table) == "alternating"
         if self._is_alternating and optimizer is None:
             raise UsageError("alternating training makes two steps on a batch: give the optimizer that makes them")
-        self._check_optimizer()
         self._ranges = LearntRanges(self._core, optimizer, range_rate)
+        known = [*module.parameters(), *self._ranges.parameters]
+        self._known = self._parameters.ids | {id(parameter) for parameter in known}
+        self._check_optimizer()
         self._steps = 0
         self._epoch: int | None = None
         self._is_open = False
@@ -70,9 +76,8 @@ class RobustTraining:
 
     def _check_optimizer(self) -> None:
         """Both passes add to the gradients of whatever else there is, so there must not be anything else."""
-        own = self._parameters.ids | {id(parameter) for parameter in self._module.parameters()}
         for number, group in enumerate(self._optimizer.param_groups if self._optimizer is not None else ()):
-            foreign = [list(parameter.shape) for parameter in group["params"] if id(parameter) not in own]
+            foreign = [list(parameter.shape) for parameter in group["params"] if id(parameter) not in self._known]
             if foreign:
                 raise UsageError(
                     f"group {number} of the optimizer has parameters of shapes {foreign[:3]} that are not the module's: "
@@ -125,6 +130,9 @@ class RobustTraining:
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Tells which epoch begins, counted from 0, of how many. Only the curriculum ``step`` looks at it."""
+        _check_key(epoch=epoch, epochs=epochs)
+        if epoch >= epochs:
+            raise UsageError(f"epoch {epoch} of {epochs}: they are counted from 0")
         self._core.begin_epoch(epoch, epochs)
         self._epoch = epoch
 
@@ -140,6 +148,8 @@ class RobustTraining:
 
         An error leaves weights, buffers and ``.grad`` as they were.
         """
+        self._parameters.check_trained()
+        self._check_optimizer()
         self._check_closed()
         if curriculum(self._table) == "step" and self._epoch is None:
             raise UsageError("the rate of the curriculum `step` follows the epochs: call begin_epoch(epoch, epochs) first")
@@ -212,7 +222,8 @@ class RobustTraining:
         self._run(closure, scaler)
         self._losses = (clean, self._losses[1])
         if self._is_finite:
-            self._optimizer.step()
+            with _without_scale(self._optimizer):
+                self._optimizer.step()
         else:
             self._parameters.drop_gradients()  # a scaler's overflow: as it does, no step
             self.after_step()
@@ -252,6 +263,7 @@ class RobustTraining:
     def validation(self, epoch: int = 0, k: int = 0) -> Iterator[int]:
         """For the time of a block, the parameters hold levels under faults: pattern ``k`` of an epoch, at the full rate, from streams that
         no training step has. Gives the number of flips."""
+        _check_key(epoch=epoch, k=k)
         flips: list[int | None] = []
         with self._levels(lambda arrays: flips.append(self._core.validation_levels(epoch, k, arrays))):
             if flips[0] is None:
@@ -290,14 +302,24 @@ class RobustTraining:
 
     @contextmanager
     def _levels(self, write: Callable[[list], Any], masters: list[np.ndarray] | None = None) -> Iterator[None]:
+        from ._versions import Versions
+
         self._check_idle()
         before = [array.copy() for array in self._parameters.load()]
         self._core.begin(before if masters is None else masters)
+        versions = Versions(self._parameters.tensors)
+        versions.note()
+        written: list = []
         try:
             self._parameters.fill(write)
+            versions.enter()
             yield
+            written = versions.written()
         finally:
             self._parameters.show(before)
+            versions.leave(written)
+        if written:
+            raise UsageError("parameters were written to inside the block, at whose end they are those of before: train and load outside of it")
 
     @property
     def storage(self) -> dict[str, Any]:
@@ -352,6 +374,19 @@ class RobustTraining:
     def __repr__(self) -> str:
         keys = ", ".join(f"{key}={value!r}" for key, value in self._table.items())
         return f"{type(self).__name__}({type(self._module).__name__}, seed={self._seed}, {keys})"
+
+
+@contextmanager
+def _without_scale(optimizer: Any) -> Iterator[None]:
+    """A step of one's own inside of a scaler's, which tells a fused optimizer by attributes what to divide gradients by, and whether to step."""
+    told = {name: getattr(optimizer, name) for name in ("grad_scale", "found_inf") if hasattr(optimizer, name)}
+    for name in told:
+        setattr(optimizer, name, None)
+    try:
+        yield
+    finally:
+        for name, value in told.items():
+            setattr(optimizer, name, value)
 
 
 class RandBET(RobustTraining):
