@@ -892,6 +892,19 @@ def test_what_is_written_inside_a_block_of_levels_is_lost():
         pass
 
 
+def test_an_optimizer_that_asks_for_several_losses():
+    module = two_layers()
+    optimizer = torch.optim.LBFGS(module.parameters(), max_iter=4)
+    robust = bq.RobustTraining(module, optimizer, quantization=QUANTIZED, bit_errors=ERRORS)
+
+    def closure():
+        optimizer.zero_grad()
+        return robust.step(batch_loss(module))
+
+    with pytest.raises(bq.UsageError, match="LBFGS, which asks for several losses, is not supported"):
+        optimizer.step(closure)
+
+
 def test_numbers_that_are_none():
     module = two_layers()
     robust = bq.RobustTraining(module, quantization=QUANTIZED, bit_errors={"fault": {"rate": 1e-3}})

@@ -190,7 +190,7 @@ class Storage:
 
     def _of(self, tensor: str, found: Any) -> Any:
         if found is None:
-            raise UsageError(f"`{tensor}` is not stored as codes; these are: {', '.join(self.coded)}")
+            raise UsageError(f"`{tensor}` is not stored as codes; these are: {', '.join(self.coded) or 'none'}")
         return found
 
 

@@ -163,7 +163,10 @@ class RobustTraining:
             self._ranges.drop()
             return
         if not self._core.are_masters(self._parameters.load()):
-            raise UsageError("the parameters have moved since the last step: call after_step() after each step of the optimizer")
+            advice = "call after_step() after each step of the optimizer"
+            if self._optimizer is not None:
+                advice = "only its optimizer may move them, once a step (LBFGS, which asks for several losses, is not supported)"
+            raise UsageError(f"the parameters have moved since the last step: {advice}")
 
     def _run(self, closure: Callable[[], Any], scaler: Any) -> Any:
         """All passes of a step, from the masters to the gradient of the masters."""
