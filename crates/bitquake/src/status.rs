@@ -252,7 +252,7 @@ fn look(dir: &ResultDir, done: &Done, index: u32, known: Option<&(u64, u64)>) ->
 
 /// Trials a second; none for so short a time that the clock of the file system, which ticks every few milliseconds, tells nothing of it.
 fn rate_of(trials: u64, seconds: f64) -> Option<f64> {
-    const LEAST: f64 = 0.1;
+    const LEAST: f64 = 0.02;
     (trials > 0 && seconds >= LEAST).then(|| trials as f64 / seconds)
 }
 
@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn a_rate_needs_trials_and_time() {
         assert_eq!(rate_of(20, 4.0), Some(5.0));
-        assert_eq!(rate_of(20, 0.1), Some(200.0));
+        assert_eq!(rate_of(20, 0.02), Some(1000.0));
         for (trials, seconds) in [(0, 4.0), (20, 2.3e-5), (20, 0.0), (20, -1.0)] {
             assert_eq!(rate_of(trials, seconds), None, "{trials} in {seconds} s");
         }

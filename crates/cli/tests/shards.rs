@@ -202,7 +202,12 @@ fn a_shard_that_runs_is_seen_and_left_alone() {
     let folder = Folder::new();
     let dir = folder.at("results");
     let mut child = started(&dir, "1/3");
-    let seen = status(&dir);
+    // After some hundredths of a second there is a rate.
+    let look = |_| {
+        std::thread::sleep(Duration::from_millis(10));
+        status(&dir)
+    };
+    let seen = (0..1000).map(look).find(|seen| seen["shards"][1]["rate"].is_number()).expect("a rate");
     let shard = &seen["shards"][1];
     assert_eq!((&shard["running"], &shard["pid"]), (&Value::Bool(true), &child.id().into()), "{seen:#}");
     assert_eq!(seen["shards"][0]["running"], false);
