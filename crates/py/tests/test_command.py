@@ -112,7 +112,6 @@ def waiting(tmp_path):
         child.communicate()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals")
 def test_a_command_that_catches_no_signal_ends_at_once(waiting):
     child, pipe = waiting()
     child.send_signal(signal.SIGINT)
@@ -120,7 +119,6 @@ def test_a_command_that_catches_no_signal_ends_at_once(waiting):
     os.close(pipe)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no signals")
 def test_where_signals_are_ignored_it_goes_on(waiting):
     """In the background of a script, for example."""
     child, pipe = waiting(preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
