@@ -111,7 +111,7 @@ struct CompletionArgs {
 /// ```
 pub fn run(arguments: impl IntoIterator<Item = OsString>, executable: Option<PathBuf>) -> u8 {
     match Cli::try_parse_from(arguments) {
-        Ok(cli) => done(cli, executable),
+        Ok(cli) => start(cli, executable),
         Err(told) => {
             // A reader that has gone needs no help.
             _ = told.print();
@@ -120,7 +120,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, executable: Option<Pat
     }
 }
 
-fn done(cli: Cli, executable: Option<PathBuf>) -> u8 {
+fn start(cli: Cli, executable: Option<PathBuf>) -> u8 {
     let output = Output { quiet: cli.quiet };
     let done = match cli.command {
         Command::Bits(args) => bits::run(&args, &output),

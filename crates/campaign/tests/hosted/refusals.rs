@@ -46,6 +46,9 @@ fn configurations_that_cannot_be_run() {
     }
     let unknown = HostedConfig::from_toml("[host]\nfoo = 1\n[fault]\nrates = [1e-3]").expect_err("a refusal");
     assert!(unknown.to_string().contains("unknown key `foo`"), "{unknown}");
+    let seeded = HostedConfig { seed: 1 << 63, ..config(PLAIN) };
+    let told = refusal(seeded, Toy::tensors(), Toy::new().digests()).to_string();
+    assert!(told.contains("seed 9223372036854775808 is above 2^63 - 1"), "{told}");
     let named = HostedConfig { name: "../up".into(), ..config(PLAIN) };
     assert!(refusal(named, Toy::tensors(), Toy::new().digests()).to_string().contains("../up"));
 }

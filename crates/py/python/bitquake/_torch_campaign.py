@@ -48,9 +48,7 @@ class OfModule:
             raise UsageError(f"batch is {batch!r}: give the number of inputs in one call of the module")
         self._module, self._batch, self._counts = module, _BATCH if batch is None else operator.index(batch), failures == "count"
         self._outputs, self._fault, self._storage_wanted, self._seed = outputs, fault, storage, seed
-        self._batches = _batches(data, labels, self._batch)
-        if batch is not None and not isinstance(_inputs(data, labels)[0], torch.Tensor):
-            raise UsageError("batch goes with a tensor of inputs: an iterable has batches of its own")
+        self._batches = _batches(data, labels, self._batch, batch is not None)
         tensors = [*module.parameters(), *module.buffers()]
         self._device = next((tensor.device for tensor in tensors if not tensor.is_meta), torch.device("cpu"))
         self._prefix = _Prefix(module, reuse_mb << 20)
@@ -229,9 +227,12 @@ _FORWARD = torch.nn.Sequential.forward
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
-def _batches(data: Any, labels: Any, batch: int) -> Any:
-    """A function that gives the pairs of inputs and labels again each time."""
-    data, labels = _inputs(data, labels)
+def _batches(data: Any, labels: Any, batch: int, batch_is_given: bool) -> Any:
+    """A function that gives the pairs of inputs and labels again each time. A tensor is cut into batches of ``batch`` inputs."""
+    if isinstance(data, (tuple, list)) and len(data) == 2 and labels is None and not isinstance(data[0], (tuple, list)):
+        data, labels = data
+    if isinstance(data, np.ndarray):
+        data = torch.from_numpy(data)
     if isinstance(data, torch.Tensor):
         if len(data) == 0:
             raise UsageError("there are no inputs to evaluate the module on")
@@ -242,16 +243,10 @@ def _batches(data: Any, labels: Any, batch: int) -> Any:
         )
     if data is None or not hasattr(data, "__iter__") or hasattr(data, "__next__"):
         raise UsageError("data is a pair of tensors, or an iterable of pairs that can be gone through again, such as a DataLoader")
-    if labels is not None:
-        raise UsageError("labels go with a tensor of inputs: an iterable gives them with each batch")
+    for what, is_given in (("labels go", labels is not None), ("batch goes", batch_is_given)):
+        if is_given:
+            raise UsageError(f"{what} with a tensor of inputs: an iterable has batches and labels of its own")
     return lambda: map(_pair, data)
-
-
-def _inputs(data: Any, labels: Any) -> tuple[Any, Any]:
-    """The data, and labels if they are beside it."""
-    if isinstance(data, (tuple, list)) and len(data) == 2 and labels is None and not isinstance(data[0], (tuple, list)):
-        data, labels = data
-    return torch.from_numpy(data) if isinstance(data, np.ndarray) else data, labels
 
 
 def _pair(batch: Any) -> tuple[Any, Any]:

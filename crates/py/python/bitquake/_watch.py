@@ -10,7 +10,7 @@ import numpy as np
 from ._core import Slot, Slots
 from ._errors import UsageError
 from ._words import Words, words_of
-from .patterns import FaultPattern, Flips, apply_to
+from .patterns import FaultPattern, apply_to
 
 _NAMES = 5
 
@@ -104,6 +104,27 @@ class Watched:
         """The names of some of them."""
         wanted = {id(tensor) for tensor in tensors}
         return [slot.name for slot in self._slots if id(slot.tensor) in wanted]
+
+
+class Flips:
+    """Flips that are made, and undone, by the same change. An interruption comes when most of the work is done, so what was begun counts
+    as done.
+    """
+
+    __slots__ = ("_flip", "_are_made")
+
+    def __init__(self, flip: Callable[[], None]) -> None:
+        self._flip, self._are_made = flip, False
+
+    def make(self) -> None:
+        if not self._are_made:
+            self._are_made = True
+            self._flip()
+
+    def undo(self) -> None:
+        if self._are_made:
+            self._are_made = False
+            self._flip()
 
 
 class Block:

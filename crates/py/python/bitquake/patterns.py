@@ -250,27 +250,6 @@ def _divided(pattern: Any, target: list[Words]) -> tuple[Any, list[tuple], list[
     return _core.Pattern(rest), [words.described() for words in shared if words.name in hit], left
 
 
-class Flips:
-    """Flips that are made, and undone, by the same change. An interruption comes when most of the work is done, so what was begun counts
-    as done.
-    """
-
-    __slots__ = ("_flip", "_are_made")
-
-    def __init__(self, flip: Callable[[], None]) -> None:
-        self._flip, self._are_made = flip, False
-
-    def make(self) -> None:
-        if not self._are_made:
-            self._are_made = True
-            self._flip()
-
-    def undo(self) -> None:
-        if self._are_made:
-            self._are_made = False
-            self._flip()
-
-
 def hit_of(pattern: Any, tensors: list[Words]) -> list[Words]:
     """Those that a core pattern hits."""
     names = {name for name, *_ in pattern.tensors}
