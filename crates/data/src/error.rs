@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use bitquake_tensors::npy::HeaderError;
 use bitquake_tensors::{FileKind, TensorsError};
 use thiserror::Error;
 
@@ -201,7 +202,7 @@ pub enum DataError {
         /// Where.
         place: Place,
         /// What is wrong with it.
-        problem: &'static str,
+        problem: HeaderError,
     },
     /// An npy array of an element type that is not supported here.
     #[error("{place} has elements of type `{found}`; {wanted}")]

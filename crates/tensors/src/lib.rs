@@ -29,6 +29,7 @@ mod image;
 mod info;
 mod keras;
 mod lend;
+pub mod npy;
 mod numpy;
 pub mod onnx;
 mod open_onnx;

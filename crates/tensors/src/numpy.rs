@@ -16,6 +16,7 @@ use crate::external::Part;
 use crate::file::Storage;
 use crate::file_bytes::FileBytes;
 use crate::info::{Origin, Place, StorageForm};
+use crate::npy;
 use crate::sniff::looks_like;
 use crate::zip::{self, Contents, Inflated, Span};
 use crate::{Dtype, FileKind, Role, TensorFile, TensorInfo, TensorsError};
@@ -31,7 +32,7 @@ const LONE: &str = "array";
 
 /// Whether the content starts as an array does.
 pub(crate) fn is_npy(bytes: &[u8]) -> bool {
-    bytes.starts_with(header::MARK)
+    bytes.starts_with(npy::MARK)
 }
 
 /// Whether the content starts as a zip archive does, an empty one included. To be asked after all other kinds of

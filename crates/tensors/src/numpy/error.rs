@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::npy::HeaderError;
 use crate::zip::ZipError;
 
 /// Why a NumPy file cannot be read.
@@ -16,9 +17,7 @@ pub(crate) enum ArrayError {
     )]
     NoArray { member: String },
     #[error("the header of the array: {0}")]
-    Header(&'static str),
-    #[error("arrays of records are not read, of {descr}")]
-    Records { descr: String },
+    Header(#[from] HeaderError),
     #[error("arrays of Python objects are pickles, which are not read")]
     Objects,
     #[error("elements of type {descr:?} are unknown")]
