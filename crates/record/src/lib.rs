@@ -17,7 +17,6 @@ mod json;
 mod lines;
 mod metric;
 mod metric_sequence;
-mod moments;
 mod overview;
 mod own;
 mod parquet_export;

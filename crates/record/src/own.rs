@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use bitquake_stats::{Interval, Summary, t_interval};
+use bitquake_stats::{Interval, Moments, Summary, t_interval};
 use serde::Serialize;
 
 use crate::error::RecordError;
 use crate::golden::{Golden, PointPlan};
 use crate::host::HostRecord;
-use crate::moments::Moments;
 use crate::summary::{IntervalRule, Overall, SummaryOptions};
 
 /// A number that the host of a campaign told of each trial ([`HostRecord::own`]), over the trials of a point.

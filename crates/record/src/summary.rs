@@ -4,8 +4,8 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use bitquake_stats::{
-    Estimate, Interval, ShareSequence, Summary, WeightedMean, check_confidence, share_estimate, t_interval,
-    weighted,
+    Estimate, Interval, Moments, ShareSequence, Summary, WeightedMean, check_confidence, share_estimate,
+    t_interval, weighted,
 };
 use serde::Serialize;
 
@@ -13,7 +13,6 @@ use crate::anytime::{Sequences, StopGoal, StopStatus};
 use crate::error::RecordError;
 use crate::golden::{Golden, PointPlan, Sampling};
 use crate::metric::METRICS;
-use crate::moments::Moments;
 use crate::own::{OwnSummary, OwnTally};
 use crate::trial::{Amount, TrialRecord};
 
@@ -196,8 +195,8 @@ struct PointTally {
     has_unscored: bool,
     /// The lowest score, and the first trial that has it.
     worst: Option<(f64, u64)>,
-    /// By stratum, none for trials over the whole fault space: the moments of each metric.
-    strata: BTreeMap<Option<u32>, Vec<Moments>>,
+    /// Of each metric.
+    moments: Vec<Moments>,
     /// Of each metric, the changes of trials that say with which weight they count.
     weighted: Vec<WeightedMean>,
     own: OwnTally,
@@ -221,9 +220,8 @@ impl PointTally {
             None => self.has_unscored = true,
         }
         trial.host.as_ref().map_or(Ok(()), |host| self.own.add(host))?;
-        let moments =
-            self.strata.entry(trial.stratum).or_insert_with(|| vec![Moments::default(); METRICS.len()]);
-        for (metric, moments) in METRICS.iter().zip(moments) {
+        self.moments.resize_with(METRICS.len(), Moments::new);
+        for (metric, moments) in METRICS.iter().zip(&mut self.moments) {
             if let Some(value) = metric.of(trial, &golden.metrics) {
                 moments.push(value)?;
             }
@@ -247,13 +245,6 @@ impl PointTally {
         if self.worst.is_none_or(|worst| (score, trial) < worst) {
             self.worst = Some((score, trial));
         }
-    }
-
-    /// The smallest and the largest value of a metric over all strata.
-    fn extremes(&self, place: usize) -> Option<(f64, f64)> {
-        let mut all = Moments::default();
-        self.strata.values().for_each(|metrics| all.merge(&metrics[place]));
-        all.range()
     }
 
     fn summary(
@@ -315,18 +306,15 @@ impl PointTally {
         options: SummaryOptions,
     ) -> Result<MetricSummary, RecordError> {
         let metric = &METRICS[place];
-        let moments = |stratum: Option<u32>| self.strata.get(&stratum).map(|metrics| metrics[place]);
-        let (summary, interval) = match (plan.sampling, self.weighted.get(place)) {
-            (Sampling::Stratified, Some(changes)) => {
-                let clean = metric.of_golden(&golden.metrics);
-                horvitz_thompson(changes, clean, self.extremes(place), options.confidence)?
-            }
-            (Sampling::Stratified, None) => stratified(golden, moments, options.confidence)?,
-            _ => {
-                let summary = moments(None).unwrap_or_default().summary()?;
-                let interval = summary.as_ref().map(|summary| t_interval(summary, options.confidence));
-                (summary, interval.transpose()?.flatten())
-            }
+        let moments = self.moments.get(place).copied().unwrap_or_default();
+        let (summary, interval) = if plan.sampling == Sampling::Stratified {
+            let changes = self.weighted.get(place).copied().unwrap_or_default();
+            let clean = metric.of_golden(&golden.metrics);
+            horvitz_thompson(&changes, clean, moments.range(), options.confidence)?
+        } else {
+            let summary = moments.summary()?;
+            let interval = summary.as_ref().map(|summary| t_interval(summary, options.confidence));
+            (summary, interval.transpose()?.flatten())
         };
         let interval = match options.rule {
             // Trial after trial through the whole fault space is no sample.
@@ -365,55 +353,6 @@ fn horvitz_thompson(
     let mean = clean + change.value;
     let summary = Summary { n: change.n, mean, std: None, min, max };
     Ok((Some(summary), change.interval.map(|interval| interval.shifted(clean))))
-}
-
-/// The mean over the fault space from trials within its strata: their means weighted by their sites (Horvitz and Thompson, "A
-/// generalization of sampling without replacement from a finite universe", JASA 47, 1952), with a t interval whose degrees of
-/// freedom are Satterthwaite's ("An approximate distribution of estimates of variance components", Biometrics Bulletin 2, 1946).
-///
-/// No mean while a stratum has no trial, and no interval while one has a single trial. The standard deviation is that of a
-/// uniform trial.
-fn stratified(
-    golden: &Golden,
-    moments: impl Fn(Option<u32>) -> Option<Moments>,
-    confidence: f64,
-) -> Result<(Option<Summary>, Option<Interval>), RecordError> {
-    let sites: u64 = golden.strata.iter().map(|stratum| stratum.sites).sum();
-    let with_sites = (0..).zip(&golden.strata).filter(|(_, stratum)| stratum.sites > 0);
-    let strata: Vec<(f64, Option<Moments>)> = with_sites
-        .map(|(place, stratum)| (stratum.sites as f64 / sites as f64, moments(Some(place))))
-        .collect();
-    let (mut mean, mut n, mut min, mut max) = (0.0, 0, f64::INFINITY, f64::NEG_INFINITY);
-    for (weight, moments) in &strata {
-        let Some(summary) = moments.map(|moments| moments.summary()).transpose()?.flatten() else {
-            return Ok((None, None));
-        };
-        mean += weight * summary.mean;
-        n += summary.n;
-        (min, max) = (f64::min(min, summary.min), f64::max(max, summary.max));
-    }
-    if n == 0 {
-        return Ok((None, None));
-    }
-    let (mut spread, mut error, mut squares, mut is_known) = (0.0, 0.0, 0.0, true);
-    for (weight, moments) in strata.iter().filter_map(|(weight, moments)| Some((weight, (*moments)?))) {
-        let variance = moments.variance();
-        is_known &= variance.is_some();
-        let variance = variance.unwrap_or(0.0);
-        let part = weight * weight * variance / moments.n() as f64;
-        spread += weight * (variance + (moments.mean() - mean).powi(2));
-        error += part;
-        squares += part * part / (moments.n().max(2) - 1) as f64;
-    }
-    let summary = Summary { n, mean, std: is_known.then(|| spread.sqrt()), min, max };
-    if !is_known {
-        return Ok((Some(summary), None));
-    }
-    // A sample whose t interval is the one wanted: this standard error, so many degrees of freedom.
-    let freedom = if error > 0.0 { (error * error / squares).floor().max(1.0) } else { (n - 1) as f64 };
-    let std = (error * (freedom + 1.0)).sqrt();
-    let alike = Summary { n: freedom as u64 + 1, mean, std: Some(std), min: mean, max: mean };
-    Ok((Some(summary), t_interval(&alike, confidence)?))
 }
 
 #[cfg(test)]
@@ -569,37 +508,6 @@ pub(crate) mod tests {
             let error = summarise(&golden(&[Amount::Count(1)]), &[] as &[TrialRecord], options).unwrap_err();
             assert!(matches!(error, RecordError::Stats(_)), "{confidence}");
         }
-    }
-
-    #[test]
-    fn strata_count_by_their_sites() {
-        let mut golden = golden(&[Amount::Count(1)]);
-        golden.points[0].sampling = Sampling::Stratified;
-        golden.strata =
-            [900, 0, 100].map(|sites| StratumRecord { sites, ..StratumRecord::default() }).to_vec();
-        let trial =
-            |stratum, trial, correct| TrialRecord { stratum: Some(stratum), ..record(0, trial, correct) };
-        let mut trials = vec![trial(0, 0, 90), trial(0, 1, 88)];
-        let options = SummaryOptions::default();
-        let accuracy = |trials: &[TrialRecord]| {
-            let point = summarise(&golden, trials, options).unwrap().remove(0);
-            assert_eq!((point.dropped, point.trials), (None, trials.len() as u64));
-            let entry = point.metric("accuracy").unwrap();
-            (entry.summary, entry.interval)
-        };
-        assert_eq!(accuracy(&trials), (None, None), "a stratum is missing");
-        trials.push(trial(2, 2, 10));
-        let (summary, interval) = accuracy(&trials);
-        assert!((summary.unwrap().mean - (0.9 * 0.89 + 0.1 * 0.1)).abs() < 1e-12 && interval.is_none());
-        trials.push(trial(2, 3, 30));
-        let (summary, interval) = (accuracy(&trials).0.unwrap(), accuracy(&trials).1.unwrap());
-        assert!((summary.mean - (0.9 * 0.89 + 0.1 * 0.2)).abs() < 1e-12);
-        // Standard errors 0.9 * 0.01 and 0.1 * 0.1; 1.98 degrees of freedom, rounded down: t is 12.7062.
-        let error = f64::sqrt(0.009_f64.powi(2) + 0.01_f64.powi(2));
-        assert!((interval.half_width() - 12.706_204_7 * error).abs() < 1e-6, "{interval:?}");
-        assert!(
-            (summary.std.unwrap().powi(2) - (0.9 * 0.0002 + 0.1 * 0.02 + 0.09 * 0.69 * 0.69)).abs() < 1e-12
-        );
     }
 
     /// Options of a campaign that a rule ended.

@@ -95,6 +95,12 @@ impl Moments {
         self.n
     }
 
+    /// The smallest and the largest; `None` before the first.
+    #[must_use]
+    pub fn range(&self) -> Option<(f64, f64)> {
+        (self.n > 0).then_some((self.min, self.max))
+    }
+
     /// Their mean; `None` before the first. Not finite if a difference of two values exceeds the largest `f64`.
     #[must_use]
     pub fn mean(&self) -> Option<f64> {
@@ -156,6 +162,7 @@ mod tests {
     #[test]
     fn nothing_yet() {
         assert_eq!(Moments::new().summary(), Ok(None));
+        assert_eq!((Moments::new().range(), moments(&[0.5, -2.0, 1.0]).range()), (None, Some((-2.0, 1.0))));
         assert_eq!(Moments::new().estimate(0.95), Ok(None));
         assert!(Moments::new().estimate(95.0).is_err());
     }
