@@ -52,8 +52,13 @@ fn hosted(stop: &str) -> Hosted {
         "name = 'zeros'\n[host]\nmodel = 'a hundred <words>'\nengine = 'counting'\nversion = '1.2'\nmachine = 'an abacus'\n\
          [fault]\ncounts = [1, 40]\n[run]\ntrials = 12\n{stop}"
     );
-    let tensors =
-        vec![HostTensor { name: "w".into(), format: Format::U8, dims: vec![10, 10], by_name_only: false }];
+    let tensors = vec![HostTensor {
+        name: "w".into(),
+        format: Format::U8,
+        dims: vec![10, 10],
+        by_name_only: false,
+        also: vec![],
+    }];
     let digests = Digests { words: "0".repeat(64), data: None };
     Hosted::prepare(HostedConfig::from_toml(&text).expect("a configuration"), tensors, digests)
         .expect("a campaign")

@@ -59,7 +59,7 @@ impl CodeChoice {
         let all = activations(model, data)?;
         let select = |patterns: &Vec<String>| {
             fn name(activation: &Activation) -> Name<'_> {
-                Name { text: &activation.value.name, by_name_only: false }
+                Name { text: &activation.value.name, by_name_only: false, also: &[] }
             }
             let names: Vec<Name<'_>> = all.iter().map(name).collect();
             let selector = Selector::new(patterns).map_err(|error| wrong(format!("select: {error}")))?;

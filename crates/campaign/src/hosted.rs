@@ -43,7 +43,7 @@
 //! let labels = [0, 1];
 //!
 //! let config = HostedConfig::from_toml("[host]\nengine = 'a matrix'\n[fault]\ncounts = [1]\n[run]\ntrials = 20")?;
-//! let tensors = vec![HostTensor { name: "w".into(), format: Format::F32, dims: vec![2, 3], by_name_only: false }];
+//! let tensors = vec![HostTensor { name: "w".into(), format: Format::F32, dims: vec![2, 3], by_name_only: false, also: vec![] }];
 //! let digests = Digests { words: "5c".repeat(32), data: None }; // the host's SHA-256 over its words
 //! let hosted = Hosted::prepare(config, tensors, digests)?;
 //!

@@ -72,6 +72,8 @@ pub struct Name<'a> {
     pub text: &'a str,
     /// Globs do not reach it; its own name does, and if it is that of a part (`TENSOR@PART`), so do globs with an `@`.
     pub by_name_only: bool,
+    /// Other names of the same words (tied weights): what selects one of them, or leaves it out, does so with the words.
+    pub also: &'a [String],
 }
 
 impl Selector {
@@ -101,7 +103,7 @@ impl Selector {
     /// ```
     /// use bitquake_fault::{Name, Selector};
     /// assert_eq!(Selector::literal("conv1.weight"), "conv1.weight");
-    /// let names = ["w[0]", "w0"].map(|text| Name { text, by_name_only: false });
+    /// let names = ["w[0]", "w0"].map(|text| Name { text, by_name_only: false, also: &[] });
     /// assert_eq!(Selector::new(&[Selector::literal("w[0]")])?.matches(&names)?, [true, false]);
     /// # Ok::<(), bitquake_fault::SelectorError>(())
     /// ```
@@ -172,9 +174,12 @@ impl Pattern {
     }
 
     fn matches(&self, name: Name<'_>) -> bool {
-        let by_glob = || self.glob.as_ref().is_some_and(|glob| glob.is_match(name.text));
-        let is_reached = !name.by_name_only || self.text.contains('@') && name.text.contains('@');
-        self.name == name.text || (is_reached && by_glob())
+        let is_this = |text: &str| {
+            let is_reached = !name.by_name_only || self.text.contains('@') && text.contains('@');
+            let by_glob = || self.glob.as_ref().is_some_and(|glob| glob.is_match(text));
+            self.name == text || (is_reached && by_glob())
+        };
+        is_this(name.text) || name.also.iter().any(|text| is_this(text))
     }
 }
 
@@ -200,7 +205,7 @@ mod tests {
     const NAMES: [&str; 5] = ["conv1.weight", "conv1.bias", "/block/conv2.weight", "fc.weight", "a[0].b"];
 
     fn select(patterns: &[&str]) -> Result<Vec<&'static str>, SelectorError> {
-        let names = NAMES.map(|text| Name { text, by_name_only: text == "fc.weight" });
+        let names = NAMES.map(|text| Name { text, by_name_only: text == "fc.weight", also: &[] });
         let chosen = Selector::new(patterns)?.matches(&names)?;
         Ok(NAMES.into_iter().zip(chosen).filter_map(|(name, chosen)| chosen.then_some(name)).collect())
     }
@@ -216,7 +221,7 @@ mod tests {
             for literal in literals {
                 names.entry(literal).or_insert(false);
             }
-            let all: Vec<Name<'_>> = names.iter().map(|(text, &by_name_only)| Name { text, by_name_only }).collect();
+            let all: Vec<Name<'_>> = names.iter().map(|(text, &by_name_only)| Name { text, by_name_only, also: &[] }).collect();
             let names: Vec<&String> = names.keys().collect();
             for name in &names {
                 let chosen = Selector::new(&[Selector::literal(name)]).unwrap().matches(&all).unwrap();
@@ -236,6 +241,18 @@ mod tests {
         assert_eq!(select(&["!*.bias"]).unwrap(), ["conv1.weight", "/block/conv2.weight", "a[0].b"]);
         assert_eq!(select(&["fc.weight", "conv1.*", "!*bias"]).unwrap(), ["conv1.weight", "fc.weight"]);
         assert_eq!(select(&["a[0].b"]).unwrap(), ["a[0].b"], "a name is its own pattern");
+    }
+
+    #[test]
+    fn words_of_several_names() {
+        let also = ["head.weight".to_owned()];
+        let names = [("embed.weight", &also[..]), ("fc.weight", &[])];
+        let names = names.map(|(text, also)| Name { text, by_name_only: false, also });
+        let matches = |patterns: &[&str]| Selector::new(patterns).unwrap().matches(&names).unwrap();
+        assert_eq!(matches(&["head.*"]), [true, false]);
+        assert_eq!(matches(&["head.weight", "embed.weight"]), [true, false]);
+        assert_eq!(matches(&["!head.weight"]), [false, true]);
+        assert_eq!(matches(&["*", "!embed.*"]), [false, true]);
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl FaultSpace {
         let candidates: Vec<Candidate<'_>> = candidates.into_iter().collect();
         let names: Vec<Name<'_>> = candidates
             .iter()
-            .map(|candidate| Name { text: candidate.name, by_name_only: candidate.by_name_only })
+            .map(|candidate| Name { text: candidate.name, by_name_only: candidate.by_name_only, also: &[] })
             .collect();
         let chosen = selector.matches(&names)?;
         let chosen = candidates.into_iter().zip(chosen).filter(|(_, chosen)| *chosen);

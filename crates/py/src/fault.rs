@@ -67,19 +67,18 @@ impl PyFault {
 
 impl PyFault {
     /// Which tensors its globs reach.
-    pub fn selected(&self, py: Python<'_>, tensors: &[Candidate<'_>]) -> PyResult<Vec<bool>> {
+    pub fn selected(&self, py: Python<'_>, names: &[Name<'_>]) -> PyResult<Vec<bool>> {
         let selector = match self.0.select() {
             [] => Selector::all(),
             globs => Selector::new(globs).map_err(|error| of(py, error))?,
         };
-        let names =
-            tensors.iter().map(|tensor| Name { text: tensor.name, by_name_only: tensor.by_name_only });
-        selector.matches(&names.collect::<Vec<_>>()).map_err(|error| of(py, error))
+        selector.matches(names).map_err(|error| of(py, error))
     }
 }
 
-/// What Python says of a tensor that may be hit: name, format, dimensions, and whether only its exact name selects it.
-pub type Exposed = (String, String, Vec<u64>, bool);
+/// What Python says of a tensor that may be hit: name, format, dimensions, whether only its exact name selects it, and other names of the
+/// same words.
+pub type Exposed = (String, String, Vec<u64>, bool, Vec<String>);
 
 /// A fault model at one amount over a fault space: draws the faults of any trial.
 #[pyclass(frozen, name = "Source", module = "bitquake._core")]
@@ -96,12 +95,17 @@ impl PySource {
     fn new(py: Python<'_>, fault: &PyFault, point: usize, tensors: Vec<Exposed>) -> PyResult<Self> {
         let formats = tensors.iter().map(|(_, format, ..)| parse(py, format));
         let formats = formats.collect::<PyResult<Vec<_>>>()?;
-        let candidates = tensors.iter().zip(formats).map(|((name, _, dims, by_name_only), format)| {
-            Candidate { name, format, elements: dims.iter().product(), by_name_only: *by_name_only }
+        let names = tensors.iter().map(|(name, _, _, by_name_only, also)| Name {
+            text: name,
+            by_name_only: *by_name_only,
+            also,
         });
-        let candidates: Vec<Candidate<'_>> = candidates.collect();
-        let is_selected = fault.selected(py, &candidates)?;
-        let all = candidates.into_iter().zip(tensors.iter().map(|(_, _, dims, _)| dims.as_slice()));
+        let names: Vec<Name<'_>> = names.collect();
+        let is_selected = fault.selected(py, &names)?;
+        let all = tensors.iter().zip(formats).map(|((name, _, dims, by_name_only, _), format)| {
+            let elements = dims.iter().product();
+            (Candidate { name, format, elements, by_name_only: *by_name_only }, dims.as_slice())
+        });
         let chosen = all.zip(is_selected).filter_map(|(one, is_selected)| is_selected.then_some(one));
         Self::of_tensors(py, fault, point, chosen)
     }

@@ -58,23 +58,25 @@ pub struct PyRun(Option<HostedRun>);
 
 #[pymethods]
 impl PyHosted {
-    /// `config` is the text of a campaign file with `[host]`; the digests are SHA-256 as 64 hexadecimal digits.
+    /// `config` is the text of a campaign file with `[host]`; `others` are the names of tensors that are not selected; the digests are SHA-256 as 64 hexadecimal digits.
     #[new]
-    #[pyo3(signature = (config, tensors, words, data=None))]
+    #[pyo3(signature = (config, tensors, words, data=None, others=Vec::new()))]
     fn new(
         py: Python<'_>,
         config: &str,
         tensors: Vec<Exposed>,
         words: String,
         data: Option<String>,
+        others: Vec<String>,
     ) -> PyResult<Self> {
-        let one = |(name, format, dims, by_name_only): Exposed| {
+        let one = |(name, format, dims, by_name_only, also): Exposed| {
             let format: Format = parse(py, &format)?;
-            Ok(HostTensor { name, format, dims, by_name_only })
+            Ok(HostTensor { name, format, dims, by_name_only, also })
         };
         let tensors = tensors.into_iter().map(one).collect::<PyResult<_>>()?;
         let config = HostedConfig::from_toml(config).map_err(|error| of(py, error))?;
-        Hosted::prepare(config, tensors, Digests { words, data }).map(Self).map_err(|error| of(py, error))
+        let digests = Digests { words, data };
+        Hosted::prepare_among(config, tensors, &others, digests).map(Self).map_err(|error| of(py, error))
     }
 
     /// The campaign's id.

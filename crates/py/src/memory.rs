@@ -61,11 +61,17 @@ impl PyMemory {
         self.0.candidates().map(one).collect()
     }
 
-    /// The same as tensors that may be hit: name, format, dimensions, and whether only its exact name selects it.
+    /// The same as tensors that may be hit: name, format, dimensions, and whether only its exact name selects it, other names.
     #[getter]
     fn exposed(&self) -> Vec<Exposed> {
         let one = |tensor: bitquake::fault::Candidate<'_>| {
-            (tensor.name.to_owned(), tensor.format.name(), vec![tensor.elements], tensor.by_name_only)
+            (
+                tensor.name.to_owned(),
+                tensor.format.name(),
+                vec![tensor.elements],
+                tensor.by_name_only,
+                Vec::new(),
+            )
         };
         self.0.candidates().map(one).collect()
     }

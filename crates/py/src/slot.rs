@@ -1,7 +1,9 @@
 //! A tensor of a PyTorch module: where the module keeps it, what it is for, and where its words lie.
 
+use std::collections::HashMap;
+
 use bitquake::bits::Format;
-use bitquake::fault::Candidate;
+use bitquake::fault::{Candidate, Name};
 use bitquake::tensors::Role;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -31,6 +33,8 @@ pub struct Slot {
     pub shape: Vec<u64>,
     /// Where its words are, or why it has none that could be flipped here.
     pub words: Result<Located, String>,
+    /// Other names of the same words, once [`find_tied`] has looked.
+    pub also: Vec<String>,
 }
 
 /// Who keeps a tensor: a module, of which part, which of its dicts, under which key; what hands changed words to a module that keeps a packed
@@ -89,7 +93,7 @@ impl Slot {
             Some(why) => Err(why.to_owned()),
             None => Located::of(tensor, dtype, &shape)?,
         };
-        Ok(Self { name, kept, role, is_updated, shape, words })
+        Ok(Self { name, kept, role, is_updated, shape, words, also: Vec::new() })
     }
 
     /// Whether the module still holds it, with its memory where it was.
@@ -102,6 +106,18 @@ impl Slot {
 
     pub fn elements(&self) -> u64 {
         self.shape.iter().product()
+    }
+
+    /// Whether the words of both are the same.
+    fn is_tied(&self, other: &Slot) -> bool {
+        let words = self.words.as_ref().ok().zip(other.words.as_ref().ok());
+        words.is_some_and(|(own, others)| own == others) && self.shape == other.shape
+    }
+
+    /// What it is to a selection, by its own name or by all of them.
+    pub fn selectable(&self, by_all: bool) -> Name<'_> {
+        let Candidate { name: text, by_name_only, .. } = self.candidate();
+        Name { text, by_name_only, also: if by_all { &self.also } else { &[] } }
     }
 
     /// What it is to a fault space. A tensor whose words have no format can be selected, as any word, to be refused by its name.
@@ -167,6 +183,27 @@ fn numbers(tuple: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
     tuple.cast::<PyTuple>()?.iter_borrowed().map(|number| number.extract()).collect()
 }
 
+/// Tells each the other names of its words; returns whether there are any.
+pub fn find_tied(slots: &mut [Slot]) -> bool {
+    let mut places: HashMap<usize, Vec<usize>> = HashMap::with_capacity(slots.len());
+    for (place, slot) in slots.iter().enumerate().filter(|(_, slot)| slot.elements() > 0) {
+        if let Ok(words) = &slot.words {
+            places.entry(words.start).or_default().push(place);
+        }
+    }
+    let mut are_there = false;
+    for together in places.values().filter(|together| together.len() > 1) {
+        for &place in together {
+            let others =
+                together.iter().filter(|&&other| other != place && slots[other].is_tied(&slots[place]));
+            let names: Vec<String> = others.map(|&other| slots[other].name.clone()).collect();
+            are_there |= !names.is_empty();
+            slots[place].also = names;
+        }
+    }
+    are_there
+}
+
 /// Each stored bit once: of tied tensors the first. Those without elements are left out.
 ///
 /// # Errors
@@ -184,7 +221,7 @@ pub fn distinct(py: Python<'_>, slots: Vec<Slot>) -> PyResult<Vec<Slot>> {
     for (words, place) in found {
         let slot = &slots[place];
         if let Some((before, other)) = last {
-            if before == words && other.shape == slot.shape {
+            if slot.is_tied(other) {
                 continue;
             }
             if before.device == words.device && words.start < before.end {

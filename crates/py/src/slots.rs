@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bitquake::fault::Candidate;
 use bitquake::tensors::Role;
 use pyo3::exceptions::PyIndexError;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -14,7 +13,7 @@ use crate::fault::{PyFault, PySource};
 use crate::module::{Part, slots_of};
 use crate::pattern::PyPattern;
 use crate::placed::PyPlaced;
-use crate::slot::{Kept, Slot, distinct};
+use crate::slot::{Kept, Slot, distinct, find_tied};
 
 /// The name of a tensor, and the module that measures it.
 type Measured<'py> = (String, Bound<'py, PyAny>);
@@ -61,8 +60,17 @@ impl PySlots {
     ) -> PyResult<(Self, PySource)> {
         let py = module.py();
         let (parts, mut slots) = slots_of(module, types)?;
-        let candidates: Vec<Candidate<'_>> = slots.iter().map(Slot::candidate).collect();
-        let mut is_selected = fault.selected(py, &candidates)?.into_iter();
+        let are_tied = find_tied(&mut slots);
+        let selected = |by_all| {
+            fault.selected(py, &slots.iter().map(|slot| slot.selectable(by_all)).collect::<Vec<_>>())
+        };
+        let mut is_selected = selected(true)?;
+        if are_tied {
+            // Words that are left out by one name are left out; others go by the first name that is selected.
+            let by_own = selected(false)?;
+            is_selected.iter_mut().zip(by_own).for_each(|(is_selected, by_own)| *is_selected &= by_own);
+        }
+        let mut is_selected = is_selected.into_iter();
         slots.retain(|_| is_selected.next().unwrap_or(false));
         let mut slots = distinct(py, slots)?;
         let tensors = slots.iter().map(|slot| (slot.candidate(), slot.shape.as_slice()));
@@ -177,6 +185,12 @@ impl PySlot {
     #[getter]
     fn name(&self) -> &str {
         &self.get().name
+    }
+
+    /// Other names of the same words.
+    #[getter]
+    fn also(&self) -> Vec<String> {
+        self.get().also.clone()
     }
 
     /// The module that keeps it.

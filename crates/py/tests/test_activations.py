@@ -43,7 +43,7 @@ def one_layer(rows=4):
 def test_the_streams_are_those_of_the_core():
     module, x = one_layer()
     fault = bq.Fault(rate=0.02)
-    source = _core.Source(fault._core, 0, [("0", "f32", [16], False)])
+    source = _core.Source(fault._core, 0, [("0", "f32", [16], False, [])])
     with torch.no_grad():
         clean = module(x)
         with bq.faulty_activations(module, fault, seed=3, trial=5) as record:

@@ -198,6 +198,9 @@ def test_shared_memory_counts_once():
     x = np.zeros(100, dtype=np.float32)
     tied = {"a": x, "b": x}
     assert bq.inject_(tied, 0.1, seed=1).tensors.keys() == {"a"}
+    assert bq.inject_(tied, bq.Fault(count=1, select=["b"])).tensors.keys() == {"a"}
+    with pytest.raises(bq.UsageError, match="leaves no tensor"):
+        bq.inject_(tied, bq.Fault(count=1, select=["!b"]))
     with pytest.raises(bq.UsageError, match="`a` and `b` share part of their memory"):
         bq.inject_({"a": x[:60], "b": x[50:]}, 0.1)
 

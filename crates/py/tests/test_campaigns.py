@@ -332,24 +332,27 @@ def test_a_compiled_module_has_the_names_of_what_was_compiled(net, data, tmp_pat
     pattern.undo_(net)
 
 
-def test_tied_weights_by_either_name(tmp_path):
+@pytest.mark.parametrize("select", [["b.weight"], ["a.weight", "b.weight"], ["*", "!c.weight"], ["*", "!b.weight"], ["*", "!a.weight"]], ids=str)
+def test_tied_weights_by_either_name(select, tmp_path):
     class Tied(torch.nn.Module):
         def __init__(self):
             super().__init__()
             self.a, self.b = torch.nn.Linear(6, 6, bias=False), torch.nn.Linear(6, 6, bias=False)
             self.b.weight = self.a.weight
+            self.c = torch.nn.Linear(6, 6, bias=False)
 
         def forward(self, x):
-            return self.b(torch.relu(self.a(x)))
+            return self.c(self.b(torch.relu(self.a(x))))
 
     torch.manual_seed(0)
     net, x = Tied().eval(), torch.randn(30, 6)
     data = x, net(x).argmax(1)
-    fault = bq.Fault(counts=[3], select=["b.weight"])
+    hit = "c.weight" if select[1:] in (["!a.weight"], ["!b.weight"]) else "b.weight" if select == ["b.weight"] else "a.weight"
+    fault = bq.Fault(counts=[3], select=select)
     frame = bq.Campaign(net, data, fault, trials=2, dir=tmp_path).run(progress=False).trials()
-    assert [list(one) for one in frame["by_tensor"]] == [["b.weight"]] * 2
-    pattern = bq.inject_(net, bq.Fault(count=3, select=["b.weight"]), seed=0, trial=1)
-    assert pattern.tensors == {"b.weight": 3}
+    assert [list(one) for one in frame["by_tensor"]] == [[hit]] * 2
+    pattern = bq.inject_(net, bq.Fault(count=3, select=select), seed=0, trial=1)
+    assert pattern.tensors == {hit: 3}
     pattern.undo_(net)
     assert torch.equal(net(x).argmax(1), data[1])
 

@@ -137,6 +137,18 @@ def test_tied_weights_count_once():
     assert set(bq.WeightFaults(module, 0.1, types=nn.Linear, select="head.weight").tensors) == {"head.weight"}
 
 
+def test_tied_weights_are_left_out_by_either_name():
+    module = TinyTransformer().eval()
+    tied = {"embed.weight", "head.weight"}
+    for left_out in sorted(tied):
+        tensors = set(bq.WeightFaults(module, 0.1, select=["*", f"!{left_out}"]).tensors)
+        assert tensors and not tensors & tied
+    assert set(bq.WeightFaults(module, 0.1, select=["head.weight", "embed.weight"]).tensors) == {"embed.weight"}
+    with pytest.raises(bq.UsageError, match="leaves no tensor"):
+        bq.WeightFaults(module, 0.1, select=["head.weight", "!embed.weight"])
+    assert bq.inject_(module, bq.Fault(count=2, select=["head.*"])).tensors == {"head.weight": 2}
+
+
 def test_shared_parts_are_an_error():
     module = nn.Module()
     whole = torch.zeros(10)

@@ -122,7 +122,11 @@ fn specs(
         tensors.iter().filter(|tensor| matches!(tensor.dtype, Dtype::Known(_))).collect();
     let names: Vec<Name<'_>> = known
         .iter()
-        .map(|tensor| Name { text: &tensor.name, by_name_only: !tensor.role.is_reached_by_globs() })
+        .map(|tensor| Name {
+            text: &tensor.name,
+            by_name_only: !tensor.role.is_reached_by_globs(),
+            also: &[],
+        })
         .collect();
     for (place, over) in spec.overrides.iter().enumerate() {
         let chosen = Selector::new(&over.select)?.matches(&names)?;

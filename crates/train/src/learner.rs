@@ -356,8 +356,11 @@ fn tensor_settings(
 ) -> Result<Vec<TensorSettings>, TrainError> {
     let base = TensorSettings { rate_factor: 1.0, weight_decay: config.weight_decay() };
     let mut settings = vec![base; weights.tensors.len()];
-    let names: Vec<Name<'_>> =
-        weights.tensors.iter().map(|tensor| Name { text: &tensor.name, by_name_only: false }).collect();
+    let names: Vec<Name<'_>> = weights
+        .tensors
+        .iter()
+        .map(|tensor| Name { text: &tensor.name, by_name_only: false, also: &[] })
+        .collect();
     for over in &config.overrides {
         let chosen = Selector::new(&over.select).and_then(|selector| selector.matches(&names));
         let chosen =

@@ -51,7 +51,7 @@ fn select(scope: &mut Scope, globs: &[String]) -> Result<(), GuardingError> {
         return Ok(());
     }
     let names: Vec<Name<'_>> =
-        scope.values.iter().map(|one| Name { text: &one.value, by_name_only: false }).collect();
+        scope.values.iter().map(|one| Name { text: &one.value, by_name_only: false, also: &[] }).collect();
     let mut chosen = Selector::new(globs)?.matches(&names)?.into_iter();
     scope.values.retain(|_| chosen.next().unwrap_or(false));
     Ok(())

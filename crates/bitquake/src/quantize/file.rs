@@ -105,7 +105,11 @@ fn chosen(known: &[&TensorInfo], select: &[String]) -> Result<Vec<bool>, Error> 
     }
     let names: Vec<Name<'_>> = known
         .iter()
-        .map(|tensor| Name { text: &tensor.name, by_name_only: !tensor.role.is_reached_by_globs() })
+        .map(|tensor| Name {
+            text: &tensor.name,
+            by_name_only: !tensor.role.is_reached_by_globs(),
+            also: &[],
+        })
         .collect();
     Ok(Selector::new(select)?.matches(&names)?)
 }

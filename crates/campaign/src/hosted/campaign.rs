@@ -3,8 +3,8 @@
 use bitquake_bits::WordStore;
 use bitquake_config::Identity;
 use bitquake_engine::highest_bits;
-use bitquake_fault::{FaultPattern, FaultSpace, Faults, Selector, SpaceTensor};
-use bitquake_record::{DistanceRule, PointPlan, StorageRecord};
+use bitquake_fault::{FaultPattern, FaultSpace, Faults, Name, Selector, SpaceTensor};
+use bitquake_record::{DistanceRule, PointPlan, Sampling, StorageRecord};
 
 use super::config::HostedConfig;
 use super::error::HostedError;
@@ -57,10 +57,24 @@ impl Hosted {
         tensors: Vec<HostTensor>,
         digests: Digests,
     ) -> Result<Self, HostedError> {
+        Self::prepare_among(config, tensors, &[], digests)
+    }
+
+    /// The same of a host that has described some of its tensors alone, those that the selection chooses. `others` are the names of the
+    /// rest, which patterns may mean.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare).
+    pub fn prepare_among(
+        config: HostedConfig,
+        tensors: Vec<HostTensor>,
+        others: &[String],
+        digests: Digests,
+    ) -> Result<Self, HostedError> {
         let config = config.settled()?;
         let digests = digests.checked()?;
         check_names(&tensors)?;
-        let space = fault_space(&config, &tensors)?;
+        let space = fault_space(&config, &tensors, others)?;
         let points = config.fault.amounts().len();
         let exposure = Exposure::of_space(&config.fault, points, space)?;
         let identity = identity(&config, &tensors, &digests)?;
@@ -100,6 +114,7 @@ impl Hosted {
         let plan = |((point, amount), model)| PointPlan {
             expected_faults: self.exposure.expected(model),
             weight: self.exposure.weight(point, self.config.seed),
+            sampling: if self.config.fault.is_even() { Sampling::Uniform } else { Sampling::Uneven },
             ..PointPlan::new(point, amount)
         };
         (0..).zip(self.config.fault.amounts()).zip(&self.exposure.models).map(plan).collect()
@@ -155,14 +170,22 @@ impl Hosted {
 }
 
 /// The bits that `[fault]` selects of the tensors.
-fn fault_space(config: &HostedConfig, tensors: &[HostTensor]) -> Result<FaultSpace, HostedError> {
+fn fault_space(
+    config: &HostedConfig,
+    tensors: &[HostTensor],
+    others: &[String],
+) -> Result<FaultSpace, HostedError> {
     let wrong = |reason| CampaignError::config("campaign", reason);
     let candidates = tensors.iter().map(HostTensor::candidate).collect::<Result<Vec<_>, _>>()?;
     if candidates.iter().all(|candidate| candidate.elements == 0) {
         return Err(HostedError::NoTensors);
     }
-    let selector = Selector::new(config.fault.select())?;
-    let space = FaultSpace::select(candidates, &selector, config.fault.bits().map_err(wrong)?)?;
+    let others = others.iter().map(|text| Name { text, by_name_only: false, also: &[] });
+    let names: Vec<Name<'_>> = tensors.iter().map(HostTensor::selectable).chain(others).collect();
+    let is_selected = Selector::new(config.fault.select())?.matches(&names)?;
+    let bits = config.fault.bits().map_err(wrong)?;
+    let selected = candidates.into_iter().zip(is_selected).filter(|(_, is_selected)| *is_selected);
+    let space = FaultSpace::gather(selected.map(|(candidate, _)| (candidate, bits)))?;
     let dims = |name: &str| Some(tensors.iter().find(|tensor| tensor.name == name)?.dims.clone());
     let space = space.with_dims(dims)?;
     match config.fault.protected().map_err(wrong)? {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bitquake_bits::Format;
-use bitquake_fault::Candidate;
+use bitquake_fault::{Candidate, Name};
 
 use super::error::HostedError;
 
@@ -18,6 +18,8 @@ pub struct HostTensor {
     pub dims: Vec<u64>,
     /// Whether globs leave it out, as they do shapes and counters.
     pub by_name_only: bool,
+    /// Other names of the same words (tied weights), which select it, or leave it out, as its own does.
+    pub also: Vec<String>,
 }
 
 /// What tells the host's words and data from others.
@@ -37,6 +39,10 @@ impl HostTensor {
     pub fn elements(&self) -> Result<u64, HostedError> {
         let product = self.dims.iter().try_fold(1_u64, |product, &dim| product.checked_mul(dim));
         product.ok_or_else(|| HostedError::Dims { tensor: self.name.clone(), dims: self.dims.clone() })
+    }
+
+    pub(super) fn selectable(&self) -> Name<'_> {
+        Name { text: &self.name, by_name_only: self.by_name_only, also: &self.also }
     }
 
     pub(super) fn candidate(&self) -> Result<Candidate<'_>, HostedError> {

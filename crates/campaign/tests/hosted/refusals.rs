@@ -61,6 +61,7 @@ fn tensors_and_digests_that_are_none() {
         format: Format::F32,
         dims: dims.to_vec(),
         by_name_only: false,
+        also: vec![],
     };
     let twice = vec![tensor("a", &[2]), tensor("a", &[3])];
     let error = refusal(config(PLAIN), twice, digests());

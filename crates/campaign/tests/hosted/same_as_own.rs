@@ -29,6 +29,7 @@ fn hosted(own: &Campaign, model: &Model) -> Hosted {
             format: format(&tensor.dtype)?,
             dims: tensor.shape.clone(),
             by_name_only: !tensor.role.is_reached_by_globs(),
+            also: vec![],
         })
     };
     let mut config = HostedConfig::new(own.config().fault.clone());

@@ -72,6 +72,7 @@ impl Toy {
             format,
             dims: dims.to_vec(),
             by_name_only,
+            also: vec![],
         };
         vec![
             tensor("fc.weight", Format::F32, &[CLASSES as u64, INPUTS as u64], false),

@@ -42,6 +42,11 @@ def exposed(x: Any, fault: Fault, name: str = "x", *, format: str | None = None)
     return [words for words in tensors if words.name in chosen], source
 
 
+def names_of(module: Any) -> list[str]:
+    """The names of its tensors, tied ones under each."""
+    return [words.name for words in collect(module)] if _is_keras(module) else _core.Slots.of(uncompiled(module)).names
+
+
 def exposed_in_module(module: Any, fault: Fault) -> tuple[list[Words], Any]:
     """The same by the names of the state dict, which a Keras model has, too, where its backend is PyTorch."""
     slots, source = _core.Slots.exposed(uncompiled(module), fault._core)
@@ -62,7 +67,7 @@ def _words_of_slot(slot: Any, format: str | None) -> Words:
     if slot.commit is not None:
         raise UnsupportedError(f"`{slot.name}` is packed by a quantized module, which bq.faulty can open")
     words = words_of(slot.tensor, slot.name, format=format)
-    words.by_name_only = slot.role == "attribute"
+    words.by_name_only, words.also = slot.role == "attribute", slot.also
     return words
 
 
@@ -72,7 +77,9 @@ def distinct(tensors: list[Words]) -> list[Words]:
     first: dict[tuple, Words] = {}
     for words in tensors:
         if words.elements:
-            first.setdefault(_memory(words), words)
+            own = first.setdefault(_memory(words), words)
+            if own is not words:
+                own.also = [*own.also, words.name]
     spans = sorted((span for span in first), key=lambda span: (span[0], span[1]))
     for (device, start, end, _, _), (other, next_start, _, _, _) in zip(spans, spans[1:]):
         if device == other and next_start < end:

@@ -2,7 +2,7 @@
 
 from os import PathLike
 from pathlib import Path
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 from numpy import float32, float64, int64, uint8, uint32, uint64
@@ -103,7 +103,7 @@ class Fault:
 
 @final
 class Source:
-    def __new__(cls, fault: Fault, point: int, tensors: list[tuple[str, str, list[int], bool]]) -> Source: ...
+    def __new__(cls, fault: Fault, point: int, tensors: list[tuple[str, str, list[int], bool, list[str]]]) -> Source: ...
     @property
     def bits(self) -> int: ...
     @property
@@ -144,6 +144,8 @@ class Slots:
 class Slot:
     @property
     def name(self) -> str: ...
+    @property
+    def also(self) -> list[str]: ...
     @property
     def module(self) -> Any: ...
     @property
@@ -253,7 +255,7 @@ class Memory:
     @property
     def tensors(self) -> list[tuple[str, str, int]]: ...
     @property
-    def exposed(self) -> list[tuple[str, str, list[int], bool]]: ...
+    def exposed(self) -> list[tuple[str, str, list[int], bool, list[str]]]: ...
     @property
     def coded(self) -> list[str]: ...
     def codes(self, tensor: str) -> NDArray[int64] | None: ...
@@ -325,7 +327,12 @@ class Attacked:
 @final
 class Hosted:
     def __new__(
-        cls, config: str, tensors: list[tuple[str, str, list[int], bool]], words: str, data: str | None = None
+        cls,
+        config: str,
+        tensors: list[tuple[str, str, list[int], bool, list[str]]],
+        words: str,
+        data: str | None = None,
+        others: Sequence[str] = (),
     ) -> Hosted: ...
     @property
     def id(self) -> str: ...

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from . import _core
-from ._collect import exposed
+from ._collect import exposed, names_of
 from ._errors import UnsupportedError, UsageError
 from ._words import words_of
 from .campaigns import Outputs, digest_of, result_of
@@ -56,6 +56,8 @@ class OfModule:
         self._was_training: dict[Any, bool] = {}
         self._had_gradients: bool | None = None
         self._storage: Any = None
+        #: The names of tensors that are not exposed.
+        self.others: list[str] = []
 
     @property
     def described(self) -> dict[str, Any]:
@@ -80,6 +82,7 @@ class OfModule:
         self._prefix.begin()
         if self._storage_wanted is None:
             words, _ = exposed(module, self._fault)
+            self.others = sorted(set(names_of(module)) - {one.name for one in words})
             self._flips = lambda seen: flips_in(seen, hit_of(seen, words))
         else:
             self._storage = Storage(module, table_of(self._storage_wanted), self._seed)

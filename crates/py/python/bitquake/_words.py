@@ -44,6 +44,8 @@ class Words:
     shape: tuple = field(default=())
     #: A setting, such as a counter: globs do not reach it.
     by_name_only: bool = False
+    #: Other names of the same words.
+    also: list = field(default_factory=list)
 
     @property
     def elements(self) -> int:
@@ -69,7 +71,7 @@ class Words:
 
     def exposed(self) -> tuple:
         """What a fault space is made of."""
-        return (self.name, self.format, list(self.shape), self.by_name_only)
+        return (self.name, self.format, list(self.shape), self.by_name_only, self.also)
 
     def check_writable(self) -> None:
         if not self.writable:

@@ -87,7 +87,7 @@ class ActivationFaults:
         key = (name, format, dims)
         source = self._sources.get(key)
         if source is None:
-            source = self._sources[key] = _core.Source(self._model._core, 0, [(name, format, list(dims), False)])
+            source = self._sources[key] = _core.Source(self._model._core, 0, [(name, format, list(dims), False, [])])
         return source
 
     def source_of_all(self, values: dict[str, tuple[str, tuple]], images: int, key: Any = None) -> Any:
@@ -96,7 +96,7 @@ class ActivationFaults:
         key = (key, images if self.per == "batch" else 1)
         source = self._sources.get(key)
         if source is None:
-            exposed = [(name, format, list(self.dims_of(rows, images)), False) for name, (format, rows) in values.items()]
+            exposed = [(name, format, list(self.dims_of(rows, images)), False, []) for name, (format, rows) in values.items()]
             source = self._sources[key] = _core.Source(self._model._core, 0, exposed)
         return source
 
@@ -215,7 +215,7 @@ def _layers(module: Any, fault: Fault, types: Any) -> dict[str, Any]:
         raise UsageError(f"the module has no part of type {' or '.join(one.__name__ for one in types)}")
     # A model that fits any tensor: here globs choose names, and nothing is drawn.
     chooser = _core.Fault(to_toml({"rates": [0.0], "select": fault.table.get("select") or ["*"]}))
-    source = _core.Source(chooser, 0, [(name, "f32", [1], by_name_only) for name, (_, by_name_only) in candidates.items()])
+    source = _core.Source(chooser, 0, [(name, "f32", [1], by_name_only, []) for name, (_, by_name_only) in candidates.items()])
     layers = {name: candidates[name][0] for name, *_ in source.tensors}
     if _is_scripted(module):
         raise UnsupportedError(f"the module is a {type(module).__name__}, which takes no hooks: give the module that it was made of")

@@ -181,7 +181,7 @@ def inject_(
 @lru_cache(maxsize=64)
 def _source_at(rate: float, name: str, format: str, shape: tuple) -> Any:
     """Bit errors at a rate in one array, of which there are many trials."""
-    return _core.Source(one_amount(rate)._core, 0, [(name, format, list(shape), False)])
+    return _core.Source(one_amount(rate)._core, 0, [(name, format, list(shape), False, [])])
 
 
 def resolved(faults: Any, tensors: list[Words]) -> tuple[Any, int]:

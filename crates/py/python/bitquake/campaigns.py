@@ -183,7 +183,7 @@ class _Hosted:
             start = time.perf_counter()
             found = host.evaluate()
             seconds = time.perf_counter() - start
-            hosted = _core.Hosted(_document(self._table), host.exposed, host.digest(), host.data_digest)
+            hosted = _core.Hosted(_document(self._table), host.exposed, host.digest(), host.data_digest, host.others)
             golden = found.golden(hosted, seconds)
             run = hosted.open(dir, self._prove(hosted, golden))
             return self._trials(hosted, golden, run, bar)
@@ -233,6 +233,7 @@ class _OfCallable:
     """Any function that evaluates a network over arrays."""
 
     data_digest = None
+    others: tuple[str, ...] = ()
 
     def __init__(self, evaluate: Callable[[], Any], weights: Any) -> None:
         if weights is None:
