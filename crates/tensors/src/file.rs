@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 
 use bitquake_bits::{Format, Layout, WordStore, Words, WordsMut};
 
+use crate::aliases::mark_aliases;
 use crate::edits::Nesting;
 use crate::external::Part;
 use crate::file_bytes::{FileBytes, MAPPED_FROM};
 use crate::onnx::OnnxModel;
 use crate::words::Encoded;
 use crate::{
-    FileKind, Role, TensorInfo, TensorsError, gguf, hdf5, keras, numpy, open_onnx, open_safetensors, pytorch,
+    FileKind, TensorInfo, TensorsError, gguf, hdf5, keras, numpy, open_onnx, open_safetensors, pytorch,
 };
 
 /// A tensor file, with the external data files of an ONNX model, in memory (large files mapped) and editable.
@@ -113,7 +114,7 @@ impl TensorFile {
         parts: Vec<Part>,
         mut entries: Vec<(TensorInfo, Storage)>,
     ) -> TensorFile {
-        mark_aliases(&mut entries);
+        mark_aliases(&mut entries, kind == FileKind::Pytorch);
         let (tensors, storage): (Vec<TensorInfo>, Vec<Storage>) = entries.into_iter().unzip();
         let index = tensors.iter().enumerate().map(|(index, info)| (info.name.clone(), index)).collect();
         let (path, messages, nesting) = (path.to_owned(), Vec::new(), Nesting::new());
@@ -169,44 +170,6 @@ impl TensorFile {
             _ => None,
         })
     }
-}
-
-/// Gives tensors that have words of an earlier one the role of an alias.
-///
-/// Words of one range that are laid out differently are other words: the codes and scales of blocks, the columns of a matrix.
-fn mark_aliases(entries: &mut [(TensorInfo, Storage)]) {
-    // By part: the ranges of packed tensors so far, of which the one that ends last is enough, and all others.
-    let mut order: Vec<usize> = (0..entries.len()).collect();
-    let start = |index: &usize| match &entries[*index].1 {
-        Storage::Words { part, range, .. } => (*part, range.start, *index),
-        _ => (usize::MAX, 0, *index),
-    };
-    order.sort_by_key(start);
-    let mut aliases = Vec::new();
-    let mut before: Option<usize> = None;
-    for &index in &order {
-        let Storage::Words { part, range, layout } = &entries[index].1 else { continue };
-        let Some(other) = before.filter(|&other| shares(&entries[other].1, (*part, range, layout))) else {
-            before = if range.is_empty() { before } else { Some(index) };
-            continue;
-        };
-        let (first, second) = (index.min(other), index.max(other));
-        aliases.push(second);
-        before = Some(first);
-    }
-    for index in aliases {
-        let role = &mut entries[index].0.role;
-        *role = if role.is_reached_by_globs() { Role::Alias } else { *role };
-    }
-}
-
-fn shares(storage: &Storage, (part, range, layout): (usize, &Range<usize>, &Layout)) -> bool {
-    let Storage::Words { part: other_part, range: other_range, layout: other_layout } = storage else {
-        return false;
-    };
-    let overlaps = range.start < other_range.end && other_range.start < range.end;
-    let is_same = range == other_range && layout == other_layout;
-    part == *other_part && overlaps && (is_same || layout.is_packed() && other_layout.is_packed())
 }
 
 impl WordStore for TensorFile {

@@ -17,6 +17,7 @@
 //! Files are not trusted: nothing is allocated on a header's word alone, nesting is limited, and every length, offset
 //! and location is checked. Small files are read whole, large ones are mapped: only pages that are changed take memory.
 
+mod aliases;
 mod aligned;
 mod edits;
 mod error;

@@ -25,7 +25,7 @@ impl TensorFile {
     ///
     /// # Errors
     /// [`TensorsError::WouldOverwriteExternal`], before anything is written, if changed external data would land on
-    /// the source's own, or the model on external data. [`TensorsError::Write`] if the system refuses; the file
+    /// the source's own, the model on external data, or external data of a model that is not there yet on any file. [`TensorsError::Write`] if the system refuses; the file
     /// at `path` is then as it was before. [`TensorsError::BadFile`] if a member has grown beyond what its archive can say.
     pub fn save(&self, path: &Path) -> Result<(), TensorsError> {
         let is_archive = self.is_archive();
@@ -54,7 +54,9 @@ impl TensorFile {
             let target = folder.join(&part.location);
             let clash = same_file(path, &part.source) || same_path(path, &target);
             let is_source = same_file(&target, &part.source);
-            if clash || (is_source && part.has_changed()?) {
+            // Another model's data, perhaps; data of a model that is written anew may go with it.
+            let is_foreign = !is_source && target.exists() && !path.exists();
+            if clash || is_foreign || (is_source && part.has_changed()?) {
                 return Err(TensorsError::WouldOverwriteExternal { path: path.to_owned(), file: target });
             }
             if !is_source {
@@ -124,14 +126,16 @@ fn write_atomically(
     fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<(), TensorsError> {
     let error = write_error(path);
-    let (temporary, file) = create_beside(path).map_err(&error)?;
-    let written = write_and_sync(file, fill).and_then(|()| fs::rename(&temporary, path));
+    // What a link leads to is replaced, not the link.
+    let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let (temporary, file) = create_beside(&place).map_err(&error)?;
+    let written = write_and_sync(file, fill).and_then(|()| fs::rename(&temporary, &place));
     if written.is_err() {
         let _ = fs::remove_file(&temporary); // the first error is the one to tell
     }
     written.map_err(&error)?;
     // Makes the rename itself last. Not every file system can; the file is whole either way.
-    let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
+    let _ = File::open(folder_of(&place)).and_then(|folder| folder.sync_all());
     Ok(())
 }
 
