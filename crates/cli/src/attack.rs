@@ -5,14 +5,13 @@ mod progress;
 use std::path::{Path, PathBuf, absolute};
 
 use bitquake::attack::{
-    Attack, End, EndReason, FlipsToTarget, GoalRecord, RECORD_FILE, Summary, TrialSummary, pattern_file,
-    read_attack,
+    Attack, End, EndReason, FlipsToTarget, GoalRecord, Summary, TrialSummary, pattern_file, read_attack,
 };
 use bitquake::stats::Interval;
 use serde::Serialize;
 
 use crate::exit::Failure;
-use crate::folder::check_is_apart;
+use crate::folder::{Results, check_is_apart};
 use crate::output::{Output, grouped, table};
 use crate::signal::stop_on_signal;
 use progress::Progress;
@@ -41,7 +40,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     }
     let attack = Attack::prepare(config)?;
     let dir = attack.dir().to_owned();
-    check_is_apart(&dir, &args.files, &[RECORD_FILE])?;
+    check_is_apart(&dir, &args.files, Some(Results::Attack))?;
     let stop = stop_on_signal("finishing the running step; once more to stop at once")?;
     let mut progress = Progress::new(output.quiet);
     let end = attack.run(&stop, |event| progress.event(&event));

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use bitquake::guard::{GuardSummary, GuardedValue, LeftOut, guard, read_guard};
 
 use crate::exit::Failure;
+use crate::folder::check_output;
 use crate::output::{Output, grouped, table};
 
 /// Write a model whose activations are kept within the range that they have without faults.
@@ -30,6 +31,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let file = read_guard(&args.files, &args.set)?;
+    let data = [Some(&file.data.images), file.data.labels.as_ref()];
+    let needed = args.files.iter().chain(data.into_iter().flatten()).map(PathBuf::as_path);
+    check_output(&args.output, &needed.collect::<Vec<_>>())?;
     let summary = guard(&file, &args.output)?;
     if args.json {
         return output.json(&summary);

@@ -1,6 +1,6 @@
 //! `bitquake inject`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bitquake::bits::BitSelection;
 use bitquake::campaign::FaultConfig;
@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::diff::{by_bit_text, explanation_table};
 use crate::exit::Failure;
+use crate::folder::check_output;
 use crate::inspect::parse_bits;
 use crate::output::{Output, counted};
 
@@ -92,6 +93,7 @@ struct Told<'a> {
 }
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
+    check_outputs(args)?;
     let injected = match &args.storage {
         None => inject(&args.file, &source(args), &args.output)?,
         Some(storage) => inject_stored(&args.file, &spec(storage)?, args.seed, &source(args), &args.output)?,
@@ -106,6 +108,14 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     output.data(&as_text(args, &injected))?;
     output.note(format!("wrote {}", args.output.display()));
     Ok(())
+}
+
+/// The file itself may be the output: its flips are made in place.
+fn check_outputs(args: &Args) -> Result<(), Failure> {
+    let read: Vec<&Path> = args.amount.pattern.iter().map(PathBuf::as_path).collect();
+    check_output(&args.output, &read)?;
+    let Some(pattern) = &args.pattern_out else { return Ok(()) };
+    check_output(pattern, &[read, vec![&args.file, &args.output]].concat())
 }
 
 /// A table in one line, or a file that has it.

@@ -10,6 +10,7 @@ use bitquake::protect::{
 };
 
 use crate::exit::Failure;
+use crate::folder::check_is_apart;
 use crate::output::{Output, grouped, table};
 use crate::progress::Progress;
 use crate::signal::stop_on_signal;
@@ -46,6 +47,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     if args.plan {
         return if args.json { output.json(&plans.contenders) } else { output.data(&planned(&plans)) };
     }
+    check_is_apart(&plans.file.dir, &args.files, None)?;
     output.note(planned(&plans));
     let judgement = judged(&plans, output)?;
     write(&judgement, &plans.file.dir)?;

@@ -5,13 +5,12 @@ mod progress;
 use std::path::{Path, PathBuf, absolute};
 
 use bitquake::attack::rank::{
-    Agreement, AgreementOf, LayerRow, RANK_SNAPSHOT_FILE, RANK_SUMMARY_FILE, Rank, RankEnd, RankSummary,
-    RankingSummary, TraceSummary, read_rank,
+    Agreement, AgreementOf, LayerRow, Rank, RankEnd, RankSummary, RankingSummary, TraceSummary, read_rank,
 };
 use serde::Serialize;
 
 use crate::exit::Failure;
-use crate::folder::check_is_apart;
+use crate::folder::{Results, check_is_apart};
 use crate::output::{Output, counted, grouped, table};
 use crate::signal::stop_on_signal;
 use progress::Progress;
@@ -40,7 +39,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     }
     let rank = Rank::prepare(config)?;
     let dir = rank.dir().to_owned();
-    check_is_apart(&dir, &args.files, &[RANK_SUMMARY_FILE, RANK_SNAPSHOT_FILE])?;
+    check_is_apart(&dir, &args.files, Some(Results::Rankings))?;
     let stop = stop_on_signal("finishing what is being computed; once more to stop at once")?;
     let mut progress = Progress::new(output.quiet);
     let end = rank.run(&stop, |event| progress.event(event));

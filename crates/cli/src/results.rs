@@ -1,13 +1,15 @@
 //! `bitquake report`, `export` and `replay`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use bitquake::campaign::read_config;
 use bitquake::inject::write_pattern;
-use bitquake::record::ResultDir;
+use bitquake::record::{CAMPAIGN_FILE, ResultDir};
 use bitquake::report::{TableStyle, table, vulnerability_table};
 use bitquake::results::{ExportFormat, Rebuilt, curves, rebuild, write_json};
 
 use crate::exit::Failure;
+use crate::folder::check_output;
 use crate::output::{Output, counted};
 
 /// Make the tables and the report of a campaign again, from its records; or one page for several campaigns.
@@ -108,11 +110,21 @@ pub(crate) struct ReplayArgs {
 
 pub(crate) fn replay(args: &ReplayArgs, output: &Output) -> Result<(), Failure> {
     let dir = ResultDir::at(&args.dir);
+    let config = read_config(&[dir.path().join(CAMPAIGN_FILE)], &args.set)?;
+    let data = [Some(&config.data.images), config.data.labels.as_ref()];
+    let mut needed: Vec<&Path> = data.into_iter().flatten().map(PathBuf::as_path).collect();
+    needed.push(&config.model.path);
+    check_output(&args.output, &needed)?;
+    needed.push(&args.output);
+    args.pattern_out.as_ref().map_or(Ok(()), |path| check_output(path, &needed))?;
     let pattern = bitquake::replay::replay(&dir, args.point, args.trial, &args.output, &args.set)?;
     if let Some(path) = &args.pattern_out {
         write_pattern(path, &pattern)?;
     }
     let (flips, file) = (counted(pattern.flips(), "bit"), args.output.display());
     output.note(format!("point {}, trial {}: {flips} flipped; wrote {file}", args.point, args.trial));
+    if config.fault.also.is_some() {
+        output.note("the trial's faults in activations or inputs ([fault.also]) are no part of a model");
+    }
     Ok(())
 }

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use bitquake::campaign::{Campaign, End, RunOptions, Shard, read_config};
+use bitquake::campaign::{Campaign, End, RunOptions, Shard, StopConfig, read_config};
 use bitquake::engine::Model;
-use bitquake::record::{GOLDEN_FILE, ResultDir};
+use bitquake::record::ResultDir;
 use bitquake::results::rebuild;
 
 use crate::exit::Failure;
-use crate::folder::check_is_apart;
+use crate::folder::{Results, check_is_apart};
 use crate::output::{Output, counted};
 use crate::plan;
 use crate::progress::Progress;
@@ -44,13 +44,14 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         config.output.dir = Some(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()));
     }
     let dir = ResultDir::at(config.output.dir.clone().unwrap_or_else(|| "results".into()));
-    check_is_apart(dir.path(), &args.files, &[GOLDEN_FILE])?;
+    check_is_apart(dir.path(), &args.files, Some(Results::Campaign))?;
     let (campaign, model) = Campaign::prepare(config)?;
     let stop = stop_on_signal("finishing the running trials; once more to stop at once")?;
     let options = RunOptions { shard: args.shard, stop: &stop };
     if args.plan {
         return show_plan(&campaign, model, &dir, options, args.json, output);
     }
+    let has_goal = campaign.config().run.stop.as_ref().is_some_and(StopConfig::has_goal);
     let mut progress = Progress::new(output.quiet, campaign.config().run.stop.as_ref(), args.shard);
     let end = campaign.run(model, &dir, options, |event| progress.event(&event));
     progress.close();
@@ -59,8 +60,13 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     match end {
         End::Finished => Ok(()),
         End::OutOfTime { .. } => {
-            output.note("the time of [run] stop is over; run the same command again to go on");
-            Ok(())
+            let over = "the time of [run] stop is over; run the same command again to go on";
+            // Who asked for the time alone has what was asked for.
+            if !has_goal {
+                output.note(over);
+                return Ok(());
+            }
+            Err(Failure::stopped(over))
         }
         End::Stopped { missing } => Err(Failure::stopped(format!(
             "stopped with {} to go; run the same command again to resume",

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use bitquake::campaign::read_config;
-use bitquake::campaign::slurm::{Queue, Resources, SUBMISSION_FILE};
-use bitquake::record::GOLDEN_FILE;
+use bitquake::campaign::slurm::{Queue, Resources};
 use bitquake::submit::{Prepared, SubmitOptions, prepare};
 
 use crate::exit::Failure;
-use crate::folder::check_is_apart;
+use crate::folder::{Results, check_is_apart};
 use crate::output::{Output, counted};
 
 /// Run a campaign as a job array of a cluster; the same command sends again what did not finish.
@@ -88,7 +87,7 @@ pub(crate) fn run(args: &Args, executable: Option<PathBuf>, output: &Output) -> 
         config.output.dir = Some(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()));
     }
     if let Some(dir) = &config.output.dir {
-        check_is_apart(dir, &args.files, &[GOLDEN_FILE, SUBMISSION_FILE])?;
+        check_is_apart(dir, &args.files, Some(Results::Campaign))?;
     }
     let program = program(args.executable.clone().or(executable))?;
     let options = SubmitOptions { tasks: args.tasks, resources: args.resources.resources(), program };

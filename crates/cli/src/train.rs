@@ -5,11 +5,11 @@ mod progress;
 use std::path::{Path, PathBuf, absolute};
 
 use bitquake::stats::Interval;
-use bitquake::train::{DeviceName, End, LOG_FILE, Score, Summary, TrainedModel, Training, read_recipe};
+use bitquake::train::{DeviceName, End, Score, Summary, TrainedModel, Training, read_recipe};
 use serde::Serialize;
 
 use crate::exit::Failure;
-use crate::folder::check_is_apart;
+use crate::folder::{Results, check_is_apart};
 use crate::output::{Output, table};
 use crate::signal::stop_on_signal;
 use progress::Progress;
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     }
     let training = Training::prepare(recipe)?;
     let dir = training.dir().to_owned();
-    check_is_apart(&dir, &args.files, &[LOG_FILE])?;
+    check_is_apart(&dir, &args.files, Some(Results::Training))?;
     let stop = stop_on_signal("finishing the running step; once more to stop at once")?;
     let mut progress = Progress::new(output.quiet);
     let end = training.run(&stop, |event| progress.event(&event));
