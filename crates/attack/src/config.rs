@@ -114,7 +114,7 @@ impl Default for AttackConfig {
             select: vec!["*".into()],
             bits: "all".into(),
             device: Device::Cpu,
-            objective: Objective::Untargeted,
+            objective: Objective::default(),
             search: SearchConfig::default(),
             ascent: AscentConfig::default(),
             feasible: None,

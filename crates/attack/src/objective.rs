@@ -3,12 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 /// `[attack.objective]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Objective {
-    /// Any wrong class, for any image.
-    #[default]
-    Untargeted,
+    /// Any wrong class, for any image. In braces: of a variant without fields serde takes any key.
+    Untargeted {},
     /// All images get one class.
     ToTarget {
         /// That class, from 0.
@@ -30,6 +29,12 @@ pub enum Objective {
     },
 }
 
+impl Default for Objective {
+    fn default() -> Self {
+        Self::Untargeted {}
+    }
+}
+
 impl Objective {
     /// Whether a class is wanted.
     #[must_use]
@@ -41,7 +46,7 @@ impl Objective {
     #[must_use]
     pub fn target(self) -> Option<u32> {
         match self {
-            Self::Untargeted => None,
+            Self::Untargeted {} => None,
             Self::ToTarget { target }
             | Self::OneToOne { target, .. }
             | Self::OneToOneStealthy { target, .. } => Some(target),
@@ -52,7 +57,7 @@ impl Objective {
     #[must_use]
     pub fn source(self) -> Option<u32> {
         match self {
-            Self::Untargeted | Self::ToTarget { .. } => None,
+            Self::Untargeted {} | Self::ToTarget { .. } => None,
             Self::OneToOne { source, .. } | Self::OneToOneStealthy { source, .. } => Some(source),
         }
     }
@@ -112,7 +117,7 @@ mod tests {
     #[test]
     fn who_is_exposed_and_what_for() {
         let cases = [
-            (Objective::Untargeted, [(0, 0, false), (1, 1, false)], 1.0),
+            (Objective::Untargeted {}, [(0, 0, false), (1, 1, false)], 1.0),
             (Objective::ToTarget { target: 1 }, [(0, 1, true), (1, 1, false)], -1.0),
             (Objective::OneToOne { source: 0, target: 1 }, [(0, 1, true), (1, 1, false)], -1.0),
             (Objective::OneToOneStealthy { source: 0, target: 2 }, [(0, 2, true), (1, 1, false)], -1.0),

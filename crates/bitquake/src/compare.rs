@@ -169,6 +169,10 @@ impl Side {
             let reason = "its trials are drawn with unequal probabilities (sampling = \"importance\") and cannot be paired";
             return Err(RecordError::Invalid { path: dir.path().to_owned(), reason: reason.into() }.into());
         }
+        if golden.points.iter().any(|plan| plan.weight.is_some()) {
+            let reason = "its trials have at least one fault each (at_least = 1) and stand for other shares of all than another campaign's: compare the overall means in summary.csv";
+            return Err(RecordError::Invalid { path: dir.path().to_owned(), reason: reason.into() }.into());
+        }
         let mut trials: BTreeMap<u32, Trials> = BTreeMap::new();
         dir.for_each_trial(|trial| {
             if let Some(value) = metric.of(&trial, &golden.metrics) {

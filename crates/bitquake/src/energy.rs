@@ -112,6 +112,12 @@ fn contender(
         )
         .into());
     }
+    if !config.fault.is_even() && config.fault.chips().next().is_none() {
+        return Err(invalid(
+            "its faults are no bit errors at one rate for every bit, nor those of a chip: a memory is set to neither",
+        )
+        .into());
+    }
     if overview.golden.distance.is_some() {
         return Err(
             invalid("the network is no classifier: there is no test error to trade for energy").into()

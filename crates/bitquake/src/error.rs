@@ -174,7 +174,10 @@ impl Error {
             | Self::Report(_) => ErrorKind::Usage,
             Self::Merge(MergeError::Nothing | MergeError::OtherCampaign { .. }) => ErrorKind::Usage,
             Self::Merge(
-                MergeError::OtherEngine { .. } | MergeError::OtherGolden { .. } | MergeError::Disagree { .. },
+                MergeError::OtherEngine { .. }
+                | MergeError::OtherGolden { .. }
+                | MergeError::OtherImages { .. }
+                | MergeError::Disagree { .. },
             ) => ErrorKind::SelfCheck,
         }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bitquake_bits::BitSelection;
 use bitquake_campaign::CampaignError;
-use bitquake_fault::{Candidate, FaultSpace};
+use bitquake_fault::{Candidate, FaultSpace, SpaceError};
 use bitquake_graph::Graph;
 use bitquake_sample::StreamKey;
 use bitquake_storage::{Memory, StorageSpec};
@@ -107,7 +107,13 @@ pub struct StoredPart {
 /// [`Error`] when the file cannot be read or the selection matches nothing.
 pub fn inspect(path: &Path, select: &[String], bits: BitSelection) -> Result<Inspection, Error> {
     let file = TensorFile::open(path)?;
-    let space = fault_space(&file, select, bits)?;
+    let space = match fault_space(&file, select, bits) {
+        // A file may have nothing that could be hit; that is told, not refused, as long as nothing else was asked for.
+        Err(Error::Space(SpaceError::Selector(_))) if select.iter().all(|glob| glob == "*") => {
+            FaultSpace::gather([])?
+        }
+        space => space?,
+    };
     Ok(told(&file, &space, None))
 }
 

@@ -51,6 +51,16 @@ pub enum MergeError {
         /// The one that does not belong to it.
         other: PathBuf,
     },
+    /// Of one campaign, whose pilots settled on other numbers of images.
+    #[error("{}: its trials of point {point} run on other numbers of images than those of {} (images = \"auto\"): they cannot be joined", other.display(), first.display())]
+    OtherImages {
+        /// The directory to compare with.
+        first: PathBuf,
+        /// The one that does not belong to it.
+        other: PathBuf,
+        /// The point.
+        point: u32,
+    },
     /// A trial has two records that do not agree.
     #[error("point {point}, trial {trial}: two records that differ in more than their time, one of them in {}", path.display())]
     Disagree {
@@ -134,7 +144,11 @@ fn compare((other, its): (&Path, &Golden), (first, golden): (&Path, &Golden)) ->
     if its.outputs != golden.outputs {
         return Err(MergeError::OtherGolden { first, other });
     }
-    Ok(())
+    let points = golden.points.iter().zip(&its.points);
+    match points.into_iter().find(|(one, another)| one.images != another.images) {
+        Some((plan, _)) => Err(MergeError::OtherImages { first, other, point: plan.point }),
+        None => Ok(()),
+    }
 }
 
 /// The locks of all shards in `out`, and of the one that is about to be written.

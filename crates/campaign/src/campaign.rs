@@ -178,7 +178,8 @@ impl Campaign {
             expected_faults: self.expected_faults(&self.exposures[0], model),
             weight: self.weights().and_then(|exposure| exposure.weight(point, self.config.seed)),
             sampling: match self.config.run.sampling {
-                SamplingConfig::Uniform => Sampling::Uniform,
+                SamplingConfig::Uniform if self.config.fault.is_even() => Sampling::Uniform,
+                SamplingConfig::Uniform => Sampling::Uneven,
                 SamplingConfig::Importance => Sampling::Stratified,
                 SamplingConfig::Exhaustive => Sampling::Exhaustive,
             },

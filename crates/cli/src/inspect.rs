@@ -140,7 +140,7 @@ fn selected_bits(tensor: &InspectedTensor) -> String {
     match (tensor.selected, tensor.has_format, tensor.role.as_str()) {
         (true, ..) => grouped(tensor.bits),
         (false, false, _) => "- (no number format)".into(),
-        (false, true, "attribute") => "- (attribute)".into(),
+        (false, true, kind @ ("attribute" | "alias")) => format!("- ({kind})"),
         (false, true, _) => "-".into(),
     }
 }

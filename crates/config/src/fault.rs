@@ -192,6 +192,19 @@ impl FaultConfig {
         self.model.as_deref().unwrap_or("bit-flip")
     }
 
+    /// Whether every selected bit is as likely to be hit as every other, whatever it holds, and nothing else is hit: then trials with a
+    /// single fault are a sample of the memory's bits.
+    #[must_use]
+    pub fn is_even(&self) -> bool {
+        let names_bits = self.sites.is_some()
+            || self.pattern.is_some()
+            || self.position_rates.is_some()
+            || self.regions.is_some();
+        // A share of the elements hits each bit of a narrow word sooner than each of a wide one.
+        let is_plain = self.fractions.is_none() && self.to_one.unwrap_or(1.0) == self.to_zero.unwrap_or(1.0);
+        self.model_name() == "bit-flip" && !names_bits && is_plain && self.also.is_none()
+    }
+
     /// Globs over tensor names.
     #[must_use]
     pub fn select(&self) -> &[String] {

@@ -98,12 +98,16 @@ impl ResultDir {
     /// stands there is of another campaign, or has other outputs, nothing is written; the caller must compare.
     ///
     /// # Errors
-    /// [`RecordError::Io`]; [`RecordError::Invalid`] when there are trials without a golden run, which could be of anything.
+    /// [`RecordError::Io`]; [`RecordError::Invalid`] when there are trials without a golden run, which could be of anything, or another
+    /// configuration without one, which may be somebody's own file.
     pub fn write_golden(&self, campaign: &str, golden: &Golden) -> Result<Golden, RecordError> {
         let path = self.path.join(GOLDEN_FILE);
         // One after the other, where the file system knows locks; elsewhere the file that must not be there yet decides.
         let turn = File::open(&self.path).and_then(|folder| folder.lock().map(|()| folder));
         let there = self.golden()?;
+        if there.is_none() {
+            self.refuse_foreign_campaign(campaign)?;
+        }
         if there.as_ref().is_none_or(|there| is_same_run(there, golden)) {
             write_atomically(&self.path.join(CAMPAIGN_FILE), campaign.as_bytes())?;
         }
@@ -116,6 +120,15 @@ impl ResultDir {
         let is_first = write_new(&path, (text + "\n").as_bytes())?;
         drop(turn);
         if is_first { Ok(golden.clone()) } else { Ok(self.golden()?.unwrap_or_else(|| golden.clone())) }
+    }
+
+    fn refuse_foreign_campaign(&self, campaign: &str) -> Result<(), RecordError> {
+        let path = self.path.join(CAMPAIGN_FILE);
+        if !path.exists() || read(&path)? == campaign {
+            return Ok(());
+        }
+        let reason = "is another configuration, and there is no golden.json beside it: it would be replaced. Give a folder of its own, or remove it";
+        Err(RecordError::invalid(&path, reason))
     }
 
     fn refuse_trials_of_unknown_origin(&self) -> Result<(), RecordError> {
@@ -148,15 +161,21 @@ impl ResultDir {
     /// Memory stays flat: one line, and one bit for each trial.
     ///
     /// # Errors
-    /// [`RecordError`] when a file cannot be read, holds a line that is no trial, or two records of one trial disagree (that is
-    /// told at the end); what `each` returns.
+    /// [`RecordError`] when a file cannot be read, holds a line that is no trial or one that cannot be of this golden run, or two
+    /// records of one trial disagree (that is told at the end); what `each` returns.
     pub fn for_each_trial(
         &self,
         mut each: impl FnMut(TrialRecord) -> Result<(), RecordError>,
     ) -> Result<(), RecordError> {
         let (mut finished, mut repeated) = (FinishedSet::default(), FinishedSet::default());
+        let golden = self.golden()?;
         for (_, path) in self.trial_files()? {
             for_each_line(&path, |trial: TrialRecord| {
+                let wrong = golden.as_ref().and_then(|golden| trial.contradiction(golden));
+                if let Some(wrong) = wrong {
+                    let reason = format!("point {}, trial {}: {wrong}", trial.point, trial.trial);
+                    return Err(RecordError::invalid(&path, reason));
+                }
                 if finished.insert(trial.point, trial.trial) {
                     each(trial)
                 } else {
@@ -418,6 +437,8 @@ impl AtomicFile {
     /// # Errors
     /// [`RecordError::Io`].
     pub fn create(path: &Path) -> Result<Self, RecordError> {
+        // What a link leads to is replaced, not the link.
+        let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
         #[cfg(unix)]

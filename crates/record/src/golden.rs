@@ -168,9 +168,12 @@ pub enum DistanceMeasure {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampling {
-    /// Each trial independently, over the whole fault space.
+    /// Each trial independently, over the whole fault space, of which every bit is as likely to be hit as every other.
     #[default]
     Uniform,
+    /// Each trial independently, by a fault model that hits some bits sooner than others, or with faults in other state at the same time:
+    /// trials with a single fault tell nothing of how vulnerable the memory is.
+    Uneven,
     /// Each trial within one of [`Golden::strata`]: means over trials are weighted by the strata's sites.
     Stratified,
     /// Trial after trial through every bit of the fault space.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::golden::Counts;
+use crate::golden::{Counts, Golden};
 use crate::host::{HostRecord, known};
 use crate::metric::METRICS;
 
@@ -242,6 +242,34 @@ impl CleanRecord {
 }
 
 impl TrialRecord {
+    /// How it cannot be a trial of this golden run; none if it can.
+    pub(crate) fn contradiction(&self, golden: &Golden) -> Option<String> {
+        let plan = golden.points.iter().find(|plan| plan.point == self.point)?;
+        let told = match plan.amount {
+            Amount::Rate(_) => self.rate,
+            Amount::Count(_) => self.count.map(|count| count as f64),
+            Amount::Fraction(_) => self.fraction,
+            Amount::Voltage(_) => self.voltage,
+        };
+        let (kind, planned) = (plan.amount.kind(), plan.amount.value());
+        let other = [self.rate, self.count.map(|count| count as f64), self.fraction, self.voltage];
+        let is_other = told
+            .map_or(other.iter().any(Option::is_some), |told| (told - planned).abs() > 1e-12 * planned.abs());
+        if is_other {
+            return Some(format!("is not of {kind} {planned}, as golden.json says of its point"));
+        }
+        let counted = [
+            ("correct", self.correct),
+            ("top5_correct", self.top5_correct),
+            ("golden_mismatch", self.golden_mismatch),
+            ("nonfinite", self.nonfinite),
+            ("err_union", self.err_union),
+            ("due", self.due),
+        ];
+        let (name, count) = counted.into_iter().find(|(_, count)| *count > self.images)?;
+        Some(format!("{name} is {count} of {} images", self.images))
+    }
+
     /// The point's amount of faults.
     #[must_use]
     pub fn amount(&self) -> Amount {

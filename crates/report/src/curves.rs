@@ -1,6 +1,7 @@
 //! Several campaigns on one page: error against the amount of faults, one curve a campaign.
 
 use bitquake_record::{Amount, Golden, Overview, PointSummary};
+use bitquake_stats::Interval;
 use serde::Serialize;
 
 use crate::accuracy::draw_whisker;
@@ -46,6 +47,13 @@ pub fn curves_html(campaigns: &[&Overview]) -> Result<String, ReportError> {
 /// Whether a campaign has a test error.
 fn has_error(golden: &Golden) -> bool {
     golden.distance.is_none() && golden.score().is_some()
+}
+
+/// The mean test error of a point with its interval: over all trials, also where those drawn have at least one fault.
+fn error(point: &PointSummary) -> Option<(f64, Option<Interval>)> {
+    let overall = point.metric(METRIC).and_then(|metric| metric.overall);
+    let of_trials = || Some((summary(point, METRIC)?.mean, interval(point, METRIC)));
+    overall.map(|overall| (overall.mean, overall.interval)).or_else(of_trials)
 }
 
 /// What `curves.html` shows.
@@ -205,15 +213,16 @@ impl Panel<'_> {
 
     fn shares(&self) -> impl Iterator<Item = f64> {
         let clean = self.curves.iter().map(Curve::clean);
-        let ends = |point| interval(point, METRIC).map(|interval| [interval.lo, interval.hi]);
-        let means = self.points().filter_map(|point| Some(summary(point, METRIC)?.mean));
-        clean.chain(means).chain(self.points().filter_map(ends).flatten())
+        let told = self.points().filter_map(error).flat_map(|(mean, ends)| {
+            std::iter::once(mean).chain(ends.into_iter().flat_map(|ends| [ends.lo, ends.hi]))
+        });
+        clean.chain(told)
     }
 
     fn description(&self) -> String {
         let curve = |curve: &Curve<'_>| {
             let points = curve.campaign.points.iter().filter_map(|point| {
-                Some(format!("{} % at {}", percent(summary(point, METRIC)?.mean, 2), amount(point.amount)))
+                Some(format!("{} % at {}", percent(error(point)?.0, 2), amount(point.amount)))
             });
             let points: Vec<String> = points.collect();
             format!("{}: clean {} %, {}", curve.name, percent(curve.clean(), 2), points.join(", "))
@@ -233,11 +242,9 @@ impl Curve<'_> {
     }
 
     fn cell(&self, at: Amount) -> Cell {
-        let point = self.point(at);
-        let Some(mean) = point.and_then(|point| summary(point, METRIC)).map(|summary| summary.mean) else {
+        let Some((mean, ends)) = self.point(at).and_then(error) else {
             return Cell { mean: NONE.into(), interval: String::new() };
         };
-        let ends = point.and_then(|point| interval(point, METRIC));
         let widths = ends.iter().map(|ends| ends.half_width());
         let decimals = percent_decimals(widths.filter(|width| *width > 0.0), 2);
         let text = |share: f64| fixed(100.0 * share, decimals);
@@ -251,17 +258,17 @@ impl Curve<'_> {
         let (x, y) = axes;
         let mut line = Vec::new();
         for point in &self.campaign.points {
-            let (Some(middle), Some(summary)) = (x.x(Place::At(point.amount)), summary(point, METRIC)) else {
+            let (Some(middle), Some((mean, ends))) = (x.x(Place::At(point.amount)), error(point)) else {
                 continue;
             };
-            let at = (middle + shift, y.y(summary.mean));
-            if let Some(ends) = interval(point, METRIC) {
+            let at = (middle + shift, y.y(mean));
+            if let Some(ends) = ends {
                 draw_whisker(svg, &style.line, at.0, (y.y(ends.lo), y.y(ends.hi)));
             }
             if x.is_on_log(point.amount) {
                 line.push(at);
             }
-            let hint = format!("{} at {}: {} %", self.name, amount(point.amount), percent(summary.mean, 2));
+            let hint = format!("{} at {}: {} %", self.name, amount(point.amount), percent(mean, 2));
             svg.mark(&style.mark_class, style.mark, at, Some(&hint));
         }
         line.sort_by(|a, b| a.0.total_cmp(&b.0));

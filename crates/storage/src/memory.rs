@@ -190,6 +190,13 @@ impl Memory {
         space.without_in(protected, |tensor| self.checks(tensor).is_none())
     }
 
+    /// The tensor whose words these check bits or copies protect; `None` for what is none of them.
+    #[must_use]
+    pub fn protected_by(&self, checks: &str) -> Option<Candidate<'_>> {
+        let owner = self.entries.iter().find(|entry| entry.name == checks)?.checks.as_ref()?;
+        self.entries.iter().find(|entry| entry.name == *owner).map(Entry::candidate)
+    }
+
     /// A tensor that is held as codes; `None` for one that is not.
     #[must_use]
     pub fn coded(&self, tensor: &str) -> Option<&Coded> {
@@ -340,7 +347,7 @@ impl Entry {
     }
 
     pub(crate) fn selectable(&self) -> Name<'_> {
-        Name { text: &self.name, by_name_only: self.by_name_only }
+        Name { text: &self.name, by_name_only: self.by_name_only, also: &[] }
     }
 }
 

@@ -415,6 +415,11 @@ struct Checks {
     problem: Option<(&'static str, String)>,
 }
 
+/// What a number should be, and which one it is.
+fn wanted(what: &str, value: Option<impl std::fmt::Display>) -> String {
+    value.map_or_else(|| what.to_owned(), |value| format!("{what}, not {value}"))
+}
+
 impl Checks {
     fn is(&mut self, field: &'static str, holds: bool, wanted: impl ToString) {
         if !holds && self.problem.is_none() {
@@ -424,21 +429,21 @@ impl Checks {
 
     fn positive(&mut self, field: &'static str, value: Option<f32>) {
         let holds = |value: f32| value > 0.0 && value.is_finite();
-        self.is(field, value.is_none_or(holds), format!("a finite number above 0, not {value:?}"));
+        self.is(field, value.is_none_or(holds), wanted("a finite number above 0", value));
     }
 
     fn not_negative(&mut self, field: &'static str, value: Option<f32>) {
         let holds = |value: f32| value >= 0.0 && value.is_finite();
-        self.is(field, value.is_none_or(holds), format!("a finite number of at least 0, not {value:?}"));
+        self.is(field, value.is_none_or(holds), wanted("a finite number of at least 0", value));
     }
 
     fn share(&mut self, field: &'static str, value: Option<f32>) {
         let holds = |value: f32| (0.0..1.0).contains(&value);
-        self.is(field, value.is_none_or(holds), format!("a number from 0 to below 1, not {value:?}"));
+        self.is(field, value.is_none_or(holds), wanted("a number from 0 to below 1", value));
     }
 
     fn probability(&mut self, field: &'static str, value: Option<f64>) {
         let holds = |value: f64| (0.0..=1.0).contains(&value);
-        self.is(field, value.is_none_or(holds), format!("a probability in 0..1, not {value:?}"));
+        self.is(field, value.is_none_or(holds), wanted("a probability in 0..1", value));
     }
 }
