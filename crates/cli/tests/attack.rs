@@ -233,6 +233,7 @@ fn json_and_exit_codes() {
         (&["--set", "seed=9"][..], 2, "holds another attack"),
         (&["--set", "attack.trails=9"], 2, "did you mean `trials`?"),
         (&["--set", "attack.select=['nothing']"], 2, "matches no tensor"),
+        (&["--set", "attack.objective={kind='untargeted',target=3}"], 2, "target"),
         (&["--set", "model.path=missing.onnx"], 3, "missing.onnx"),
         (&["--set", "data.images=missing"], 3, "missing"),
     ] {

@@ -57,6 +57,47 @@ fn a_campaign_from_start_to_report() {
     assert!(said.contains("not a result directory"), "{said}");
 }
 
+/// No network sees check bits, so that the proof is made with the words that they protect.
+#[test]
+fn check_bits_alone_can_be_hit() {
+    let temp = tempfile::tempdir().expect("a folder");
+    for (kind, select) in [("secded", "*@check"), ("tmr", "*@copy1")] {
+        let storage = format!("storage={{family='symmetric',bits=8,protect=[{{kind='{kind}'}}]}}");
+        let more = ["--set", &storage, "--set", &format!("fault.select=['{select}']")];
+        let out = temp.path().join(kind);
+        campaign(&out, &more).ok();
+        assert!(records(&out).iter().any(|record| record.faults > 0), "{kind}");
+    }
+}
+
+#[test]
+fn time_that_is_over_before_the_rule_is_met_is_a_stop() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let rule = |stop: &str| campaign(&temp.path().join("out"), &["--set", stop]);
+    let said = rule("run.stop={half_width=1e-6,max_seconds=0.2}").failed(4);
+    assert!(said.contains("the time of [run] stop is over"), "{said}");
+    let alone = campaign(&temp.path().join("alone"), &["--set", "run.stop={max_seconds=0.2}"]);
+    assert!(alone.err.contains("the time of [run] stop is over") && alone.code == Some(0), "{}", alone.err);
+}
+
+/// What single faults tell of the memory, they tell where every bit is hit alike.
+#[test]
+fn vulnerability_is_of_faults_that_hit_every_bit_alike() {
+    let temp = tempfile::tempdir().expect("a folder");
+    for (place, (fault, is_told)) in [
+        ("fault={counts=[1]}", true),
+        ("fault={counts=[1],model='stuck-at-1'}", false),
+        ("fault={sites=['conv1.weight:17:30']}", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let out = temp.path().join(place.to_string());
+        campaign(&out, &["--set", fault]).ok();
+        assert_eq!(out.join("vulnerability.csv").exists(), is_told, "{fault}");
+    }
+}
+
 #[test]
 fn replay_writes_the_model_of_exactly_that_trial() {
     let temp = tempfile::tempdir().expect("a folder");

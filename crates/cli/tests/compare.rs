@@ -43,6 +43,17 @@ fn compared(first: &Path, second: &Path, more: &[&str]) -> Value {
 }
 
 #[test]
+fn conditional_trials_do_not_pair() {
+    let folder = Folder::new();
+    let plain = folder.ran("plain", &["--set", "fault.rates=[1e-7]"]);
+    let given = folder.ran("given", &["--set", "fault.rates=[1e-7]", "--set", "fault.at_least=1"]);
+    for (first, second) in [(&plain, &given), (&given, &plain)] {
+        let said = compare(first, second, &[]).failed(3);
+        assert!(said.contains("(at_least = 1)") && said.contains("overall means"), "{said}");
+    }
+}
+
+#[test]
 fn pairs_share_their_faults_and_differences_are_second_minus_first() {
     let folder = Folder::new();
     let one = folder.ran("one", &[]);

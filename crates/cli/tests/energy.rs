@@ -134,6 +134,9 @@ fn what_does_not_fit_is_told() {
     assert!(failed(&[], 3).contains("it has no finished trials"));
     let counts = folder.campaign("counts", &["--set", "fault.counts=[1]"]);
     assert!(folder.energy(&[&counts], &[]).failed(3).contains("its points are counts"));
+    let stuck =
+        folder.campaign("stuck", &["--set", "fault.rates=[1e-4]", "--set", "fault.model='stuck-at-0'"]);
+    assert!(folder.energy(&[&stuck], &[]).failed(3).contains("no bit errors at one rate for every bit"));
 }
 
 /// Energies of another model than the one that was measured would be wrong without anyone seeing it.

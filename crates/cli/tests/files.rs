@@ -62,6 +62,19 @@ fn inspect_tells_the_fault_space() {
     assert!(said.contains("`cnov*` matches no tensor"), "{said}");
 }
 
+/// A file may have nothing that could be hit.
+#[test]
+fn inspect_lists_what_cannot_be_hit() {
+    let file = tempfile::Builder::new().suffix(".npy").tempfile().expect("a file");
+    let text = "{'descr': '|b1', 'fortran_order': False, 'shape': (1,)}\n";
+    let header = [b"\x93NUMPY\x01\x00", &(text.len() as u16).to_le_bytes()[..], text.as_bytes(), b"\x01"];
+    fs::write(file.path(), header.concat()).expect("written");
+    let seen = json(&run(&["inspect".as_ref(), file.path().as_os_str(), "--json".as_ref()]).ok());
+    assert_eq!((&seen["bits"], &seen["tensors"][0]["format"]), (&0.into(), &"bool".into()));
+    let said = run(&["inspect", &file.path().to_string_lossy(), "--select", "w"]).failed(2);
+    assert!(said.contains("`w` matches no tensor"), "{said}");
+}
+
 #[test]
 fn inspect_tells_how_a_memory_holds_the_tensors() {
     let file = model().to_string_lossy().into_owned();

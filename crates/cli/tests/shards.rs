@@ -173,6 +173,10 @@ fn what_does_not_belong_together_is_not_merged() {
     let said = merge(&[&a, &b], &out).failed(5);
     assert!(said.contains("its trials ran in bitquake kernels, those of"), "{said}");
     tamper(&b.join("golden.json"), "bitquake kernels", "ONNX Runtime");
+    tamper(&b.join("golden.json"), "\"point\": 0,", "\"point\": 0, \"images\": 4,");
+    let said = merge(&[&a, &b], &out).failed(5);
+    assert!(said.contains("its trials of point 0 run on other numbers of images"), "{said}");
+    tamper(&b.join("golden.json"), " \"images\": 4,", "");
     tamper(&b.join("golden.json"), golden["outputs"].as_str().expect("a digest"), &"0".repeat(64));
     let said = merge(&[&a, &b], &out).failed(5);
     assert!(said.contains("golden run has other outputs"), "{said}");

@@ -667,6 +667,24 @@ fn site_range(text: &str) -> Result<SiteRange, String> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn faults_that_are_a_sample_of_the_bits() {
+        let is_even = |text: &str| FaultConfig::from_inline(text).unwrap().is_even();
+        for even in ["rates = [1e-3]", "counts = [1]", "rates = [1e-3], to_one = 0.5, to_zero = 0.5"] {
+            assert!(is_even(even), "{even}");
+        }
+        let uneven = [
+            "model = 'stuck-at-1', counts = [1]",
+            "rates = [1e-3], to_one = 0.0",
+            "fractions = [0.1]",
+            "sites = ['w:0:1']",
+            "position_rates = [0.0, 0.1]",
+            "regions = [{ sites = 'w:*:1', rate = 0.1 }]",
+            "counts = [1], also = { target = 'activations', rates = [1e-3] }",
+        ];
+        assert_eq!(uneven.into_iter().filter(|one| is_even(one)).collect::<Vec<_>>(), Vec::<&str>::new());
+    }
+
     use super::*;
 
     fn fault(text: &str) -> Result<FaultConfig, String> {

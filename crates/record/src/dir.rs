@@ -618,6 +618,39 @@ mod tests {
     }
 
     #[test]
+    fn somebodys_campaign_file_is_not_replaced() {
+        let (_temp, dir) = dir();
+        let path = dir.path().join(CAMPAIGN_FILE);
+        fs::write(&path, "mine").unwrap();
+        let said = dir.write_golden("other", &golden("a", 1.0)).unwrap_err().to_string();
+        assert!(said.contains("it would be replaced"), "{said}");
+        assert!(fs::read_to_string(&path).unwrap() == "mine" && dir.golden().unwrap().is_none());
+        // What a run left that was killed before it wrote its golden run.
+        dir.write_golden("mine", &golden("a", 1.0)).unwrap();
+    }
+
+    #[test]
+    fn trials_that_cannot_be_of_the_golden_run_are_told() {
+        let (_temp, dir) = dir();
+        let plan = crate::PointPlan::new(0, crate::Amount::Rate(1e-5));
+        dir.write_golden("", &Golden { points: vec![plan], ..golden("a", 1.0) }).unwrap();
+        let of = |rate: Option<f64>, count: Option<u64>| TrialRecord { rate, count, ..record(0, 0, 90) };
+        let path = dir.path().join(shard_file(0));
+        let said = |trial: TrialRecord| {
+            fs::write(&path, serde_json::to_string(&trial).unwrap() + "\n").unwrap();
+            dir.trials().map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(said(of(Some(1e-5), None)), Ok(()));
+        for other in [of(Some(1e-4), None), of(None, Some(1))] {
+            let said = said(other).unwrap_err();
+            assert!(said.contains("point 0, trial 0: is not of rate 0.00001, as golden.json says"), "{said}");
+        }
+        let impossible = TrialRecord { correct: 1000, ..of(Some(1e-5), None) };
+        let said = said(impossible).unwrap_err();
+        assert!(said.contains("correct is 1000 of 100 images"), "{said}");
+    }
+
+    #[test]
     fn the_first_golden_run_stays_whoever_comes_at_the_same_moment() {
         let (_temp, dir) = dir();
         let write = |second: u32| dir.write_golden("same", &golden("a", second.into())).unwrap();

@@ -158,9 +158,10 @@ pub enum TensorsError {
         /// What is wrong.
         what: String,
     },
-    /// Saving would overwrite the source model's external data; nothing was written.
+    /// Saving would overwrite external data: the source model's own, or a file of that name which may be another model's. Nothing was
+    /// written.
     #[error(
-        "saving {} would overwrite the external data file {} of the source model: choose another folder",
+        "saving {} would overwrite {}, the source model's external data or another file of that name: choose another folder",
         .path.display(), .file.display()
     )]
     WouldOverwriteExternal {

@@ -56,6 +56,36 @@ fn saving_elsewhere_takes_the_external_files_along() {
     assert_eq!(read(&saved.beside("data/w.bin")), (0..24).collect::<Vec<u8>>());
 }
 
+/// Two outputs in one folder would share a data file; the one that is written anew may have its own.
+#[test]
+fn external_data_do_not_replace_those_of_another_model() {
+    let saved = with_external();
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (folder.path().join("one.onnx"), folder.path().join("other.onnx"));
+    let mut file = saved.open().unwrap();
+    file.words_mut("q").unwrap().flip(0).unwrap();
+    file.save(&one).unwrap();
+    let before = read(&folder.path().join("data/w.bin"));
+    file.words_mut("q").unwrap().flip(1).unwrap();
+    let error = file.save(&other).unwrap_err();
+    assert!(matches!(error, TensorsError::WouldOverwriteExternal { .. }), "{error:?}");
+    assert!(!other.exists() && read(&folder.path().join("data/w.bin")) == before);
+    file.save(&one).unwrap();
+    assert_ne!(read(&folder.path().join("data/w.bin")), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_link_leads_to_is_replaced() {
+    let saved = with_external();
+    let folder = tempfile::tempdir().unwrap();
+    let (target, link) = (folder.path().join("target.onnx"), folder.path().join("link.onnx"));
+    std::fs::write(&target, "").unwrap();
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    saved.open().unwrap().save(&link).unwrap();
+    assert!(link.is_symlink() && read(&target) == read(&saved.path));
+}
+
 #[test]
 fn changed_external_data_are_not_written_over_the_source() {
     let saved = with_external();
