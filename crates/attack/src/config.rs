@@ -155,12 +155,34 @@ impl AttackKind {
 
 /// What the attacker takes for right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", try_from = "LabelsKey")]
 pub enum Labels {
     /// What the clean network says: the attacker needs no labels.
     Predicted,
     /// The labels of the data.
     True,
+}
+
+/// `"true"`, or the truth value, which is easily written for it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum LabelsKey {
+    Value(bool),
+    Word(String),
+}
+
+impl TryFrom<LabelsKey> for Labels {
+    type Error = String;
+
+    fn try_from(key: LabelsKey) -> Result<Self, String> {
+        match key {
+            LabelsKey::Value(true) => Ok(Self::True),
+            LabelsKey::Word(word) if word == "true" => Ok(Self::True),
+            LabelsKey::Word(word) if word == "predicted" => Ok(Self::Predicted),
+            LabelsKey::Value(other) => Err(format!("labels is \"true\" or \"predicted\", not {other}")),
+            LabelsKey::Word(other) => Err(format!("labels is \"true\" or \"predicted\", not `{other}`")),
+        }
+    }
 }
 
 /// `[stop]`: a trial ends with the first of these.

@@ -11,7 +11,7 @@ use crate::output::{Output, counted, grouped, table};
 /// Compare two files bit by bit.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// ONNX or safetensors file
+    /// Tensor file, of any kind that is read
     a: PathBuf,
     /// The file to compare with it
     b: PathBuf,

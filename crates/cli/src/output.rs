@@ -69,7 +69,7 @@ pub(crate) fn table(header: &[&str], right: &[usize], rows: impl IntoIterator<It
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(header.to_vec());
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.into_iter().map(shown));
     }
     for (place, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
@@ -78,6 +78,15 @@ pub(crate) fn table(header: &[&str], right: &[usize], rows: impl IntoIterator<It
         }
     }
     table.trim_fmt()
+}
+
+/// A cell without control characters: names in files are anyone's, and a terminal obeys them.
+fn shown(cell: String) -> String {
+    if !cell.contains(char::is_control) {
+        return cell;
+    }
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    cell.chars().map(escape).collect()
 }
 
 /// A number of things: `1 bit`, `2,000 bits`.

@@ -380,6 +380,7 @@ impl FaultConfig {
         also.check().map_err(|reason| format!("[fault.also]: {reason}"))?;
         match (also.amounts().len(), self.amounts().len()) {
             (one, points) if one == 1 || one == points => Ok(()),
+            (found, 1) => wrong(&format!("{found} amounts for one point: give 1")),
             (found, points) => wrong(&format!("{found} amounts for {points} points: give 1 or {points}")),
         }
     }

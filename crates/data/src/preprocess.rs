@@ -1,6 +1,6 @@
 //! What is done to stored values before a model sees them.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::ConfigError;
 
@@ -25,11 +25,27 @@ pub struct Preprocess {
     /// The divisor, finite and not 0; default 1.
     pub scale: f32,
     /// Subtracted from each channel: one value for all channels or one for each; default none.
+    #[serde(deserialize_with = "one_or_several")]
     pub mean: Vec<f32>,
     /// Each channel is divided by this, finite and above 0: one value for all channels or one for each; default none.
+    #[serde(deserialize_with = "one_or_several")]
     pub std: Vec<f32>,
     /// How the files order the axes of images with four dimensions. Loaded images are NCHW in any case.
     pub layout: Layout,
+}
+
+/// A number, or a list of numbers.
+fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a number, or a list of numbers")]
+    enum Given {
+        One(f32),
+        Several(Vec<f32>),
+    }
+    Ok(match Given::deserialize(from)? {
+        Given::One(number) => vec![number],
+        Given::Several(numbers) => numbers,
+    })
 }
 
 impl Default for Preprocess {

@@ -355,6 +355,8 @@ fn configurations_read_and_print() {
                 [preprocess]\nscale = 255.0\nmean = [0.286]\nstd = [0.353]\nlayout = \"nhwc\"\n";
     let config: DataConfig = toml::from_str(text).unwrap();
     assert_eq!(toml::to_string(&config).unwrap(), text);
+    let number = text.replace("[0.286]", "0.286").replace("[0.353]", "0.353");
+    assert_eq!(toml::from_str::<DataConfig>(&number), Ok(config));
     let short: DataConfig = toml::from_str("format = \"idx\"\nimages = \"a\"\nlabels = \"b\"").unwrap();
     assert_eq!(short, DataConfig::new(DataFormat::Idx, "a", Some("b".into())));
     let cases = [

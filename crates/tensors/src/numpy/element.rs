@@ -57,7 +57,12 @@ impl Element {
             return Err(ArrayError::Objects);
         }
         let bytes = other_size(kind).ok_or_else(unknown)?;
-        let name = if kind == "b1" { "bool" } else { kind };
+        // Of the long doubles the size counts the bytes, not the bits.
+        let name = match kind {
+            "b1" => "bool",
+            "f12" | "f16" => "longdouble",
+            kind => kind,
+        };
         Ok(Element { name: name.to_owned(), format: None, bytes, words: 1, is_big_endian })
     }
 
@@ -102,7 +107,7 @@ mod tests {
             ("<U12", "U12", 48),
             ("|S7", "S7", 7),
             ("<M8[ns]", "M8[ns]", 8),
-            ("<f16", "f16", 16), // the long double, not the format of that name
+            ("<f16", "longdouble", 16),
             ("|V2", "V2", 2),
         ];
         for (descr, name, bytes) in cases {
