@@ -1,5 +1,6 @@
 //! Tensors that have words of an earlier one, which must not count twice.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bitquake_bits::Layout;
@@ -9,10 +10,10 @@ use crate::{Role, TensorInfo};
 
 /// Gives tensors that have words of an earlier one the role of an alias.
 ///
-/// `has_views`: tensors may be views of each other at any strides.
-pub(crate) fn mark_aliases(entries: &mut [(TensorInfo, Storage)], has_views: bool) {
+/// `has_blocks`: words lie in blocks, those of one tensor between each other, and no tensor overlaps another.
+pub(crate) fn mark_aliases(entries: &mut [(TensorInfo, Storage)], has_blocks: bool) {
     let groups = together(entries).into_iter();
-    let aliases: Vec<usize> = groups.flat_map(|group| aliases_in(entries, group, has_views)).collect();
+    let aliases: Vec<usize> = groups.flat_map(|group| aliases_in(entries, group, has_blocks)).collect();
     for index in aliases {
         let role = &mut entries[index].0.role;
         *role = if role.is_reached_by_globs() { Role::Alias } else { *role };
@@ -55,40 +56,47 @@ fn together(entries: &[(TensorInfo, Storage)]) -> Vec<Vec<usize>> {
 }
 
 /// Those of a group that have bytes of an earlier one which is no alias itself.
-fn aliases_in(entries: &[(TensorInfo, Storage)], group: Vec<usize>, has_views: bool) -> Vec<usize> {
-    let is_packed = |index: &usize| words(&entries[*index]).is_some_and(|(_, _, layout)| layout.is_packed());
-    if has_views && !group.iter().all(is_packed) {
-        let mut taken = Taken::over(group.iter().filter_map(|&index| words(&entries[index])));
-        return group.into_iter().filter(|&index| !taken.take(&entries[index])).collect();
+fn aliases_in(entries: &[(TensorInfo, Storage)], group: Vec<usize>, has_blocks: bool) -> Vec<usize> {
+    let placed = |index: &usize| words(&entries[*index]);
+    if group.iter().filter_map(placed).all(|(_, _, layout)| layout.is_packed()) {
+        let mut taken = Spans::default();
+        return group.into_iter().filter(|index| placed(index).is_some_and(|it| !taken.take(it.1))).collect();
     }
-    let (mut own, mut aliases): (Vec<usize>, Vec<usize>) = Default::default();
-    for index in group {
-        let shares = own.iter().any(|&other| shares(words(&entries[other]), words(&entries[index])));
-        if shares { aliases.push(index) } else { own.push(index) }
+    if has_blocks {
+        return Vec::new(); // the codes and scales of one tensor
     }
-    aliases
+    let mut taken = Bytes::over(group.iter().filter_map(placed));
+    group.into_iter().filter(|&index| !taken.take(&entries[index])).collect()
 }
 
-/// Whether two have words in common: of one range that are laid out differently they are other words, the codes and scales of blocks.
-fn shares(one: Option<Placed<'_>>, other: Option<Placed<'_>>) -> bool {
-    let Some(((_, own, layout), (_, others, other_layout))) = one.zip(other) else { return false };
-    let overlaps = own.start < others.end && others.start < own.end;
-    let is_same = own == others && layout == other_layout;
-    overlaps && (is_same || layout.is_packed() && other_layout.is_packed())
+/// Ranges that do not overlap, by their starts.
+#[derive(Default)]
+struct Spans(BTreeMap<usize, usize>);
+
+impl Spans {
+    /// Takes a range, unless a part of it is taken; returns whether it did.
+    fn take(&mut self, range: &Range<usize>) -> bool {
+        let before = self.0.range(..range.end).next_back();
+        if before.is_some_and(|(_, &end)| end > range.start) {
+            return false;
+        }
+        self.0.insert(range.start, range.end);
+        true
+    }
 }
 
 /// Bytes that tensors have, a bit each.
-struct Taken {
+struct Bytes {
     start: usize,
     bits: Vec<u64>,
 }
 
-impl Taken {
+impl Bytes {
     /// None of the bytes that these tensors span.
-    fn over<'a>(all: impl Iterator<Item = Placed<'a>> + Clone) -> Taken {
+    fn over<'a>(all: impl Iterator<Item = Placed<'a>> + Clone) -> Bytes {
         let start = all.clone().map(|(_, range, _)| range.start).min().unwrap_or(0);
         let end = all.map(|(_, range, _)| range.end).max().unwrap_or(0);
-        Taken { start, bits: vec![0; (end - start).div_ceil(64)] }
+        Bytes { start, bits: vec![0; (end - start).div_ceil(64)] }
     }
 
     /// Takes the bytes of a tensor, unless one of them is taken; returns whether it did.
@@ -129,6 +137,16 @@ fn masks(range: Range<usize>) -> impl Iterator<Item = (usize, u64)> + Clone {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_are_taken_once() {
+        let mut taken = Spans::default();
+        for (range, is_free) in
+            [(10..20, true), (20..30, true), (0..10, true), (5..6, false), (15..40, false), (30..31, true)]
+        {
+            assert_eq!(taken.take(&range), is_free, "{range:?}");
+        }
+    }
 
     #[test]
     fn masks_have_the_bits_of_their_range() {

@@ -114,7 +114,7 @@ impl TensorFile {
         parts: Vec<Part>,
         mut entries: Vec<(TensorInfo, Storage)>,
     ) -> TensorFile {
-        mark_aliases(&mut entries, kind == FileKind::Pytorch);
+        mark_aliases(&mut entries, kind == FileKind::Gguf);
         let (tensors, storage): (Vec<TensorInfo>, Vec<Storage>) = entries.into_iter().unzip();
         let index = tensors.iter().enumerate().map(|(index, info)| (info.name.clone(), index)).collect();
         let (path, messages, nesting) = (path.to_owned(), Vec::new(), Nesting::new());
