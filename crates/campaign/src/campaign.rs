@@ -5,7 +5,7 @@ use bitquake_config::{Identity, Target, hex};
 use bitquake_data::{Dataset, load, load_images};
 use bitquake_engine::{EngineError, Model};
 use bitquake_fault::{Candidate, FaultModel, FaultPattern, FaultSpace, Faults, TensorFlips};
-use bitquake_record::{DistanceRule, PointPlan, ProtectionRecord, Sampling, StorageRecord};
+use bitquake_record::{Amount, DistanceRule, PointPlan, ProtectionRecord, Sampling, StorageRecord};
 use bitquake_sample::{PartKey, StreamKey};
 use bitquake_storage::Memory;
 use bitquake_tensors::{Dtype, TensorFile, TensorInfo};
@@ -185,7 +185,12 @@ impl Campaign {
             },
             ..PointPlan::new(point, amount)
         };
-        (0..).zip(self.config.fault.amounts()).zip(&self.exposures[0].models).map(plan).collect()
+        (0..).zip(self.amounts()).zip(&self.exposures[0].models).map(plan).collect()
+    }
+
+    /// What each point asks for.
+    pub(crate) fn amounts(&self) -> Vec<Amount> {
+        self.exposures[0].amounts(&self.config.fault)
     }
 
     /// Bits expected to change, where that does not hang on what they hold or on how bursts overlap.

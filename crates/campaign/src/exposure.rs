@@ -5,7 +5,7 @@ use bitquake_config::{FaultConfig, Persistence, Target};
 use bitquake_data::Dataset;
 use bitquake_engine::{Activation, Model, activations};
 use bitquake_fault::{
-    Candidate, DrawError, Elements, FaultModel, FaultSpace, Faults, Hits, Selector, SpaceTensor,
+    Candidate, DrawError, Elements, FaultModel, FaultSpace, Faults, Hits, Selector, SiteRange, SpaceTensor,
 };
 use bitquake_record::{Amount, SpaceTensorRecord};
 use bitquake_sample::{PartKey, StreamKey};
@@ -107,6 +107,29 @@ impl Exposure {
         let model = self.models.get(point as usize).filter(|_| self.is_conditioned)?;
         let drawn = model.draw_at_least_one(&self.space, &StreamKey { seed, point: 0, trial: 0 });
         drawn.ok().map(|drawn| drawn.weight) // whether it can be drawn was checked before
+    }
+
+    /// What a point asks for, as records tell it: a list of sites or regions does not say how many bits those are.
+    pub(crate) fn amount(&self, point: usize, listed: Amount) -> Amount {
+        let (FaultModel::BitFlip(hits) | FaultModel::StuckAt { at: hits, .. }) = &self.models[point] else {
+            return listed;
+        };
+        // Sites outside of the space are refused by the first draw.
+        let bits = |sites: &SiteRange| sites.bits_in(&self.space).unwrap_or(0);
+        match hits {
+            Hits::Sites(sites) => Amount::Count(sites.iter().map(bits).sum()),
+            Hits::Regions(regions) => {
+                let expected =
+                    regions.iter().map(|region| region.rate.fraction() * bits(&region.sites) as f64);
+                Amount::Rate(expected.sum::<f64>() / self.space.bits().max(1) as f64)
+            }
+            _ => listed,
+        }
+    }
+
+    /// The amounts of all points.
+    pub(crate) fn amounts(&self, config: &FaultConfig) -> Vec<Amount> {
+        config.amounts().into_iter().enumerate().map(|(point, listed)| self.amount(point, listed)).collect()
     }
 
     /// Bits expected to change in one draw, where that does not hang on what they hold or on how bursts overlap.

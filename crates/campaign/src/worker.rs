@@ -8,7 +8,7 @@ use bitquake_engine::{
     EngineError, Evaluator, GoldenRun, NoFaults, Outcome, SpliceMemory, SplicedFaults, SplicedRows, Splicer,
 };
 use bitquake_fault::{FaultPattern, Sampler};
-use bitquake_record::{CleanRecord, TrialRecord};
+use bitquake_record::{Amount, CleanRecord, TrialRecord};
 use bitquake_sample::{PartKey, subset_of};
 use sha2::{Digest, Sha256};
 
@@ -34,6 +34,8 @@ pub(crate) struct Worker<'c> {
     pub(crate) campaign: &'c Campaign,
     pub(crate) evaluator: Evaluator<'c>,
     pub(crate) golden: &'c GoldenRun,
+    /// What each point asks for.
+    amounts: Vec<Amount>,
     /// Of each point, for faults in values.
     samplers: Vec<Sampler<'c>>,
     splicer: Option<&'c Splicer>,
@@ -64,7 +66,8 @@ impl<'c> Worker<'c> {
             }
         };
         let memory = splicer.map(|splicer| SpliceMemory::new(splicer, evaluator.model())).transpose()?;
-        Ok(Self { campaign, evaluator, golden, samplers, splicer, memory: memory.map(RefCell::new) })
+        let (amounts, memory) = (campaign.amounts(), memory.map(RefCell::new));
+        Ok(Self { campaign, evaluator, golden, amounts, samplers, splicer, memory })
     }
 
     /// Runs a group of trials: together, each with its own faulty weights spliced into its rows, where that can be done.
@@ -184,7 +187,7 @@ impl<'c> Worker<'c> {
     }
 
     fn record(&self, job: Job, stored: Option<Trial>, tally: Tally, outcome: &Outcome) -> TrialRecord {
-        let amount = self.campaign.config().fault.amounts()[job.point as usize];
+        let amount = self.amounts[job.point as usize];
         let is_classifier = self.campaign.distance().is_none();
         let record = with_outcome(faults_record(job.point, job.trial, amount, tally), outcome, is_classifier);
         let clean = &outcome.clean;

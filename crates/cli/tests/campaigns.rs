@@ -80,6 +80,23 @@ fn time_that_is_over_before_the_rule_is_met_is_a_stop() {
     assert!(alone.err.contains("the time of [run] stop is over") && alone.code == Some(0), "{}", alone.err);
 }
 
+#[test]
+fn records_tell_how_many_bits_a_range_names() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let told = |name: &str, fault: &str| {
+        let out = temp.path().join(name);
+        campaign(&out, &["--set", fault]).ok();
+        let record = records(&out).swap_remove(0);
+        (record.count, record.rate, record.faults)
+    };
+    let (count, _, faults) = told("sites", "fault={sites=['conv1.weight:*:30', 'fc.bias:0:31']}");
+    assert_eq!((count, faults), (Some(145), 145));
+    // One bit with a half, others never, of 32 * 144 bits.
+    let regions = "fault={select=['conv1.weight'],regions=[{sites='conv1.weight:0:30',rate=0.5},{sites='conv1.weight:*:0',rate=0.0}]}";
+    let (_, rate, _) = told("regions", regions);
+    assert!((rate.expect("a rate") - 0.5 / (32.0 * 144.0)).abs() < 1e-12, "{rate:?}");
+}
+
 /// What single faults tell of the memory, they tell where every bit is hit alike.
 #[test]
 fn vulnerability_is_of_faults_that_hit_every_bit_alike() {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::draw_error::DrawError;
 use crate::site::Site;
-use crate::space::SpaceTensor;
+use crate::space::{FaultSpace, SpaceTensor};
 
 /// Bits of one tensor, named. `Display` and [`FromStr`] are each other's inverse.
 ///
@@ -205,6 +205,16 @@ impl Located {
 }
 
 impl SiteRange {
+    /// How many bits of a space it names.
+    ///
+    /// # Errors
+    /// [`DrawError`] when one of them is no bit of the space.
+    pub fn bits_in(&self, space: &FaultSpace) -> Result<u64, DrawError> {
+        let tensor = space.tensors().iter().find(|tensor| tensor.name == self.tensor);
+        let tensor = tensor.ok_or_else(|| DrawError::NoTensor { site: self.clone() })?;
+        Ok(self.locate(tensor)?.len)
+    }
+
     /// The range in its tensor.
     pub(crate) fn locate(&self, tensor: &SpaceTensor) -> Result<Located, DrawError> {
         let width = u64::from(tensor.format.width());

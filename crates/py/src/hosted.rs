@@ -60,7 +60,6 @@ pub struct PyRun(Option<HostedRun>);
 impl PyHosted {
     /// `config` is the text of a campaign file with `[host]`; `others` are the names of tensors that are not selected; the digests are SHA-256 as 64 hexadecimal digits.
     #[new]
-    #[pyo3(signature = (config, tensors, words, data=None, others=Vec::new()))]
     fn new(
         py: Python<'_>,
         config: &str,

@@ -4,7 +4,7 @@ use bitquake_bits::WordStore;
 use bitquake_config::Identity;
 use bitquake_engine::highest_bits;
 use bitquake_fault::{FaultPattern, FaultSpace, Faults, Name, Selector, SpaceTensor};
-use bitquake_record::{DistanceRule, PointPlan, Sampling, StorageRecord};
+use bitquake_record::{Amount, DistanceRule, PointPlan, Sampling, StorageRecord};
 
 use super::config::HostedConfig;
 use super::error::HostedError;
@@ -117,7 +117,12 @@ impl Hosted {
             sampling: if self.config.fault.is_even() { Sampling::Uniform } else { Sampling::Uneven },
             ..PointPlan::new(point, amount)
         };
-        (0..).zip(self.config.fault.amounts()).zip(&self.exposure.models).map(plan).collect()
+        (0..).zip(self.amounts()).zip(&self.exposure.models).map(plan).collect()
+    }
+
+    /// What each point asks for.
+    pub(super) fn amounts(&self) -> Vec<Amount> {
+        self.exposure.amounts(&self.config.fault)
     }
 
     /// The faults of a trial before they meet the words: the same whenever and in whatever order they are drawn, and those of a

@@ -82,7 +82,7 @@ impl Hosted {
         let mut run = HostedRun {
             dir: dir.clone(),
             appender,
-            amounts: self.config().fault.amounts(),
+            amounts: self.amounts(),
             config,
             golden,
             file: there,

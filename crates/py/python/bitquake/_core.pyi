@@ -331,8 +331,8 @@ class Hosted:
         config: str,
         tensors: list[tuple[str, str, list[int], bool, list[str]]],
         words: str,
-        data: str | None = None,
-        others: Sequence[str] = (),
+        data: str | None,
+        others: Sequence[str],
     ) -> Hosted: ...
     @property
     def id(self) -> str: ...
