@@ -117,14 +117,6 @@ pub struct StopConfig {
     pub max_seconds: Option<f64>,
 }
 
-impl StopConfig {
-    /// Whether an interval is to be as narrow as was asked; without, the run ends by its time alone.
-    #[must_use]
-    pub fn has_goal(&self) -> bool {
-        self.half_width.is_some() || self.relative.is_some()
-    }
-}
-
 /// The missing trials of a point are told by a bit each.
 const MOST_TRIALS: u64 = 1 << 32;
 /// Beyond this the ends of intervals are lost in rounding.
@@ -227,7 +219,7 @@ impl StopConfig {
         positive("half_width", self.half_width)?;
         positive("relative", self.relative)?;
         positive("max_seconds", self.max_seconds)?;
-        if !self.has_goal() && self.max_seconds.is_none() {
+        if self.half_width.is_none() && self.relative.is_none() && self.max_seconds.is_none() {
             return Err("[run] stop needs half_width, relative or max_seconds".into());
         }
         if !(1..=MOST_TRIALS).contains(&self.max_trials) {

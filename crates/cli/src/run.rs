@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bitquake::campaign::{Campaign, End, RunOptions, Shard, StopConfig, read_config};
+use bitquake::campaign::{Campaign, End, RunOptions, Shard, read_config};
 use bitquake::engine::Model;
 use bitquake::record::ResultDir;
 use bitquake::results::rebuild;
@@ -51,7 +51,6 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     if args.plan {
         return show_plan(&campaign, model, &dir, options, args.json, output);
     }
-    let has_goal = campaign.config().run.stop.as_ref().is_some_and(StopConfig::has_goal);
     let mut progress = Progress::new(output.quiet, campaign.config().run.stop.as_ref(), args.shard);
     let end = campaign.run(model, &dir, options, |event| progress.event(&event));
     progress.close();
@@ -60,13 +59,9 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     match end {
         End::Finished => Ok(()),
         End::OutOfTime { .. } => {
-            let over = "the time of [run] stop is over; run the same command again to go on";
-            // Who asked for the time alone has what was asked for.
-            if !has_goal {
-                output.note(over);
-                return Ok(());
-            }
-            Err(Failure::stopped(over))
+            // An end that was asked for: a scheduler must not send it again.
+            output.note("the time of [run] stop is over; run the same command again to go on");
+            Ok(())
         }
         End::Stopped { missing } => Err(Failure::stopped(format!(
             "stopped with {} to go; run the same command again to resume",
