@@ -1,7 +1,5 @@
 //! A tensor of a PyTorch module: where the module keeps it, what it is for, and where its words lie.
 
-use std::collections::HashMap;
-
 use bitquake::bits::Format;
 use bitquake::fault::{Candidate, Name};
 use bitquake::tensors::Role;
@@ -185,18 +183,16 @@ fn numbers(tuple: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
 
 /// Tells each the other names of its words; returns whether there are any.
 pub fn find_tied(slots: &mut [Slot]) -> bool {
-    let mut places: HashMap<usize, Vec<usize>> = HashMap::with_capacity(slots.len());
-    for (place, slot) in slots.iter().enumerate().filter(|(_, slot)| slot.elements() > 0) {
-        if let Ok(words) = &slot.words {
-            places.entry(words.start).or_default().push(place);
-        }
-    }
+    let starts = slots.iter().enumerate().filter(|(_, slot)| slot.elements() > 0);
+    let mut starts: Vec<(usize, usize)> =
+        starts.filter_map(|(place, slot)| Some((slot.words.as_ref().ok()?.start, place))).collect();
+    starts.sort_unstable();
     let mut are_there = false;
-    for together in places.values().filter(|together| together.len() > 1) {
-        for &place in together {
-            let others =
-                together.iter().filter(|&&other| other != place && slots[other].is_tied(&slots[place]));
-            let names: Vec<String> = others.map(|&other| slots[other].name.clone()).collect();
+    for together in starts.chunk_by(|a, b| a.0 == b.0).filter(|together| together.len() > 1) {
+        for &(_, place) in together {
+            let others = together.iter().map(|&(_, other)| other).filter(|&other| other != place);
+            let others = others.filter(|&other| slots[other].is_tied(&slots[place]));
+            let names: Vec<String> = others.map(|other| slots[other].name.clone()).collect();
             are_there |= !names.is_empty();
             slots[place].also = names;
         }
