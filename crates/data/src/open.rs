@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
+use bitquake_tensors::open_to_read;
 use flate2::bufread::MultiGzDecoder;
 
 use crate::error::{DataError, Place};
@@ -13,7 +14,7 @@ const GZIP_MARK: [u8; 2] = [0x1f, 0x8b];
 
 /// Opens a file.
 pub(crate) fn file(path: &Path) -> Result<BufReader<File>, DataError> {
-    match File::open(path) {
+    match open_to_read(path) {
         Ok(file) => Ok(BufReader::new(file)),
         Err(source) => Err(DataError::Open { file: path.to_owned(), source }),
     }

@@ -1,9 +1,9 @@
 //! What a configuration reads, for the identity of campaigns and recipes.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use bitquake_tensors::open_to_read;
 use sha2::{Digest, Sha256};
 
 use crate::config::{DataConfig, DataFormat};
@@ -52,7 +52,7 @@ fn folder_digest(listing: &Listing) -> Result<[u8; 32], DataError> {
 
 fn file_digest(path: &Path) -> Result<[u8; 32], DataError> {
     let open = |source| DataError::Open { file: path.to_owned(), source };
-    let mut file = File::open(path).map_err(open)?;
+    let mut file = open_to_read(path).map_err(open)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

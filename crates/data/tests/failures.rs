@@ -349,6 +349,25 @@ fn wrong_keys_are_named() {
     }
 }
 
+/// A device need not end, neither when it is loaded nor when it is hashed.
+#[cfg(unix)]
+#[test]
+fn devices_are_refused() {
+    let labels = Some("/dev/zero".into());
+    for (format, labels) in
+        [(DataFormat::Idx, labels), (DataFormat::Npz, None), (DataFormat::Safetensors, None)]
+    {
+        let config = DataConfig::new(format, "/dev/zero", labels);
+        let base = std::path::Path::new(".");
+        let errors =
+            [bitquake_data::load(&config, base).err(), bitquake_data::source_digests(&config, base).err()];
+        for error in errors {
+            let said = format!("{error:?}");
+            assert!(said.contains("is a device"), "{format:?}: {said}");
+        }
+    }
+}
+
 #[test]
 fn configurations_read_and_print() {
     let text = "format = \"npz\"\nimages = \"a.npz\"\nimages_key = \"x\"\nlabels_key = \"labels\"\nlimit = 10\n\n\

@@ -1,6 +1,6 @@
 //! The bytes of a file: read, or mapped if it is large.
 
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io::{self, Read};
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -23,7 +23,7 @@ pub(crate) enum FileBytes {
 impl FileBytes {
     /// Opens a file, mapping it if it has at least `mapped_from` bytes.
     pub(crate) fn open(path: &Path, mapped_from: u64) -> io::Result<FileBytes> {
-        let mut file = File::open(path)?;
+        let mut file = open_to_read(path)?;
         let metadata = file.metadata()?;
         if metadata.is_file() && metadata.len() >= mapped_from.max(1) {
             return map(&file).map(FileBytes::Mapped);
@@ -32,6 +32,29 @@ impl FileBytes {
         file.read_to_end(&mut bytes)?;
         Ok(FileBytes::Read(bytes))
     }
+}
+
+/// Opens a file or a pipe to be read. What a device gives need not end: `/dev/zero` would be read until no memory is left.
+///
+/// # Errors
+/// What the system says, and for a device.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    if is_device(file.metadata()?.file_type()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a device, which may have no end"));
+    }
+    Ok(file)
+}
+
+#[cfg(unix)]
+fn is_device(kind: FileType) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    kind.is_char_device() || kind.is_block_device()
+}
+
+#[cfg(not(unix))]
+fn is_device(_: FileType) -> bool {
+    false
 }
 
 #[expect(unsafe_code, reason = "a mapping is a slice of memory that another process could cut short")]
@@ -85,6 +108,15 @@ impl std::fmt::Debug for FileBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn devices_are_not_read() {
+        for device in ["/dev/zero", "/dev/null"] {
+            let error = FileBytes::open(Path::new(device), 1).unwrap_err();
+            assert!(error.to_string().contains("is a device"), "{error}");
+        }
+    }
 
     #[test]
     fn a_mapped_file_is_changed_in_memory_alone() {
