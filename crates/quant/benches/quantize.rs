@@ -1,4 +1,4 @@
-//! Quantizes float32 to 8 bits and back, against the machine's rates in the same run.
+//! Quantizes float32 to 8 bits and fewer, and back, against the machine's rates in the same run.
 //!
 //! Unit: billions of elements a second, medians, one thread. Goal: at least 70 % of the lesser of two rates: the in-place
 //! xor of the same float bytes (what memory allows), and the in-place division (for quantizing) or multiplication (for
@@ -16,12 +16,14 @@ use bitquake_quant::{Grid, Quantizer, QuantizerSpec};
 const SIZES: [(&str, usize); 2] = [("16M floats", 16 << 20), ("64k floats", 64 << 10)];
 
 /// Name, fields, and whether the goal is meant for it.
-const CASES: [(&str, &str, bool); 9] = [
+const CASES: [(&str, &str, bool); 11] = [
     ("symmetric i8", r#"{"family":"symmetric"}"#, true),
     ("symmetric u8", r#"{"family":"symmetric","signed":false}"#, true),
     ("asymmetric u8", r#"{"family":"asymmetric","signed":false}"#, true),
     ("affine i8", r#"{"family":"affine"}"#, true),
     ("channels i8", r#"{"family":"symmetric","granularity":{"channel":0}}"#, true),
+    ("symmetric i4", r#"{"family":"symmetric","bits":4}"#, true),
+    ("asymmetric u3", r#"{"family":"asymmetric","bits":3,"signed":false}"#, true),
     ("gray i8", r#"{"family":"symmetric","encoding":"gray"}"#, false),
     ("groups of 32 i4", r#"{"family":"symmetric","bits":4,"granularity":{"group":32}}"#, false),
     ("compat u8", r#"{"family":"asymmetric","signed":false,"compat":true}"#, false),

@@ -1,27 +1,31 @@
 //! Words of any width side by side, low bits first, as [`Layout::packed`](bitquake_bits::Layout::packed) has them.
 
+use bitquake_bits::kernels;
+
 /// Bytes of so many words.
 pub(crate) fn packed_len(elements: u64, bits: u32) -> u64 {
     (elements * u64::from(bits)).div_ceil(8)
 }
 
-/// Puts words of at most 32 bits, which have no bits above the width, into bytes; unused bits of the last byte become 0.
-pub(crate) fn pack<W: Copy + Into<u64>>(words: &[W], bits: u32, bytes: &mut [u8]) {
-    if bits > 8 {
-        return pack_slowly(words, bits, bytes);
-    }
-    // Eight words are a whole number of bytes.
-    let eights = words.chunks_exact(8);
-    let rest = eights.remainder();
-    let whole = eights.len() * bits as usize;
-    for (eight, bytes) in eights.zip(bytes.chunks_exact_mut(bits as usize)) {
-        let joined = eight.iter().rev().fold(0, |joined, &word| joined << bits | word.into());
-        bytes.copy_from_slice(&joined.to_le_bytes()[..bits as usize]);
-    }
-    pack_slowly(rest, bits, &mut bytes[whole..]);
+/// Puts words of at most 8 bits, which have no bits above the width, into as many bytes as they take; unused bits of the last byte
+/// become 0.
+///
+/// # Panics
+/// When a word has bits above the width, or when there are fewer or more bytes.
+pub(crate) fn pack_narrow(words: &[u8], bits: u32, bytes: &mut [u8]) {
+    kernels::pack_into(words, bits, bytes).unwrap_or_else(|error| unreachable!("{error}"));
 }
 
-fn pack_slowly<W: Copy + Into<u64>>(words: &[W], bits: u32, bytes: &mut [u8]) {
+/// Takes words of at most 8 bits out of as many bytes as they take.
+///
+/// # Panics
+/// When there are fewer or more bytes.
+pub(crate) fn unpack_narrow(bytes: &[u8], bits: u32, words: &mut [u8]) {
+    kernels::unpack_into(bytes, bits, words).unwrap_or_else(|error| unreachable!("{error}"));
+}
+
+/// Puts words of at most 32 bits, which have no bits above the width, into bytes; unused bits of the last byte become 0.
+pub(crate) fn pack<W: Copy + Into<u64>>(words: &[W], bits: u32, bytes: &mut [u8]) {
     if bits.is_multiple_of(8) {
         let width = bits as usize / 8;
         for (bytes, &word) in bytes.chunks_exact_mut(width).zip(words) {
@@ -51,30 +55,11 @@ fn put<'a>(out: &mut impl Iterator<Item = &'a mut u8>, pending: &mut u64) {
     *pending >>= 8;
 }
 
-/// Takes words of at most 32 bits, which the type of the words must hold, out of bytes; missing bytes count as 0.
-pub(crate) fn unpack<W: Word>(bytes: &[u8], bits: u32, words: &mut [W]) {
-    if bits > 8 {
-        return unpack_slowly(bytes, bits, words);
-    }
-    let mask = u64::MAX >> (u64::BITS - bits);
-    let width = bits as usize;
-    let whole = (words.len() / 8).min(bytes.len() / width);
-    let (eights, rest) = words.split_at_mut(whole * 8);
-    for (eight, bytes) in eights.chunks_exact_mut(8).zip(bytes.chunks_exact(width)) {
-        let mut joined = [0; 8];
-        joined[..width].copy_from_slice(bytes);
-        let joined = u64::from_le_bytes(joined);
-        for (i, word) in eight.iter_mut().enumerate() {
-            *word = W::low_bits(joined >> (i * width) & mask);
-        }
-    }
-    unpack_slowly(&bytes[whole * width..], bits, rest);
-}
-
-fn unpack_slowly<W: Word>(bytes: &[u8], bits: u32, words: &mut [W]) {
+/// Takes words of at most 32 bits out of bytes; missing bytes count as 0.
+pub(crate) fn unpack(bytes: &[u8], bits: u32, words: &mut [u64]) {
     if bits == 16 && bytes.len() >= 2 * words.len() {
         for (word, pair) in words.iter_mut().zip(bytes.chunks_exact(2)) {
-            *word = W::low_bits(u64::from(pair[0]) | u64::from(pair[1]) << 8);
+            *word = u64::from(pair[0]) | u64::from(pair[1]) << 8;
         }
         return;
     }
@@ -86,27 +71,9 @@ fn unpack_slowly<W: Word>(bytes: &[u8], bits: u32, words: &mut [W]) {
             pending |= u64::from(rest.next().copied().unwrap_or(0)) << held;
             held += 8;
         }
-        *word = W::low_bits(pending & mask);
+        *word = pending & mask;
         pending >>= bits;
         held -= bits;
-    }
-}
-
-/// What words are unpacked into.
-pub(crate) trait Word {
-    /// The low bits; the others are 0.
-    fn low_bits(word: u64) -> Self;
-}
-
-impl Word for u8 {
-    fn low_bits(word: u64) -> Self {
-        word as u8
-    }
-}
-
-impl Word for u64 {
-    fn low_bits(word: u64) -> Self {
-        word
     }
 }
 
@@ -138,6 +105,13 @@ mod tests {
             unpack(&bytes[..1], bits, &mut back);
             assert_eq!(back[36], 0, "missing bytes are 0");
             assert_eq!(Words::packed(format, &bytes).get(36), Some(words[36]));
+            if bits <= 8 {
+                let narrow: Vec<u8> = words.iter().map(|&word| word as u8).collect();
+                let (mut of_narrow, mut back) = (vec![0xff; bytes.len()], vec![0xff; 37]);
+                pack_narrow(&narrow, bits, &mut of_narrow);
+                unpack_narrow(&of_narrow, bits, &mut back);
+                assert_eq!((of_narrow, back), (bytes, narrow), "{bits} bits");
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Whole tensors.
 
+use std::ops::Range;
+
 use super::Grid;
 use super::chunk::{CHUNK, Scratch};
 use crate::error::QuantError;
@@ -76,7 +78,7 @@ impl Grid {
             } else {
                 let words = &mut buffer[..chunk.len()];
                 self.narrow_words(chunk, start, words, &mut scratch);
-                pack::pack(words, bits, &mut bytes[start / 8 * bits as usize..]);
+                pack::pack_narrow(words, bits, &mut bytes[self.bytes_of(start, chunk.len())]);
             }
         }
         Ok(())
@@ -187,8 +189,9 @@ impl Grid {
             let words = if bits == 8 {
                 &bytes[start..start + chunk.len()]
             } else {
-                pack::unpack(&bytes[start / 8 * bits as usize..], bits, &mut buffer[..chunk.len()]);
-                &buffer[..chunk.len()]
+                let words = &mut buffer[..chunk.len()];
+                pack::unpack_narrow(&bytes[self.bytes_of(start, chunk.len())], bits, words);
+                words
             };
             self.narrow_levels(words, start, chunk, &table);
         }
@@ -208,6 +211,13 @@ impl Grid {
         let mut bytes = vec![0; pack::packed_len(words.len() as u64, bits) as usize];
         pack::pack(words, bits, &mut bytes);
         bytes
+    }
+
+    /// The bytes of so many words from one on that begins a byte.
+    fn bytes_of(&self, start: usize, count: usize) -> Range<usize> {
+        let bits = self.quantizer.bits();
+        let start = start / 8 * bits as usize;
+        start..start + pack::packed_len(count as u64, bits) as usize
     }
 
     fn check_certain(&self) -> Result<(), QuantError> {
