@@ -1,35 +1,63 @@
-//! The gradients of a pass, read and written where PyTorch has them.
+//! Float32 values on the host, one array a tensor of weights, read and written where PyTorch or NumPy has them.
 
+use numpy::{BorrowError, PyArray1, PyArrayMethods};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::error::usage;
 use crate::tensor::HostWords;
+use crate::threads::detached;
 
-/// One float32 tensor for each tensor of weights, on the host, in no graph, its words one after the other. It holds their memory; nobody else
-/// writes to them between the pass and the optimiser's step.
-#[pyclass(frozen, name = "Gradients", module = "bitquake._core")]
-pub struct PyGradients {
-    words: Vec<HostWords>,
+/// The values of parameters, of levels, or of gradients. It holds their memory; nobody else writes to them while a function of this library
+/// does something with them.
+#[pyclass(frozen, name = "Floats", module = "bitquake._core")]
+pub struct PyFloats {
+    /// No two share memory.
+    places: Vec<Place>,
+}
+
+/// So many float32 values, aligned, one after the other in memory that is held.
+struct Place {
+    start: usize,
+    count: usize,
+    _held: Py<PyAny>,
 }
 
 #[pymethods]
-impl PyGradients {
-    /// `None` if one of the tensors is of another kind, or none at all.
+impl PyFloats {
+    /// The values of float32 tensors on the host, in no graph, in C order. `None` if one of them is of another kind, or none at all, or if
+    /// two share memory.
     #[staticmethod]
-    fn of(py: Python<'_>, tensors: Vec<Bound<'_, PyAny>>) -> PyResult<Option<Self>> {
+    fn of_tensors(py: Python<'_>, tensors: Vec<Bound<'_, PyAny>>) -> PyResult<Option<Self>> {
         static FLOAT32: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let float32 = FLOAT32.import(py, "torch", "float32")?;
-        let mut words = Vec::with_capacity(tensors.len());
+        let mut places = Vec::with_capacity(tensors.len());
         for tensor in &tensors {
             let found = HostWords::of_value(tensor).filter(|words| words.size == size_of::<f32>());
             let Some(found) = found else { return Ok(None) };
             if !tensor.getattr(intern!(py, "dtype"))?.is(float32) {
                 return Ok(None);
             }
-            words.push(found);
+            places.push(Place { start: found.start, count: found.count as usize, _held: found.into_held() });
         }
-        Ok(Some(Self { words }))
+        Ok(are_apart(&places).then_some(Self { places }))
+    }
+
+    /// The values of flat float32 arrays. An error if one cannot be written to, or if two share memory.
+    #[staticmethod]
+    fn of_arrays(py: Python<'_>, arrays: Vec<Bound<'_, PyArray1<f32>>>) -> PyResult<Self> {
+        let one = |array: &Bound<'_, PyArray1<f32>>| {
+            let mut values = array.try_readwrite().map_err(|error| match error {
+                BorrowError::AlreadyBorrowed => usage(py, SHARED),
+                error => error.into(),
+            })?;
+            let values = values.as_slice_mut()?;
+            let (start, count) = (values.as_mut_ptr() as usize, values.len());
+            Ok(Place { start, count, _held: array.as_any().clone().unbind() })
+        };
+        let places: Vec<_> = arrays.iter().map(one).collect::<PyResult<_>>()?;
+        if are_apart(&places) { Ok(Self { places }) } else { Err(usage(py, SHARED)) }
     }
 
     /// Whether all numbers are finite.
@@ -39,40 +67,60 @@ impl PyGradients {
     }
 }
 
-impl PyGradients {
+const SHARED: &str = "two of the tensors share memory, whose bits would be stored twice";
+
+impl PyFloats {
     /// How many values each has.
-    pub fn lengths(&self) -> Vec<usize> {
-        self.words.iter().map(|words| words.count as usize).collect()
+    pub fn lengths(&self) -> impl ExactSizeIterator<Item = usize> {
+        self.places.iter().map(|place| place.count)
     }
 
-    /// The values of each, in C order.
+    /// The values of each.
     pub fn values(&self) -> Vec<&[f32]> {
-        let one = |words: &HostWords| {
-            if words.count == 0 {
+        let one = |place: &Place| {
+            if place.count == 0 {
                 return &[][..]; // it may have no address
             }
-            // SAFETY: `HostWords` says that so many words of this size lie there, aligned, in a storage, which it holds, and
-            // that nobody writes to them. Any bits are a float.
+            // SAFETY: so many aligned values lie there, in memory that `place` holds, and nobody writes to them. Any bits are a float.
             #[expect(unsafe_code, reason = "a tensor's memory is known by its address")]
             unsafe {
-                std::slice::from_raw_parts(words.start as *const f32, words.count as usize)
+                std::slice::from_raw_parts(place.start as *const f32, place.count)
             }
         };
-        self.words.iter().map(one).collect()
+        self.places.iter().map(one).collect()
     }
 
-    /// Writes all values, as many as [`lengths`](Self::lengths) says.
+    /// Does work on the values, which it may change, without the interpreter.
     ///
-    /// # Panics
-    /// If there are others.
-    pub fn write(&self, values: &[Vec<f32>]) {
-        assert!(values.iter().map(Vec::len).eq(self.lengths()), "values of gradients");
-        for (words, values) in self.words.iter().zip(values).filter(|(words, _)| words.count > 0) {
-            // SAFETY: as in `values`, and they were counted. Two tensors may share memory: no reference to it is made.
+    /// # Errors
+    /// In a forked process that cannot start a thread.
+    pub fn change<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Vec<&mut [f32]>) -> T + Send,
+    ) -> PyResult<T> {
+        let one = |place: &Place| {
+            if place.count == 0 {
+                return &mut [][..];
+            }
+            // SAFETY: as in `values`; no two share memory, and these references end with this function, before the values are read or
+            // changed again.
             #[expect(unsafe_code, reason = "a tensor's memory is known by its address")]
             unsafe {
-                std::ptr::copy(values.as_ptr(), words.start as *mut f32, values.len());
+                std::slice::from_raw_parts_mut(place.start as *mut f32, place.count)
             }
-        }
+        };
+        let mut values: Vec<&mut [f32]> = self.places.iter().map(one).collect();
+        detached(py, || work(&mut values))
     }
+}
+
+fn are_apart(places: &[Place]) -> bool {
+    let mut spans: Vec<_> = places
+        .iter()
+        .filter(|place| place.count > 0)
+        .map(|place| (place.start, place.start + place.count * size_of::<f32>()))
+        .collect();
+    spans.sort_unstable();
+    spans.is_sorted_by(|(_, end), (start, _)| end <= start)
 }

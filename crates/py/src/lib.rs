@@ -7,7 +7,8 @@ mod dtypes;
 mod error;
 mod fault;
 mod files;
-mod gradients;
+mod floats;
+
 mod hits;
 mod hooks;
 mod hosted;
@@ -39,7 +40,7 @@ mod _core {
     #[pymodule_export]
     use crate::files::read_tensors;
     #[pymodule_export]
-    use crate::gradients::PyGradients;
+    use crate::floats::PyFloats;
     #[pymodule_export]
     use crate::hits::PyHits;
     #[pymodule_export]

@@ -5,21 +5,20 @@ use bitquake::train::method::{
     Half, Levels, LossAndGradient, Method, MethodConfig, MethodError, MethodState, Room, StepLosses, Stored,
     WeightTensor, Weights,
 };
-use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 
 use crate::error::{of, usage};
-use crate::gradients::PyGradients;
+use crate::floats::PyFloats;
 use crate::threads::detached;
 
-/// A float32 array that is read, one that is written.
+/// A float32 array that is read.
 type Floats<'py> = PyReadonlyArray1<'py, f32>;
-type FloatsMut<'py> = PyReadwriteArray1<'py, f32>;
 /// Vectors by name.
 type Named<'py> = Vec<(String, Bound<'py, PyArray1<f32>>)>;
 
 /// `[method]` of a recipe at work. A step is `begin`, the passes of `passes` with the levels of `clean_levels` and `perturbed_levels`, each told
-/// by `add_clean` or `add_perturbed`, `combine`, the optimiser's step, and `finish`.
+/// by `add`, the last one by `combine`, the optimiser's step, and `finish`.
 #[pyclass(name = "Method", module = "bitquake._core")]
 pub struct PyMethod {
     method: Method,
@@ -36,8 +35,10 @@ pub struct PyMethod {
 /// What a step has so far.
 struct Step {
     stored: Stored,
-    clean: Option<Half>,
-    perturbed: Vec<Half>,
+    /// The passes but the last.
+    earlier: Vec<Half>,
+    /// The loss of the last one.
+    last: Option<f64>,
 }
 
 #[pymethods]
@@ -61,45 +62,42 @@ impl PyMethod {
         Ok(Self { method, weights, before, step: None, room: Room::default(), spare: Vec::new() })
     }
 
-    /// Begins a step: takes the masters over, projects them and stores them. The arrays stay as they are.
-    fn begin(&mut self, py: Python<'_>, masters: Vec<Floats<'_>>) -> PyResult<()> {
-        let slices = slices(py, &masters, &self.weights)?;
+    /// Begins a step: takes the masters over, projects them and stores them. What was given stays as it is.
+    fn begin(&mut self, py: Python<'_>, masters: &PyFloats) -> PyResult<()> {
+        check_lengths(py, masters, &self.weights)?;
         let Self { method, weights, before, room, .. } = self;
+        let given = masters.values();
         let stored = detached(py, || {
-            take(weights, &slices);
+            take(weights, &given);
             method.project(weights);
-            for ((before, given), own) in before.iter_mut().zip(slices).zip(&weights.tensors) {
+            for ((before, given), own) in before.iter_mut().zip(given).zip(&weights.tensors) {
                 before.clear();
                 before.extend_from_slice(if same_bits(given, &own.values) { &[] } else { given });
             }
             method.store_in(weights, room)
         })?;
         let stored = stored.map_err(|error| wrong(py, error))?;
-        self.step = Some(Step { stored, clean: None, perturbed: Vec::new() });
+        self.step = Some(Step { stored, earlier: Vec::new(), last: None });
         Ok(())
     }
 
     /// Writes the masters, as they were projected.
-    fn masters(&self, py: Python<'_>, mut out: Vec<FloatsMut<'_>>) -> PyResult<()> {
-        let slices = slices_mut(py, &mut out, &self.weights)?;
-        let own = &self.weights.tensors;
-        slices.into_iter().zip(own).for_each(|(out, own)| out.copy_from_slice(&own.values));
-        Ok(())
+    fn masters(&self, py: Python<'_>, out: &PyFloats) -> PyResult<()> {
+        self.write(py, self.weights.tensors.iter().map(|own| own.values.as_slice()), out)
     }
 
     /// Writes the masters as they were given.
-    fn given(&self, py: Python<'_>, mut out: Vec<FloatsMut<'_>>) -> PyResult<()> {
-        let slices = slices_mut(py, &mut out, &self.weights)?;
+    fn given(&self, py: Python<'_>, out: &PyFloats) -> PyResult<()> {
         let given = self.before.iter().zip(&self.weights.tensors);
         let given = given.map(|(before, own)| if before.is_empty() { &own.values } else { before });
-        slices.into_iter().zip(given).for_each(|(out, given)| out.copy_from_slice(given));
-        Ok(())
+        self.write(py, given.map(Vec::as_slice), out)
     }
 
-    /// Whether the arrays hold the masters, as they were projected.
-    fn are_masters(&self, py: Python<'_>, arrays: Vec<Floats<'_>>) -> PyResult<bool> {
-        let slices = slices(py, &arrays, &self.weights)?;
-        Ok(slices.iter().zip(&self.weights.tensors).all(|(given, own)| same_bits(given, &own.values)))
+    /// Whether these are the masters, as they were projected.
+    fn are_masters(&self, py: Python<'_>, given: &PyFloats) -> PyResult<bool> {
+        check_lengths(py, given, &self.weights)?;
+        let own = self.weights.tensors.iter();
+        Ok(given.values().iter().zip(own).all(|(given, own)| same_bits(given, &own.values)))
     }
 
     /// The passes of the step: whether there is a clean one, how many perturbed ones, whether those are attacks, and whether the same batch
@@ -111,42 +109,25 @@ impl PyMethod {
     }
 
     /// Writes what the network computes with when nothing is faulty.
-    fn clean_levels(&self, py: Python<'_>, mut out: Vec<FloatsMut<'_>>) -> PyResult<()> {
-        let levels = self.begun(py)?.stored.levels();
-        self.write(py, levels, &mut out)
+    fn clean_levels(&self, py: Python<'_>, out: &PyFloats) -> PyResult<()> {
+        self.write_levels(py, self.begun(py)?.stored.levels(), out)
     }
 
     /// Writes what the network computes with in perturbed pass `k` of a step, and returns the flips.
-    fn perturbed_levels(
-        &mut self,
-        py: Python<'_>,
-        step: u64,
-        k: u32,
-        mut out: Vec<FloatsMut<'_>>,
-    ) -> PyResult<u64> {
+    fn perturbed_levels(&mut self, py: Python<'_>, step: u64, k: u32, out: &PyFloats) -> PyResult<u64> {
         let Self { method, weights, step: begun, room, .. } = self;
         let stored = &begun.as_ref().ok_or_else(|| usage(py, NOT_BEGUN))?.stored;
-        let levels = detached(py, || method.perturbed_in(stored, weights, step, k, room))?;
-        let levels = levels.map_err(|error| wrong(py, error))?;
-        self.write(py, &levels, &mut out)?;
-        let flips = levels.flips;
-        self.room.keep_levels(levels);
-        Ok(flips)
+        let flips = out.change(py, |out| method.put_perturbed(stored, weights, step, k, room, out))?;
+        flips.map_err(|error| wrong(py, error))
     }
 
     /// Writes levels to validate with: pattern `k` of an epoch. Returns the flips; `None`, and nothing is written, where the method draws
     /// no faults.
-    fn validation_levels(
-        &self,
-        py: Python<'_>,
-        epoch: u64,
-        k: u32,
-        mut out: Vec<FloatsMut<'_>>,
-    ) -> PyResult<Option<u64>> {
+    fn validation_levels(&self, py: Python<'_>, epoch: u64, k: u32, out: &PyFloats) -> PyResult<Option<u64>> {
         let stored = &self.begun(py)?.stored;
         let levels = detached(py, || self.method.validation_faults(stored, &self.weights, epoch, k))?;
         let Some(levels) = levels.map_err(|error| wrong(py, error))? else { return Ok(None) };
-        self.write(py, &levels, &mut out)?;
+        self.write_levels(py, &levels, out)?;
         Ok(Some(levels.flips))
     }
 
@@ -158,7 +139,7 @@ impl PyMethod {
         step: u64,
         k: u32,
         gradient: Bound<'_, PyAny>,
-        mut out: Vec<FloatsMut<'_>>,
+        out: &PyFloats,
     ) -> PyResult<u64> {
         let stored = &self.begun(py)?.stored;
         let mut raised = None;
@@ -171,58 +152,64 @@ impl PyMethod {
         };
         let found = self.method.attack(stored, &self.weights, step, k, &mut ask);
         let levels = found.map_err(|error| raised.take().unwrap_or_else(|| wrong(py, error)))?;
-        self.write(py, &levels, &mut out)?;
+        self.write_levels(py, &levels, out)?;
         Ok(levels.flips)
     }
 
-    /// Tells what the clean pass gave: its loss, and the gradient of each tensor's levels.
-    fn add_clean(&mut self, py: Python<'_>, loss: f64, gradients: &PyGradients) -> PyResult<()> {
-        let half = self.half(py, loss, gradients)?;
-        self.begun_mut(py)?.clean = Some(half);
+    /// Tells what a pass gave that is not the last one: its loss, and the gradient of each tensor's levels.
+    fn add(&mut self, py: Python<'_>, loss: f64, gradients: &PyFloats) -> PyResult<()> {
+        let step = self.step.as_mut().ok_or_else(|| usage(py, NOT_BEGUN))?;
+        let mut kept = self.spare.pop().unwrap_or_default().gradients;
+        let given = gradients.values();
+        kept.resize_with(given.len(), Vec::new);
+        detached(py, || kept.iter_mut().zip(given).for_each(|(own, given)| given.clone_into(own)))?;
+        step.earlier.push(Half { loss, gradients: kept, ..Half::default() });
         Ok(())
     }
 
-    /// Tells what a perturbed pass gave.
-    fn add_perturbed(&mut self, py: Python<'_>, loss: f64, gradients: &PyGradients) -> PyResult<()> {
-        let half = self.half(py, loss, gradients)?;
-        self.begun_mut(py)?.perturbed.push(half);
-        Ok(())
-    }
-
-    /// Writes the gradients of the masters, and returns the loss of the penalties.
-    fn combine(&mut self, py: Python<'_>, out: &PyGradients) -> PyResult<f64> {
-        check_lengths(py, out.lengths(), &self.weights)?;
-        let Self { method, weights, room, step, .. } = self;
-        let step = step.as_ref().ok_or_else(|| usage(py, NOT_BEGUN))?;
-        let update = detached(py, || {
-            method.combine_in(step.clean.as_ref(), &step.perturbed, &step.stored, weights, room)
+    /// Tells what the last pass gave, writes the gradients of the masters in the place of its gradients, and returns the loss of the penalties.
+    fn combine(&mut self, py: Python<'_>, loss: f64, gradients: &PyFloats) -> PyResult<f64> {
+        let Self { method, weights, step, .. } = self;
+        let step = step.as_mut().ok_or_else(|| usage(py, NOT_BEGUN))?;
+        let penalty = gradients.change(py, |gradients| {
+            let last = Half { loss, gradients: std::mem::take(gradients), ..Half::default() };
+            method.combine(&step.earlier, last, &step.stored, weights).map(|update| update.penalty)
         })?;
-        let update = update.map_err(|error| wrong(py, error))?;
-        out.write(&update.gradients);
-        let penalty = update.penalty;
-        room.keep_update(update);
-        Ok(penalty)
+        step.last = Some(loss);
+        penalty.map_err(|error| wrong(py, error))
+    }
+
+    /// Whether `finish` is to be given the masters.
+    #[getter]
+    fn finishes_with_masters(&self) -> bool {
+        self.method.finishes_with_weights()
     }
 
     /// Ends a step after the optimiser's. The masters may be changed: those of alternating training go back into their range.
-    fn finish(&mut self, py: Python<'_>, mut masters: Vec<FloatsMut<'_>>) -> PyResult<()> {
-        let step = self.step.take().ok_or_else(|| usage(py, NOT_BEGUN))?;
-        let mut slices = slices_mut(py, &mut masters, &self.weights)?;
-        let perturbed = step.perturbed.iter().map(|half| half.loss).sum::<f64>();
-        let losses = StepLosses {
-            clean: step.clean.as_ref().map(|half| half.loss),
-            perturbed: (!step.perturbed.is_empty()).then(|| perturbed / step.perturbed.len() as f64),
-        };
+    #[pyo3(signature = (masters=None))]
+    fn finish(&mut self, py: Python<'_>, masters: Option<&PyFloats>) -> PyResult<()> {
+        let Step { stored, earlier, last } = self.step.take().ok_or_else(|| usage(py, NOT_BEGUN))?;
+        let losses: Vec<f64> = earlier.iter().map(|half| half.loss).chain(last).collect();
+        let (clean, perturbed) = losses.split_at(usize::from(self.method.plan().clean));
+        let mean = perturbed.iter().sum::<f64>() / perturbed.len() as f64;
+        let losses =
+            StepLosses { clean: clean.first().copied(), perturbed: (!perturbed.is_empty()).then_some(mean) };
         let (method, weights) = (&mut self.method, &mut self.weights);
-        detached(py, || {
-            take(weights, &slices);
-            method.finish_step(losses, weights);
-            let changed = slices.iter_mut().zip(&weights.tensors);
-            let changed = changed.filter(|(given, own)| !same_bits(given, &own.values));
-            changed.for_each(|(given, own)| given.copy_from_slice(&own.values));
-        })?;
-        self.room.keep_stored(step.stored);
-        self.spare = step.clean.into_iter().chain(step.perturbed).collect();
+        match masters {
+            None => method.finish_step(losses, weights),
+            Some(masters) => {
+                check_lengths(py, masters, weights)?;
+                masters.change(py, |masters| {
+                    take(weights, masters);
+                    method.finish_step(losses, weights);
+                    let changed = masters.iter_mut().zip(&weights.tensors);
+                    let changed = changed.filter(|(given, own)| !same_bits(given, &own.values));
+                    changed.for_each(|(given, own)| given.copy_from_slice(&own.values));
+                })?;
+            }
+        }
+        self.room.keep_stored(stored);
+        self.spare = earlier;
         Ok(())
     }
 
@@ -305,25 +292,19 @@ impl PyMethod {
         self.step.as_ref().ok_or_else(|| usage(py, NOT_BEGUN))
     }
 
-    fn begun_mut(&mut self, py: Python<'_>) -> PyResult<&mut Step> {
-        self.step.as_mut().ok_or_else(|| usage(py, NOT_BEGUN))
+    fn write_levels(&self, py: Python<'_>, levels: &Levels, out: &PyFloats) -> PyResult<()> {
+        self.write(py, levels.tensors.iter().map(Vec::as_slice), out)
     }
 
-    /// What a pass gave, in memory that is there, if there is any.
-    fn half(&mut self, py: Python<'_>, loss: f64, gradients: &PyGradients) -> PyResult<Half> {
-        let mut kept = self.spare.pop().unwrap_or_default().gradients;
-        let given = gradients.values();
-        kept.resize_with(given.len(), Vec::new);
-        detached(py, || kept.iter_mut().zip(given).for_each(|(own, given)| given.clone_into(own)))?;
-        Ok(Half { loss, gradients: kept, ..Half::default() })
-    }
-
-    fn write(&self, py: Python<'_>, levels: &Levels, out: &mut [FloatsMut<'_>]) -> PyResult<()> {
-        let mut slices = slices_mut(py, out, &self.weights)?;
-        detached(py, || {
-            slices.iter_mut().zip(&levels.tensors).for_each(|(out, own)| out.copy_from_slice(own))
-        })?;
-        Ok(())
+    /// Writes values of the tensors in their order.
+    fn write<'a>(
+        &self,
+        py: Python<'_>,
+        values: impl Iterator<Item = &'a [f32]> + Send,
+        out: &PyFloats,
+    ) -> PyResult<()> {
+        check_lengths(py, out, &self.weights)?;
+        out.change(py, |out| out.iter_mut().zip(values).for_each(|(out, own)| out.copy_from_slice(own)))
     }
 }
 
@@ -331,28 +312,13 @@ fn wrong(py: Python<'_>, error: MethodError) -> PyErr {
     of(py, TrainError::from(error))
 }
 
-/// The arrays as slices, one a tensor and as long.
-fn slices_mut<'a>(
-    py: Python<'_>,
-    arrays: &'a mut [FloatsMut<'_>],
-    weights: &Weights,
-) -> PyResult<Vec<&'a mut [f32]>> {
-    check_lengths(py, arrays.iter().map(|array| array.len().unwrap_or(0)).collect(), weights)?;
-    arrays.iter_mut().map(|array| Ok(array.as_slice_mut()?)).collect()
-}
-
-/// The same to be read.
-fn slices<'a>(py: Python<'_>, arrays: &'a [Floats<'_>], weights: &Weights) -> PyResult<Vec<&'a [f32]>> {
-    check_lengths(py, arrays.iter().map(|array| array.len().unwrap_or(0)).collect(), weights)?;
-    arrays.iter().map(|array| Ok(array.as_slice()?)).collect()
-}
-
-fn check_lengths(py: Python<'_>, lengths: Vec<usize>, weights: &Weights) -> PyResult<()> {
-    let wanted: Vec<usize> = weights.tensors.iter().map(|tensor| tensor.values.len()).collect();
-    if lengths == wanted {
+fn check_lengths(py: Python<'_>, given: &PyFloats, weights: &Weights) -> PyResult<()> {
+    let wanted = weights.tensors.iter().map(|tensor| tensor.values.len());
+    if given.lengths().eq(wanted.clone()) {
         return Ok(());
     }
-    Err(usage(py, format!("arrays of {lengths:?} values for tensors of {wanted:?}")))
+    let (given, wanted): (Vec<usize>, Vec<usize>) = (given.lengths().collect(), wanted.collect());
+    Err(usage(py, format!("arrays of {given:?} values for tensors of {wanted:?}")))
 }
 
 /// Takes values over, one slice a tensor and as long.
@@ -369,6 +335,6 @@ fn same_bits(a: &[f32], b: &[f32]) -> bool {
 fn ask_python(gradient: &Bound<'_, PyAny>, levels: &Levels) -> PyResult<LossAndGradient> {
     let py = gradient.py();
     let arrays: Vec<_> = levels.tensors.iter().map(|values| PyArray1::from_slice(py, values)).collect();
-    let (loss, gradients): (f64, Bound<'_, PyGradients>) = gradient.call1((arrays,))?.extract()?;
+    let (loss, gradients): (f64, Bound<'_, PyFloats>) = gradient.call1((arrays,))?.extract()?;
     Ok((loss, gradients.get().values().into_iter().map(<[f32]>::to_vec).collect()))
 }

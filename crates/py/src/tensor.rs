@@ -61,6 +61,11 @@ impl HostWords {
         Ok(is_whole.then_some(found))
     }
 
+    /// What keeps the memory.
+    pub fn into_held(self) -> Py<PyAny> {
+        self.held
+    }
+
     /// Whether the memory is still that of the storage.
     pub fn is_there(&self, py: Python<'_>) -> bool {
         extent(self.held.bind(py))

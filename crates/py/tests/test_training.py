@@ -660,8 +660,8 @@ class TestGradients:
             parameter.register_post_accumulate_grad_hook(lambda p: last.update({id(p): p.grad.data_ptr()}))
         robust.step(lambda: model(torch.ones(3, 4)).square().sum())
         if tied:
-            assert model[2].weight.grad is None and last.pop(id(model[2].weight))
-        assert {id(p): p.grad.data_ptr() for p in model.parameters() if p.grad is not None} == last and len(last) == 4 - tied
+            assert model[2].weight.grad is None and last.pop(id(model[2].weight)) and last.pop(id(model[0].weight))
+        assert {id(p): p.grad.data_ptr() for p in model.parameters() if id(p) in last} == last and len(last) == 4 - 2 * tied
 
     def test_defaults_of_pytorch_do_not_matter(self):
         found = []
@@ -679,26 +679,77 @@ class TestGradients:
         assert same(*found)
 
     def test_are_read_and_written_where_they_are_or_not_at_all(self):
-        of, plain, gone = _core.Gradients.of, torch.arange(6.0), torch.zeros(6)
+        of, plain, gone = _core.Floats.of_tensors, torch.arange(6.0), torch.zeros(6)
         gone.untyped_storage().resize_(12)
         others = [
             None, np.zeros(6, dtype=np.float32), plain.double(), plain.half(), plain.view(torch.int32), plain[::2], plain[:0], plain[:1].expand(3), gone,
             plain.clone().requires_grad_(), nn.Parameter(plain), plain._neg_view(), plain.to_sparse(), plain.to("meta"), torch.Tensor._make_subclass(Kept, plain),
         ]  # fmt: skip
+        apart = torch.ones(4)
         for other in others:
-            assert of([other]) is None and of([plain, other]) is None, other
-        assert of([plain, plain[2:], plain.view(2, 3), torch.empty(0)]).are_finite and of([]).are_finite
+            assert of([other]) is None and of([apart, other]) is None, other
+        for shared in (plain, plain[5:], plain[:1], plain.view(2, 3)):
+            assert of([plain, apart, shared]) is None and of([plain[:2], plain[3:], plain[2:3], plain[4:]]) is None
+        assert of([plain[3:], torch.empty(0), plain[:3], torch.empty(0)]).are_finite and of([]).are_finite
         for value in (np.inf, -np.inf, np.nan):
             assert not of([plain, torch.tensor([1.0, value])]).are_finite
-        method = _core.Method("{ }", [("a", [6], np.zeros(6, dtype=np.float32))], 0)
-        method.begin([np.zeros(6, dtype=np.float32)])
-        for wrong in ([plain, plain], [plain[:5]]):
-            method.add_clean(1.0, of([plain]))
-            with pytest.raises(bq.UsageError, match="values for tensors of"):
-                method.combine(of(wrong))
-        out = torch.zeros(8)
-        method.combine(of([out[1:7]]))
-        assert out.tolist() == [0, 0, 1, 2, 3, 4, 5, 0]
+
+    def test_that_two_parameters_share_are_of_each(self):
+        """A hook may leave the same tensor in the ``.grad`` of two."""
+        found = []
+        for are_shared in (False, True):
+            model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
+            for layer in model:
+                nn.init.eye_(layer.weight)
+            model, optimizer, robust = made(model=model, quantization=CODES, bit_errors=RANDBET)
+            shared = torch.full((3, 3), 0.25)
+            for parameter in model.parameters():
+                parameter.register_post_accumulate_grad_hook(lambda p, own=are_shared: setattr(p, "grad", shared if own else shared.clone()))
+            for _ in range(3):
+                optimizer.zero_grad()
+                robust.step(lambda: model(torch.ones(2, 3)).sum())
+                optimizer.step()
+            assert shared.eq(0.25).all()
+            found.append(values(model))
+        assert same(*found)
+
+
+class TestFloats:
+    def test_lengths_are_checked(self):
+        zeros, plain = np.zeros(6, dtype=np.float32), torch.arange(6.0)
+        of = _core.Floats.of_tensors
+        method = _core.Method("{ }", [("a", [6], zeros)], 0)
+        for wrong in ([np.zeros(5, dtype=np.float32)], [zeros.copy(), zeros.copy()]):
+            for call in (method.begin, method.masters, method.given, method.are_masters):
+                with pytest.raises(bq.UsageError, match="values for tensors of"):
+                    call(_core.Floats.of_arrays(wrong))
+        method.begin(_core.Floats.of_arrays([zeros]))
+        for wrong in ([plain.clone(), plain.clone()], [plain[:5]], []):
+            with pytest.raises(bq.BitquakeError, match="values, .* needed"):
+                method.combine(1.0, of(wrong))
+        out = torch.tensor([9.0, 0, 1, 2, 3, 4, 5, 9])
+        method.combine(1.0, of([out[1:7]]))
+        assert out.tolist() == [9, 0, 1, 2, 3, 4, 5, 9]
+
+    def test_of_arrays_are_of_arrays_that_can_be_written(self):
+        of, plain = _core.Floats.of_arrays, np.zeros(6, dtype=np.float32)
+        for wrong in (plain.astype(np.float64), plain.reshape(2, 3), np.frombuffer(bytes(24), np.float32), plain[::2], [0.0], None):
+            with pytest.raises((TypeError, ValueError)):
+                of([wrong])
+
+    def test_that_share_memory_are_refused(self):
+        values = np.arange(6, dtype=np.float32)
+        _core.Floats.of_arrays([values[3:], values[:0], values[:3]])
+        for shared in ([values[:3], values[2:5]], [values, values], [values[3:], values[:0], values[:4]]):
+            with pytest.raises(bq.UsageError, match="share memory"):
+                _core.Floats.of_arrays(shared)
+
+    def test_of_parameters_that_were_tied_since(self):
+        model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+        robust = bq.RobustTraining(model, quantization=CODES)
+        model[1].weight.data = model[0].weight.data
+        with pytest.raises(bq.UsageError, match="share memory"):
+            robust.step(lambda: model(torch.ones(1, 3)).sum())
 
 
 class Kept(torch.Tensor):

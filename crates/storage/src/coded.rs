@@ -96,24 +96,24 @@ impl Coded {
         self.grid.dequantize_over(&self.words, levels)
     }
 
-    /// What the codes stand for when each of their bits is flipped with the probability `rate`, over whatever is in `levels`; and
-    /// how many bits were flipped. The same as of the pattern that [`FaultModel::BitFlip`](bitquake_fault::FaultModel::BitFlip)
+    /// What the codes stand for when each of their bits is flipped with the probability `rate`, over what is in `levels`, one for each
+    /// element; and how many bits were flipped. The same as of the pattern that [`FaultModel::BitFlip`](bitquake_fault::FaultModel::BitFlip)
     /// draws with [`Hits::Rate`](bitquake_fault::Hits::Rate) when every bit of the codes may be hit, but no list of bits is made.
     ///
     /// # Errors
-    /// As [`levels`](Self::levels).
+    /// [`QuantError::Length`] if there are not as many levels as elements.
     pub fn levels_at_rate(
         &self,
         stream: &Stream,
         rate: Rate,
         scratch: &mut FlipScratch,
-        levels: &mut Vec<f32>,
+        levels: &mut [f32],
     ) -> Result<u64, QuantError> {
         let FlipScratch { words, draw } = scratch;
         words.clone_from(&self.words);
         let bits = self.grid.elements() * u64::from(self.grid.format().width());
         let flips = flip_bits_at_rate(words, bits, stream, rate, draw);
-        self.grid.dequantize_over(words, levels)?;
+        self.grid.dequantize_into(words, levels)?;
         Ok(flips)
     }
 

@@ -96,10 +96,11 @@ fn line(network: &str, name: &str, table: &str, weights: &Weights) -> Result<(),
             room.keep_levels(levels);
         }
     });
+    let mut gradients = half.gradients.clone();
     let combine = median_us(|| {
-        let halves = std::slice::from_ref(&half);
-        if let Ok(update) = black_box(method.combine_in(Some(&half), halves, &stored, &weights, &mut room)) {
-            room.keep_update(update);
+        let last = Half { gradients: std::mem::take(&mut gradients), ..Half::default() };
+        if let Ok(update) = black_box(method.combine(std::slice::from_ref(&half), last, &stored, &weights)) {
+            gradients = update.gradients;
         }
     });
     let rest = median_us(|| {

@@ -198,21 +198,23 @@ impl Case {
         };
         times.store = milliseconds(clock.elapsed());
         self.load(stored.levels(), times)?;
-        let clean = pass(&self.network, &self.places, &self.images, &self.labels, times)?;
+        let mut last = pass(&self.network, &self.places, &self.images, &self.labels, times)?;
+        let mut losses = StepLosses { clean: Some(last.loss), perturbed: None };
         if levels.is_none() && self.method.plan().perturbed > 0 {
             let clock = Instant::now();
             let drawn = self.method.perturbed_in(&stored, &self.weights, step, 0, &mut self.room)?;
             times.inject = milliseconds(clock.elapsed());
             levels = Some(drawn);
         }
-        let mut perturbed = Vec::new();
+        let mut earlier = Vec::new();
         if let Some(levels) = &levels {
             self.load(levels, times)?;
-            perturbed.push(pass(&self.network, &self.places, &self.images, &self.labels, times)?);
+            earlier.push(last);
+            last = pass(&self.network, &self.places, &self.images, &self.labels, times)?;
+            losses.perturbed = Some(last.loss);
         }
         let clock = Instant::now();
-        let update =
-            self.method.combine_in(Some(&clean), &perturbed, &stored, &self.weights, &mut self.room)?;
+        let update = self.method.combine(&earlier, last, &stored, &self.weights)?;
         times.combine = milliseconds(clock.elapsed());
         let clock = Instant::now();
         self.optimiser.begin_step();
@@ -220,10 +222,7 @@ impl Case {
         for (slot, (tensor, gradient)) in self.weights.tensors.iter_mut().zip(&update.gradients).enumerate() {
             self.optimiser.update(slot, &mut tensor.values, gradient, settings);
         }
-        let losses =
-            StepLosses { clean: Some(clean.loss), perturbed: perturbed.first().map(|half| half.loss) };
         self.method.finish_step(losses, &mut self.weights);
-        self.room.keep_update(update);
         times.update = milliseconds(clock.elapsed());
         Ok((stored, levels))
     }

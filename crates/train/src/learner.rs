@@ -8,7 +8,9 @@ use bitquake_fault::{Name, Selector};
 use bitquake_grad::{BatchStatistics, Executor, Mode, Network, Objective, ParameterRole, Pass};
 
 use crate::error::TrainError;
-use crate::method::{Half, Levels, Method, Passes, Room, StepLosses, Stored, Update, WeightTensor, Weights};
+use crate::method::{
+    Half, Levels, Method, MethodError, Passes, Room, StepLosses, Stored, Update, WeightTensor, Weights,
+};
 use crate::optimiser::{Optimiser, OptimiserConfig, StepSettings};
 use crate::recipe::Recipe;
 use bitquake_record::Score;
@@ -154,23 +156,25 @@ impl Learner {
         self.method.project(&mut self.weights);
         let stored = self.method.store_in(&self.weights, &mut self.room)?;
         let plan = self.method.plan();
-        let clean = if plan.clean { Some(self.pass(stored.levels(), examples)?) } else { None };
-        let perturbed = self.perturbed(&stored, plan, examples, step)?;
+        let mut passes = Vec::new();
+        if plan.clean {
+            passes.push(self.pass(stored.levels(), examples)?);
+        }
+        self.perturbed(&stored, plan, examples, step, &mut passes)?;
+        let (clean, perturbed) = passes.split_at(usize::from(plan.clean));
         let losses = StepLosses {
-            clean: clean.as_ref().map(|(half, _)| half.loss),
+            clean: clean.first().map(|(half, _)| half.loss),
             perturbed: mean(perturbed.iter().map(|(half, _)| half.loss)),
         };
         clean.iter().for_each(|(_, score)| scores.clean.add(*score));
         perturbed.iter().for_each(|(_, score)| scores.perturbed.add(*score));
-        let clean = clean.map(|(half, _)| half);
-        if let Some(half) = clean.as_ref().filter(|half| !half.loss.is_finite()) {
-            return Err(self.not_finite("the loss is not finite", half.loss, stored.levels(), examples));
+        if let Some(loss) = losses.clean.filter(|loss| !loss.is_finite()) {
+            return Err(self.not_finite("the loss is not finite", loss, stored.levels(), examples));
         }
-        let halves: Vec<Half> = perturbed.into_iter().map(|(half, _)| half).collect();
-        let update =
-            self.method.combine_in(clean.as_ref(), &halves, &stored, &self.weights, &mut self.room)?;
+        let mut halves: Vec<Half> = passes.into_iter().map(|(half, _)| half).collect();
+        let last = halves.pop().ok_or(MethodError::Call("a step without a pass"))?;
+        let update = self.method.combine(&halves, last, &stored, &self.weights)?;
         self.apply(&update, rate);
-        self.room.keep_update(update);
         if !self.weights.tensors.iter().flat_map(|tensor| &tensor.values).all(|value| value.is_finite()) {
             let loss = losses.clean.or(losses.perturbed).unwrap_or(f64::NAN);
             return Err(self.not_finite("weights are not finite", loss, stored.levels(), examples));
@@ -180,25 +184,25 @@ impl Learner {
         Ok(plan.again)
     }
 
-    /// The passes with faults, on the same batch.
+    /// The passes with faults, on the same batch, after those that there are.
     fn perturbed(
         &mut self,
         stored: &Stored,
         plan: Passes,
         examples: Examples<'_>,
         step: u64,
-    ) -> Result<Vec<(Half, Score)>, StepFailure> {
-        let mut halves = Vec::new();
+        passes: &mut Vec<(Half, Score)>,
+    ) -> Result<(), StepFailure> {
         for k in 0..plan.perturbed {
             let levels = if plan.attack {
                 self.attacked(stored, examples, step, k)?
             } else {
                 self.method.perturbed_in(stored, &self.weights, step, k, &mut self.room)?
             };
-            halves.push(self.pass(&levels, examples)?);
+            passes.push(self.pass(&levels, examples)?);
             self.room.keep_levels(levels);
         }
-        Ok(halves)
+        Ok(())
     }
 
     /// The levels with the worst bit errors that the method's search finds.

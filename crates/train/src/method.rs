@@ -57,12 +57,14 @@ use quantization::Quantization;
 const LEAST_ALPHA: f32 = 1e-3;
 
 /// One pass over a batch.
+///
+/// `G` is what holds the gradient of one tensor: a vector, or a slice of memory of somebody else.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Half {
+pub struct Half<G = Vec<f32>> {
     /// Its loss.
     pub loss: f64,
-    /// The gradient of the loss with respect to the levels that the pass computed with: one vector a weight tensor.
-    pub gradients: Vec<Vec<f32>>,
+    /// The gradient of the loss with respect to the levels that the pass computed with, row-major: one a weight tensor.
+    pub gradients: Vec<G>,
     /// The batch statistics of its normalizations.
     pub statistics: Vec<BatchStatistics>,
 }
@@ -82,9 +84,9 @@ pub struct Passes {
 
 /// What a step does to the weights.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Update {
-    /// The gradient of the masters: one vector a tensor. Those of learnt ranges are in [`RangeParameter::gradient`].
-    pub gradients: Vec<Vec<f32>>,
+pub struct Update<G = Vec<f32>> {
+    /// The gradient of the masters: one a tensor. Those of learnt ranges are in [`RangeParameter::gradient`].
+    pub gradients: Vec<G>,
     /// The loss of the penalties, which is no part of any pass's loss.
     pub penalty: f64,
     /// What the running statistics are to follow.
@@ -107,17 +109,16 @@ pub struct Update {
 ///     method.project(&mut weights);
 ///     let stored = method.store(&weights)?;
 ///     let run = |levels: &[Vec<f32>]| Half { loss: 1.0, gradients: levels.to_vec(), ..Half::default() }; // a network
-///     let passes = method.plan();
-///     let clean = passes.clean.then(|| run(&stored.levels().tensors));
-///     let perturbed = (0..passes.perturbed)
-///         .map(|k| Ok(run(&method.perturbed(&stored, &weights, step, k)?.tensors)))
-///         .collect::<Result<Vec<Half>, bitquake_train::method::MethodError>>()?;
-///     let update = method.combine(clean.as_ref(), &perturbed, &stored, &weights)?;
+///     let mut passes = vec![run(&stored.levels().tensors)]; // the table above has a clean pass in each step
+///     for k in 0..method.plan().perturbed {
+///         passes.push(run(&method.perturbed(&stored, &weights, step, k)?.tensors));
+///     }
+///     let losses = StepLosses { clean: Some(passes[0].loss), perturbed: passes.get(1).map(|half| half.loss) };
+///     let last = passes.pop().expect("the clean one at least");
+///     let update = method.combine(&passes, last, &stored, &weights)?;
 ///     for (value, gradient) in weights.tensors[0].values.iter_mut().zip(&update.gradients[0]) {
 ///         *value -= 0.1 * gradient; // an optimiser
 ///     }
-///     let loss = |half: &Half| half.loss;
-///     let losses = StepLosses { clean: clean.as_ref().map(loss), perturbed: perturbed.first().map(loss) };
 ///     method.finish_step(losses, &mut weights);
 /// }
 /// assert_eq!(method.plan().perturbed, 1); // the loss is below the curriculum's T
@@ -298,6 +299,25 @@ impl Method {
         self.perturbing()?.faults.levels(stored, weights, &self.pass_key(step, k), Share::OfEpoch, room)
     }
 
+    /// As [`perturbed`](Self::perturbed), put into slices that are the network's own weights: one a tensor, and as long. Returns how many
+    /// stored bits differ from the clean memory.
+    ///
+    /// # Errors
+    /// As [`perturbed`](Self::perturbed); and if slices are not as long as their tensors, then nothing is written.
+    pub fn put_perturbed(
+        &self,
+        stored: &Stored,
+        weights: &Weights,
+        step: u64,
+        k: u32,
+        room: &mut Room,
+        out: &mut [&mut [f32]],
+    ) -> Result<u64, MethodError> {
+        check_values("levels of tensor", out, weights)?;
+        let faults = &self.perturbing()?.faults;
+        faults.put_levels(stored, weights, &self.pass_key(step, k), Share::OfEpoch, room, out)
+    }
+
     /// What the network sees under the worst bit errors found (SPEC 2.9), in perturbed pass `k` of a step. `gradient` runs the
     /// network on levels and gives its loss and gradient; it is called `restarts * (steps + 1)` times.
     ///
@@ -339,68 +359,51 @@ impl Method {
     /// The gradient of the step: the passes' gradients combined (S20 to S23), taken back through the quantizers to the masters
     /// and to the learnt ranges, with the penalties' gradients added and every element clipped.
     ///
-    /// # Errors
-    /// [`MethodError`] if the passes are not those of [`plan`](Self::plan), or gradients do not fit the weights.
-    pub fn combine(
-        &mut self,
-        clean: Option<&Half>,
-        perturbed: &[Half],
-        stored: &Stored,
-        weights: &Weights,
-    ) -> Result<Update, MethodError> {
-        self.combine_in(clean, perturbed, stored, weights, &mut Room::default())
-    }
-
-    /// As [`combine`](Self::combine), in memory that is used again.
+    /// The passes are those of [`plan`](Self::plan) in their order, the clean one first: all but the last are `earlier`. The gradient of
+    /// the step takes the place of that of the last one.
     ///
     /// # Errors
-    /// As [`combine`](Self::combine).
-    pub fn combine_in(
+    /// [`MethodError`] if the passes are not those of the plan, or gradients do not fit the weights.
+    pub fn combine<G: AsRef<[f32]> + AsMut<[f32]>>(
         &mut self,
-        clean: Option<&Half>,
-        perturbed: &[Half],
+        earlier: &[Half],
+        mut last: Half<G>,
         stored: &Stored,
         weights: &Weights,
-        room: &mut Room,
-    ) -> Result<Update, MethodError> {
-        self.check_passes(clean, perturbed, weights)?;
+    ) -> Result<Update<G>, MethodError> {
+        let has_clean = self.check_count(earlier.len() + 1)?;
+        earlier.iter().try_for_each(|half| check_values("gradient of tensor", &half.gradients, weights))?;
+        check_values("gradient of tensor", &last.gradients, weights)?;
         let (combination, clamp) = self.errors.as_ref().map_or((Combination::Average, None), |errors| {
             (errors.config.combination, errors.config.clamp())
         });
-        let halves: Vec<&[Vec<f32>]> = perturbed.iter().map(|half| half.gradients.as_slice()).collect();
-        let clean_gradients = clean.map(|half| half.gradients.as_slice());
-        let old = room.take_gradients();
-        let mut gradients = combine::combined(combination, clean_gradients, &halves, clamp, old);
+        let mut gradients: Vec<&mut [f32]> = last.gradients.iter_mut().map(AsMut::as_mut).collect();
+        if !earlier.is_empty() || !has_clean {
+            let clean = has_clean.then(|| earlier[0].gradients.as_slice());
+            let perturbed = earlier[usize::from(has_clean)..].iter().map(|half| half.gradients.as_slice());
+            let clean = clean.filter(|_| combination == Combination::Average);
+            combine::combine_onto(clean, &perturbed.collect::<Vec<_>>(), &mut gradients, clamp);
+        }
         self.pull_back(&mut gradients, stored, weights);
         let penalty = self.penalise(&mut gradients, weights);
         self.clip(&mut gradients);
-        let statistics: Vec<&[BatchStatistics]> =
-            perturbed.iter().map(|half| half.statistics.as_slice()).collect();
-        let clean_statistics = clean.map(|half| half.statistics.as_slice());
-        let statistics = statistics::mixed(self.config.statistics, clean_statistics, &statistics)?;
-        Ok(Update { gradients, penalty, statistics })
+        let statistics = earlier.iter().map(|half| &half.statistics).chain([&last.statistics]);
+        let statistics: Vec<&[BatchStatistics]> = statistics.map(Vec::as_slice).collect();
+        let (clean, perturbed) = statistics.split_at(usize::from(has_clean));
+        let statistics = statistics::mixed(self.config.statistics, clean.first().copied(), perturbed)?;
+        Ok(Update { gradients: last.gradients, penalty, statistics })
     }
 
-    fn check_passes(
-        &self,
-        clean: Option<&Half>,
-        perturbed: &[Half],
-        weights: &Weights,
-    ) -> Result<(), MethodError> {
-        let passes = self.plan();
-        if passes.clean != clean.is_some() || passes.perturbed as usize != perturbed.len() {
-            return Err(MethodError::Call("the passes are not those that the plan of the step has"));
+    /// That there are as many passes as the plan says; returns whether the first one is a clean one.
+    fn check_count(&self, passes: usize) -> Result<bool, MethodError> {
+        let Passes { clean, perturbed, .. } = self.plan();
+        if passes == usize::from(clean) + perturbed as usize {
+            return Ok(clean);
         }
-        for half in clean.into_iter().chain(perturbed) {
-            check_length("gradients of a pass", 0, half.gradients.len(), weights.tensors.len())?;
-            for (index, (gradient, tensor)) in half.gradients.iter().zip(&weights.tensors).enumerate() {
-                check_length("gradient of tensor", index, gradient.len(), tensor.values.len())?;
-            }
-        }
-        Ok(())
+        Err(MethodError::Call("the passes are not those that the plan of the step has"))
     }
 
-    fn pull_back(&mut self, gradients: &mut [Vec<f32>], stored: &Stored, weights: &Weights) {
+    fn pull_back(&mut self, gradients: &mut [&mut [f32]], stored: &Stored, weights: &Weights) {
         let scaled = self.quantization.scales_gradients();
         for (at, (gradient, tensor)) in gradients.iter_mut().zip(&weights.tensors).enumerate() {
             let backward = self.quantization.backward(at, tensor, stored);
@@ -409,7 +412,7 @@ impl Method {
         }
     }
 
-    fn penalise(&self, gradients: &mut [Vec<f32>], weights: &Weights) -> f64 {
+    fn penalise(&self, gradients: &mut [&mut [f32]], weights: &Weights) -> f64 {
         let mut loss = 0.0;
         for (gradient, tensor) in
             gradients.iter_mut().zip(&weights.tensors).filter(|(_, tensor)| !tensor.is_alpha())
@@ -424,15 +427,26 @@ impl Method {
         loss
     }
 
-    fn clip(&mut self, gradients: &mut [Vec<f32>]) {
+    fn clip(&mut self, gradients: &mut [&mut [f32]]) {
         let Some(limit) = self.config.gradient_clip else { return };
         let of_ranges = self.quantization.ranges.iter_mut().map(|range| &mut range.gradient);
-        gradients.iter_mut().flatten().chain(of_ranges).for_each(|g| *g = g.clamp(-limit, limit));
+        gradients
+            .iter_mut()
+            .flat_map(|gradient| gradient.iter_mut())
+            .chain(of_ranges)
+            .for_each(|g| *g = g.clamp(-limit, limit));
     }
 
     /// The learnt ranges, for the optimiser; none unless they are learnt.
     pub fn ranges(&mut self) -> &mut [RangeParameter] {
         &mut self.quantization.ranges
+    }
+
+    /// Whether [`finish_step`](Self::finish_step) will look at the weights, or change them; else any will do.
+    #[must_use]
+    pub fn finishes_with_weights(&self) -> bool {
+        let is_second = self.errors.as_ref().is_some_and(|errors| errors.between.is_some());
+        self.averaging.is_some() || self.plan().again || is_second
     }
 
     /// Ends a step, after the optimiser's: the averaged weights follow, the curriculum chooses for the next step, and the
@@ -516,6 +530,18 @@ impl Method {
             || weights.tensors.iter().filter(|tensor| !tensor.is_alpha()).map(|tensor| tensor.name.clone());
         if quantized.is_empty() { all().collect() } else { quantized }
     }
+}
+
+/// That there are values for each tensor, and as many as it has.
+fn check_values<V: AsRef<[f32]>>(
+    what: &'static str,
+    given: &[V],
+    weights: &Weights,
+) -> Result<(), MethodError> {
+    check_length("tensors of a pass", 0, given.len(), weights.tensors.len())?;
+    given.iter().zip(&weights.tensors).enumerate().try_for_each(|(index, (given, tensor))| {
+        check_length(what, index, given.as_ref().len(), tensor.values.len())
+    })
 }
 
 /// That every tensor has as many values as its shape says.

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 import torch
 
-from ._core import Gradients
+from ._core import Floats
 
 
 def plain(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor, or a copy of it, as one that :func:`core_of` takes."""
-    if Gradients.of([tensor]) is not None:
-        return tensor
+    return copied(tensor) if Floats.of_tensors([tensor]) is None else tensor
+
+
+def copied(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy, as a plain tensor."""
     copy = fresh(tensor.shape)
     copy.copy_(tensor.detach())  # which gives the class of what is copied
     return copy
@@ -23,8 +26,8 @@ def fresh(shape: Sequence[int]) -> torch.Tensor:
     return torch.empty(shape, dtype=torch.float32, device="cpu")
 
 
-def core_of(tensors: list[torch.Tensor]) -> Gradients:
-    """Plain tensors, one a parameter."""
-    core = Gradients.of(tensors)
+def core_of(tensors: list[torch.Tensor]) -> Floats:
+    """Plain tensors, one a parameter, each in memory of its own."""
+    core = Floats.of_tensors(tensors)
     assert core is not None, "plain tensors"
     return core

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ._core import Gradients
+from ._core import Floats
 from ._errors import UnsupportedError, UsageError
-from ._gradients import core_of, fresh, plain
+from ._gradients import copied, core_of, fresh, plain
 
 
 #: What tells that the array of a tensor is still its own: it keeps that memory, so that nothing else can be there. (One that is a copy is
@@ -20,13 +20,13 @@ _WHERE = (torch.Tensor.data_ptr, attrgetter("dtype"))
 
 
 class PassGradients(NamedTuple):
-    """The gradients of a pass as ``_core`` reads them, one a parameter; which parameters have one (the others have zeros); and whether
-    they are what ``.grad`` holds, not copies.
+    """The gradients of a pass, one a parameter: plain tensors, the same as ``_core`` reads and writes them, and which parameters have one (the
+    others have zeros).
     """
 
-    core: Gradients
+    tensors: list[torch.Tensor]
+    core: Floats
     there: list[bool]
-    are_own: bool
 
 
 class Parameters:
@@ -53,7 +53,7 @@ class Parameters:
         self._staged: list[Any] = [None for _ in groups]
         #: Of each parameter where it was when its array was made: address, dtype.
         self._bound: list[list] = [[None] * len(groups) for _ in _WHERE]
-        self._zeros: dict[int, torch.Tensor] = {}
+        self._floats: Floats
 
     @property
     def tensors(self) -> tuple:
@@ -86,7 +86,13 @@ class Parameters:
                 if own != before:
                     self._bind(place, self._tensors[place])
             self._bound = now
+            self._floats = Floats.of_arrays(self._arrays)
         return self._arrays
+
+    def floats(self) -> Floats:
+        """The arrays as ``_core`` reads and writes them."""
+        self.arrays()
+        return self._floats
 
     def _bind(self, place: int, tensor: torch.Tensor) -> None:
         _check(self.names[place], tensor)
@@ -95,13 +101,18 @@ class Parameters:
         self._staged[place] = None if is_shared else fresh(tensor.shape)
         self._arrays[place] = (plain if is_shared else self._staged[place]).numpy().reshape(-1)
 
-    def load(self) -> list[np.ndarray]:
-        """The arrays, with what the parameters hold now."""
-        arrays = self.arrays()
+    def load(self) -> Floats:
+        """What the parameters hold now."""
+        floats = self.floats()
         for tensor, staged in zip(self._tensors, self._staged):
             if staged is not None:
                 staged.copy_(tensor.data)
-        return arrays
+        return floats
+
+    def values(self) -> list[np.ndarray]:
+        """Copies of what the parameters hold now."""
+        self.load()
+        return [array.copy() for array in self._arrays]
 
     def push(self) -> None:
         """Gives the parameters what their arrays hold. Autograd does not see it, but casts that autocast keeps would be stale."""
@@ -110,9 +121,9 @@ class Parameters:
                 tensor.data.copy_(staged)
         torch.clear_autocast_cache()
 
-    def fill(self, write: Callable[[list[np.ndarray]], Any]) -> None:
+    def fill(self, write: Callable[[Floats], Any]) -> None:
         """Gives the parameters what ``write`` puts into their arrays."""
-        write(self.arrays())
+        write(self.floats())
         self.push()
 
     def count_change(self) -> None:
@@ -122,7 +133,13 @@ class Parameters:
 
     def show(self, values: list[np.ndarray]) -> None:
         """Gives the parameters these values."""
-        self.fill(lambda arrays: [*map(np.copyto, arrays, values)])
+        self.put(values)
+        self.push()
+
+    def put(self, values: list[np.ndarray]) -> None:
+        """Puts values into the arrays."""
+        for array, own in zip(self.arrays(), values):
+            np.copyto(array, own)
 
     def take_gradients(self) -> list[Any]:
         """What ``.grad`` holds, one a parameter, tied ones too; afterwards it holds nothing."""
@@ -143,36 +160,25 @@ class Parameters:
     def gradients(self, factor: float = 1.0) -> PassGradients:
         """What ``.grad`` holds, times a factor."""
         if factor == 1.0 and not self._are_tied:
-            own = Gradients.of([tensor.grad for tensor in self._tensors])
-            if own is not None:
-                return PassGradients(own, [True] * len(self._tensors), True)
+            own = [tensor.grad for tensor in self._tensors]
+            core = Floats.of_tensors(own)
+            if core is not None:
+                return PassGradients(own, core, [True] * len(own))
         found = [[tensor.grad for tensor in tied if tensor.grad is not None] for tied in self._tied]
-        copies = [
-            _sum_of(name, own, factor) if own else self._nothing(tensor.numel()) for name, own, tensor in zip(self.names, found, self._tensors)
-        ]
-        return PassGradients(core_of(copies), [bool(own) for own in found], False)
+        sums = [_sum_of(name, own, factor) if own else fresh(tensor.shape).zero_() for name, own, tensor in zip(self.names, found, self._tensors)]
+        if Floats.of_tensors(sums) is None:  # two parameters have the same gradient, which each of them is to have for itself
+            sums = [*map(copied, sums)]
+        return PassGradients(sums, core_of(sums), [bool(own) for own in found])
 
-    def _nothing(self, count: int) -> torch.Tensor:
-        if count not in self._zeros:
-            self._zeros[count] = fresh((count,)).zero_()
-        return self._zeros[count]
-
-    def receive(self, write: Callable[[Gradients], Any], last: PassGradients, there: list[bool], before: list[Any], factor: float) -> None:
-        """Has ``write`` fill tensors with gradients, which times a factor are added to those of ``before`` and become ``.grad``. Those of the last
-        pass, which are needed no more, are written over where they can be.
-        """
-        gradients = [tensor.grad if last.are_own else _slot(tensor) for tensor in self._tensors]
-        write(last.core if last.are_own else core_of(gradients))
+    def receive(self, gradients: list[torch.Tensor], there: list[bool], before: list[Any], factor: float) -> None:
+        """Gradients times a factor, added to those of ``before``, become ``.grad``. Their memory is used."""
         for place, gradient in enumerate(gradients):
-            self._receive(place, gradient, there[place], before[place], factor)
-
-    def _receive(self, place: int, gradient: Any, is_there: bool, before: list[Any], factor: float) -> None:
-        first, *others = self._tied[place]
-        if factor != 1.0:
-            gradient.mul_(factor)
-        first.grad = _sum(before[0], _like(first, gradient) if is_there else None)
-        for tensor, own in zip(others, before[1:]):
-            tensor.grad = own
+            first, *others = self._tied[place]
+            if factor != 1.0:
+                gradient.mul_(factor)
+            first.grad = _sum(before[place][0], _like(first, gradient) if there[place] else None)
+            for tensor, own in zip(others, before[place][1:]):
+                tensor.grad = own
 
     def fill_gradients(self, value: float) -> None:
         for tensor in self._tensors:
@@ -213,19 +219,13 @@ def _end(tensor: torch.Tensor) -> int:
 
 
 def _sum_of(name: str, gradients: list[torch.Tensor], factor: float) -> torch.Tensor:
-    """The sum of gradients times a factor, as a plain tensor."""
+    """The sum of gradients times a factor, as a plain tensor, which is the gradient itself where it can be."""
     if any(gradient.layout is not torch.strided for gradient in gradients):
         raise UnsupportedError(f"the gradient of parameter `{name}` is sparse: build its module with sparse=False")
     total = gradients[0].detach()
     for more in gradients[1:]:
         total = total + more.detach()
     return plain(total if factor == 1.0 else total * factor)
-
-
-def _slot(tensor: torch.Tensor) -> torch.Tensor:
-    """A plain tensor for a gradient: that of the last pass, or new memory."""
-    gradient = tensor.grad
-    return fresh(tensor.shape) if gradient is None or Gradients.of([gradient]) is None else gradient
 
 
 def _like(tensor: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:

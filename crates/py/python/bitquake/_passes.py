@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._core import Gradients
+from ._core import Floats
 from ._errors import UsageError
 from ._parameters import Parameters, PassGradients
 from ._running import RunningStatistics
@@ -34,7 +34,8 @@ class Passes:
         self._scaler = scaler
         self._statistics = RunningStatistics(module, rule)
         self._there = [False] * len(parameters.names)
-        self._last: PassGradients | None = None
+        #: The loss and the gradients of the pass before, of which the method is told when it is known whether another one follows.
+        self._last: tuple[float, PassGradients] | None = None
         #: Whether no pass overflowed under the scale of the scaler.
         self.is_finite = True
         self._scale = 1.0
@@ -52,52 +53,52 @@ class Passes:
         has_clean, perturbed, is_attack, _ = self._core.passes
         first = None
         if has_clean:
-            self._core.clean_levels(self._parameters.arrays())
-            self._clean, first = self._told(self._core.add_clean)
+            self._core.clean_levels(self._parameters.floats())
+            self._clean, first = self._pass()
             if not perturbed:
                 return first
             self._statistics.after_clean()
         for k in range(perturbed):
+            self._tell()
             self._perturb(step, k, is_attack)
             self._statistics.rewind()
-            loss, tensor = self._told(self._core.add_perturbed)
+            loss, tensor = self._pass()
             self._statistics.after_perturbed()
             self._perturbed.append(loss)
             first = tensor if first is None else first
         self._statistics.settle()
         return first
 
-    def _told(self, tell: Callable[[float, Gradients], None]) -> tuple[float, Any]:
-        """A pass that the method is told of."""
-        loss, gradients, tensor = self._pass()
-        tell(loss, gradients)
-        return loss, tensor
+    def _tell(self) -> None:
+        """Tells the method of the pass before, if there was one: another one follows."""
+        if self._last is not None:
+            loss, gradients = self._last
+            self._core.add(loss, gradients.core)
 
     def undo(self) -> None:
         """Buffers as they were before the step."""
         self._statistics.rewind()
 
     def _perturb(self, step: int, k: int, is_attack: bool) -> None:
-        arrays = self._parameters.arrays()
         if not is_attack:
-            self._core.perturbed_levels(step, k, arrays)
+            self._core.perturbed_levels(step, k, self._parameters.floats())
             return
         # The search shows levels in the parameters while it looks, so its result goes elsewhere first.
-        worst = [np.empty_like(array) for array in arrays]
-        self._core.attacked_levels(step, k, self._slope, worst)
-        for array, values in zip(self._parameters.arrays(), worst):
-            np.copyto(array, values)
+        worst = [np.empty_like(array) for array in self._parameters.arrays()]
+        self._core.attacked_levels(step, k, self._slope, Floats.of_arrays(worst))
+        self._parameters.put(worst)
 
-    def _slope(self, levels: list[np.ndarray]) -> tuple[float, Gradients]:
+    def _slope(self, levels: list[np.ndarray]) -> tuple[float, Floats]:
         """What the search asks: the loss at these levels, and its gradient."""
-        for array, values in zip(self._parameters.arrays(), levels):
-            np.copyto(array, values)
+        self._parameters.put(levels)
         self._statistics.rewind()
-        loss, gradients, _ = self._pass()
-        return loss, gradients
+        self._pass()
+        assert self._last is not None
+        loss, gradients = self._last
+        return loss, gradients.core
 
-    def _pass(self) -> tuple[float, Gradients, Any]:
-        """Forward and backward with what the arrays of the parameters hold."""
+    def _pass(self) -> tuple[float, Any]:
+        """Forward and backward with what the arrays of the parameters hold. Returns the loss, as a number and as a tensor."""
         self._parameters.push()
         # Freed before the next ones are made: memory that is not where it was before would have PyTorch ask for new pages.
         self._last = None
@@ -107,17 +108,21 @@ class Passes:
         scaled = loss if self._scaler is None else self._scaler.scale(loss)
         scaled.backward()
         self._scale = 1.0 if self._scaler is None else float(self._scaler.get_scale())
-        self._last = self._parameters.gradients(1.0 / self._scale)
-        self._there = [any(pair) for pair in zip(self._there, self._last.there)]
+        gradients = self._parameters.gradients(1.0 / self._scale)
+        self._there = [any(pair) for pair in zip(self._there, gradients.there)]
         if self._scaler is not None:
-            self.is_finite = self.is_finite and self._last.core.are_finite
-        return loss.item(), self._last.core, loss.detach()
+            self.is_finite = self.is_finite and gradients.core.are_finite
+        value = loss.item()
+        self._last = value, gradients
+        return value, loss.detach()
 
     def combine(self, before: list[Any], *, is_scaled: bool) -> float:
         """Leaves the gradient of the masters in ``.grad``; returns the factor that it has."""
         factor = self._scale if is_scaled else 1.0
         assert self._last is not None, "passes were run"
-        self._parameters.receive(self._core.combine, self._last, self._there, before, factor)
+        loss, gradients = self._last
+        self._core.combine(loss, gradients.core)
+        self._parameters.receive(gradients.tensors, self._there, before, factor)
         if self.is_finite:
             return factor
         self._parameters.fill_gradients(math.inf)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from ._core import Gradients
+from ._core import Floats
 from ._errors import UnsupportedError, UsageError
-from ._gradients import core_of, fresh, plain
+from ._gradients import copied, core_of, fresh
 from ._method import core_method, table_of
 
 
@@ -75,15 +75,12 @@ class FakeQuantize(torch.nn.Module):
                 self._least = self._core.ranges[0][5]
             self.range.data.clamp_(min=self._least)
             self._core.set_ranges([self.range.item()])
-        self._core.begin([values])
+        self._core.begin(Floats.of_arrays([values]))
         self._turn += 1
 
     def _write(self, values: np.ndarray, out: np.ndarray) -> None:
         self._store(values)
-        self._core.clean_levels([out])
-
-    def _told(self, gradient: Gradients) -> None:
-        self._core.add_clean(0.0, gradient)
+        self._core.clean_levels(Floats.of_arrays([out]))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_core": None}
@@ -147,7 +144,7 @@ class RandomBitErrors(FakeQuantize):
             return
         self._advance(values)
         self._store(values)
-        self._flips = self._core.perturbed_levels(self._step, 0, [out])
+        self._flips = self._core.perturbed_levels(self._step, 0, Floats.of_arrays([out]))
 
     def _advance(self, values: np.ndarray) -> None:
         if self._seen is None:
@@ -155,9 +152,6 @@ class RandomBitErrors(FakeQuantize):
         else:
             self._step += not np.array_equal(self._seen.view(np.uint32), values.view(np.uint32))
         self._seen = values.copy()
-
-    def _told(self, gradient: Gradients) -> None:
-        self._core.add_perturbed(0.0, gradient)
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"step": self._step, "digest": self._digest if self._seen is None else _digest(self._seen)}
@@ -189,9 +183,8 @@ class _Levels(torch.autograd.Function):
         if stored._turn != ctx.turn or ctx.turn < 0:
             stored._store(_array(weight))
         ctx.turn = -1  # told once; a second backward pass begins anew
-        stored._told(core_of([plain(gradient)]))
-        own = fresh(weight.shape)
-        stored._core.combine(core_of([own]))
+        own = copied(gradient)
+        stored._core.combine(0.0, core_of([own]))
         stored._turn += 1
         of_range = None
         if stored.range is not None:

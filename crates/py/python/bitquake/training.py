@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ._collect import uncompiled
+from ._core import Floats
 from ._errors import UsageError
 from ._method import combination, core_method, curriculum, storage_of, table_of
 from .arrays import _check_key
@@ -55,7 +56,7 @@ class RobustTraining:
         self._seed = operator.index(seed)
         self._table = table_of(table)
         self._parameters = Parameters(module)
-        tensors = list(zip(self._parameters.names, self._parameters.shapes, self._parameters.load()))
+        tensors = list(zip(self._parameters.names, self._parameters.shapes, self._parameters.values()))
         self._core = core_method(self._table, tensors, self._seed)
         self._is_alternating = combination(self._table) == "alternating"
         if self._is_alternating and optimizer is None:
@@ -208,7 +209,7 @@ class RobustTraining:
             raise UsageError(f"no step has begun{why}")
         self._ranges.move()
         again, self._again = self._again, None
-        self._core.finish(self._parameters.load())
+        self._core.finish(self._parameters.load() if self._core.finishes_with_masters else None)
         self._is_open = False
         self._ranges.read()
         if self._is_second:
@@ -268,7 +269,7 @@ class RobustTraining:
         no training step has. Gives the number of flips."""
         _check_key(epoch=epoch, k=k)
         flips: list[int | None] = []
-        with self._levels(lambda arrays: flips.append(self._core.validation_levels(epoch, k, arrays))):
+        with self._levels(lambda out: flips.append(self._core.validation_levels(epoch, k, out))):
             if flips[0] is None:
                 raise UsageError("the method draws no faults: give `bit_errors` with a rate or a fault, or `p0`")
             yield flips[0]
@@ -290,7 +291,7 @@ class RobustTraining:
     def averaged_state_dict(self) -> dict[str, Any]:
         """The module's state dict with the averaged weights in place of the trained ones, in float32, not quantized."""
         averages = self._averages()
-        values = [array.copy() for array in self._parameters.load()]
+        values = self._parameters.values()
         self._parameters.show(averages)
         try:
             return {key: value.clone() if hasattr(value, "clone") else value for key, value in self._module.state_dict().items()}
@@ -304,12 +305,12 @@ class RobustTraining:
         return averages
 
     @contextmanager
-    def _levels(self, write: Callable[[list], Any], masters: list[np.ndarray] | None = None) -> Iterator[None]:
+    def _levels(self, write: Callable[[Floats], Any], masters: list[np.ndarray] | None = None) -> Iterator[None]:
         from ._versions import Versions
 
         self._check_idle()
-        before = [array.copy() for array in self._parameters.load()]
-        self._core.begin(before if masters is None else masters)
+        before = self._parameters.values()
+        self._core.begin(Floats.of_arrays(before if masters is None else masters))
         versions = Versions(self._parameters.tensors)
         versions.note()
         written: list = []

@@ -59,6 +59,25 @@ impl BitErrors {
         share: Share,
         room: &mut Room,
     ) -> Result<Levels, MethodError> {
+        let mut tensors = room.take_levels().tensors;
+        tensors.resize_with(weights.tensors.len(), Vec::new);
+        let of_tensors = weights.tensors.iter().zip(&mut tensors);
+        of_tensors.for_each(|(tensor, levels)| levels.resize(tensor.values.len(), 0.0));
+        let mut out: Vec<&mut [f32]> = tensors.iter_mut().map(Vec::as_mut_slice).collect();
+        let flips = self.put_levels(stored, weights, key, share, room, &mut out)?;
+        Ok(Levels { tensors, flips })
+    }
+
+    /// The same, put into slices, one a tensor and as long; returns how many stored bits differ.
+    pub(crate) fn put_levels(
+        &self,
+        stored: &Stored,
+        weights: &Weights,
+        key: &PartKey,
+        share: Share,
+        room: &mut Room,
+        out: &mut [&mut [f32]],
+    ) -> Result<u64, MethodError> {
         let Some(model) = &self.model else {
             return Err(MethodError::Call("bit errors of an attack are searched, not drawn: call `attack`"));
         };
@@ -68,36 +87,39 @@ impl BitErrors {
         if let FaultModel::BitFlip(Hits::Rate(rate)) = *model
             && is_flipped_in_place(&self.space, &stored.memory)
         {
-            return self.levels_at_rate(rate, stored, weights, key, room);
+            return self.put_levels_at_rate(rate, stored, weights, key, room, out);
         }
-        levels_under(stored, weights, &pattern(model.sampler(&self.space)?.draw(key)?, stored, weights)?)
+        let pattern = pattern(model.sampler(&self.space)?.draw(key)?, stored, weights)?;
+        let levels = levels_under(stored, weights, &pattern)?;
+        out.iter_mut().zip(&levels.tensors).for_each(|(out, levels)| out.copy_from_slice(levels));
+        Ok(levels.flips)
     }
 
     /// The same of flips at one rate, tensor by tensor and without a list of them: what the pattern would lead to.
-    fn levels_at_rate(
+    fn put_levels_at_rate(
         &self,
         rate: Rate,
         stored: &Stored,
         weights: &Weights,
         key: &PartKey,
         room: &mut Room,
-    ) -> Result<Levels, MethodError> {
-        let mut levels = Levels { flips: 0, ..room.take_levels() };
-        levels.tensors.resize_with(weights.tensors.len(), Vec::new);
+        out: &mut [&mut [f32]],
+    ) -> Result<u64, MethodError> {
+        let mut flips = 0;
         let clean = weights.tensors.iter().zip(&stored.levels.tensors);
-        for ((tensor, clean), levels_of) in clean.zip(&mut levels.tensors) {
+        for ((tensor, clean), out) in clean.zip(out) {
             let is_hit = self.space.tensors().iter().any(|other| other.name == tensor.name);
             match stored.memory.coded(&tensor.name).filter(|_| is_hit) {
                 Some(coded) => {
                     let stream = key.tensor(&tensor.name);
-                    levels.flips += coded
-                        .levels_at_rate(&stream, rate, &mut room.scratch, levels_of)
+                    flips += coded
+                        .levels_at_rate(&stream, rate, &mut room.scratch, out)
                         .map_err(|source| quantize_error(tensor, source))?;
                 }
-                None => levels_of.clone_from(clean),
+                None => out.copy_from_slice(clean),
             }
         }
-        Ok(levels)
+        Ok(flips)
     }
 }
 

@@ -2,10 +2,9 @@
 
 use bitquake_storage::FlipScratch;
 
-use super::Update;
 use super::weights::{Levels, Stored};
 
-/// Memory that steps use again and again: fresh memory for codes, levels and gradients costs more than quantizing and
+/// Memory that steps use again and again: fresh memory for codes and levels costs more than quantizing and
 /// injecting do.
 ///
 /// A step takes what it needs out of the room, and what it has done with can be kept there; what is not kept is made anew. No result
@@ -29,7 +28,6 @@ use super::weights::{Levels, Stored};
 pub struct Room {
     stored: Stored,
     levels: Levels,
-    gradients: Vec<Vec<f32>>,
     pub(super) scratch: FlipScratch,
 }
 
@@ -44,20 +42,11 @@ impl Room {
         self.levels = levels;
     }
 
-    /// Keeps the memory of a step's gradients.
-    pub fn keep_update(&mut self, update: Update) {
-        self.gradients = update.gradients;
-    }
-
     pub(super) fn take_stored(&mut self) -> Stored {
         std::mem::take(&mut self.stored)
     }
 
     pub(super) fn take_levels(&mut self) -> Levels {
         std::mem::take(&mut self.levels)
-    }
-
-    pub(super) fn take_gradients(&mut self) -> Vec<Vec<f32>> {
-        std::mem::take(&mut self.gradients)
     }
 }

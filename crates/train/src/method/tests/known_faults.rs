@@ -64,7 +64,7 @@ fn the_first_step_of_alternating_training_uses_the_clean_gradient() {
     let passes = method.plan();
     assert_eq!((passes.clean, passes.perturbed, passes.again), (true, 0, true));
     let stored = method.store(&weights).unwrap();
-    let update = method.combine(Some(&half(&weights, 1.0, 0.8)), &[], &stored, &weights).unwrap();
+    let update = method.combine(&[], half(&weights, 1.0, 0.8), &stored, &weights).unwrap();
     assert!(update.gradients.iter().flatten().all(|g| *g == 0.8));
 }
 

@@ -54,9 +54,33 @@ fn what_a_room_holds_changes_nothing() {
             for k in 0..2 {
                 let levels = reusing.perturbed_in(&stored, &weights, step, k, &mut room).unwrap();
                 assert_eq!(levels, fresh.perturbed(&wanted, &weights, step, k).unwrap(), "{text}");
+                let mut put: Vec<Vec<f32>> =
+                    weights.tensors.iter().map(|tensor| vec![9.0; tensor.values.len()]).collect();
+                let mut slices: Vec<&mut [f32]> = put.iter_mut().map(Vec::as_mut_slice).collect();
+                let flips =
+                    reusing.put_perturbed(&stored, &weights, step, k, &mut room, &mut slices).unwrap();
+                assert_eq!((bits(&put), flips), (bits(&levels.tensors), levels.flips), "{text}");
                 room.keep_levels(levels);
             }
             room.keep_stored(stored);
         }
     }
+}
+
+#[test]
+fn levels_are_not_put_where_they_do_not_fit() {
+    let weights = small();
+    let mut method = method(METHODS[0], &weights);
+    let stored = method.store(&weights).unwrap();
+    let mut put: Vec<Vec<f32>> =
+        weights.tensors.iter().map(|tensor| vec![9.0; tensor.values.len()]).collect();
+    put[3].pop();
+    let mut slices: Vec<&mut [f32]> = put.iter_mut().map(Vec::as_mut_slice).collect();
+    let room = &mut Room::default();
+    let error = method.put_perturbed(&stored, &weights, 0, 0, room, &mut slices).unwrap_err().to_string();
+    assert_eq!(error, "levels of tensor 3: 539 values, 540 needed");
+    let error =
+        method.put_perturbed(&stored, &weights, 0, 0, room, &mut slices[..3]).unwrap_err().to_string();
+    assert_eq!(error, "tensors of a pass 0: 3 values, 5 needed");
+    assert!(put.iter().flatten().all(|value| *value == 9.0));
 }

@@ -25,15 +25,18 @@ fn step(method: &mut Method, weights: &mut Weights, number: u64) -> Update {
         let loss = levels.tensors.iter().flatten().map(|value| f64::from(value.abs())).sum::<f64>() / 100.0;
         Half { loss, gradients: levels.tensors.iter().map(of).collect(), statistics: Vec::new() }
     };
-    let passes = method.plan();
-    let clean = passes.clean.then(|| run(stored.levels()));
-    let perturbed: Vec<Half> =
-        (0..passes.perturbed).map(|k| run(&method.perturbed(&stored, weights, number, k).unwrap())).collect();
-    let update = method.combine(clean.as_ref(), &perturbed, &stored, weights).unwrap();
-    descend(method, weights, &update, 0.05);
+    let plan = method.plan();
+    let mut passes: Vec<Half> = plan.clean.then(|| run(stored.levels())).into_iter().collect();
+    passes.extend((0..plan.perturbed).map(|k| run(&method.perturbed(&stored, weights, number, k).unwrap())));
+    let (clean, perturbed) = passes.split_at(usize::from(plan.clean));
     let mean = perturbed.iter().map(|half| half.loss).sum::<f64>() / perturbed.len() as f64;
-    let losses =
-        StepLosses { clean: clean.map(|half| half.loss), perturbed: (!perturbed.is_empty()).then_some(mean) };
+    let losses = StepLosses {
+        clean: clean.first().map(|half| half.loss),
+        perturbed: (!perturbed.is_empty()).then_some(mean),
+    };
+    let last = passes.pop().unwrap();
+    let update = method.combine(&passes, last, &stored, weights).unwrap();
+    descend(method, weights, &update, 0.05);
     method.finish_step(losses, weights);
     update
 }
@@ -45,7 +48,7 @@ fn plain_training_has_one_clean_pass_and_its_gradient() {
     assert_eq!(method.plan(), Passes { clean: true, perturbed: 0, attack: false, again: false });
     let stored = method.store(&weights).unwrap();
     let clean = half(&weights, 1.0, 0.7);
-    let update = method.combine(Some(&clean), &[], &stored, &weights).unwrap();
+    let update = method.combine(&[], clean.clone(), &stored, &weights).unwrap();
     assert_eq!(update, Update { gradients: clean.gradients, penalty: 0.0, statistics: Vec::new() });
     let masters: Vec<Vec<f32>> = weights.tensors.iter().map(|tensor| tensor.values.clone()).collect();
     assert_eq!(bits(&stored.levels().tensors), bits(&masters));
@@ -57,16 +60,20 @@ fn randbet_averages_and_clamps() {
     let mut method = method(&RANDBET.replace("rate", "population = 3\nrate"), &weights);
     assert_eq!(method.plan().perturbed, 3);
     let stored = method.store(&weights).unwrap();
-    let (clean, perturbed) = (half(&weights, 1.0, 0.3), [0.01, 9.0, -0.02].map(|g| half(&weights, 1.0, g)));
-    let update = method.combine(Some(&clean), &perturbed, &stored, &weights).unwrap();
+    let passes = [0.3, 0.01, 9.0].map(|g| half(&weights, 1.0, g));
+    let last = half(&weights, 1.0, -0.02);
+    let update = method.combine(&passes, last.clone(), &stored, &weights).unwrap();
     let wanted = (0.3 + 0.01 + 0.05 - 0.02) / 4.0;
     assert!(update.gradients.iter().flatten().all(|g| (g - wanted).abs() < 1e-7));
-    let error = method.combine(Some(&clean), &perturbed[..2], &stored, &weights).unwrap_err().to_string();
+    let error = method.combine(&passes[..2], last.clone(), &stored, &weights).unwrap_err().to_string();
     assert!(error.contains("plan of the step"), "{error}");
-    let mut short = clean.clone();
-    short.gradients[3].pop();
-    let error = method.combine(Some(&short), &perturbed, &stored, &weights).unwrap_err().to_string();
-    assert_eq!(error, "gradient of tensor 3: 539 values, 540 needed");
+    for place in 0..4 {
+        let mut all: Vec<Half> = passes.iter().chain([&last]).cloned().collect();
+        all[place].gradients[3].pop();
+        let last = all.pop().unwrap();
+        let error = method.combine(&all, last, &stored, &weights).unwrap_err().to_string();
+        assert_eq!(error, "gradient of tensor 3: 539 values, 540 needed");
+    }
 }
 
 #[test]
@@ -90,7 +97,7 @@ fn noise_aware_training_has_perturbed_passes_alone() {
     assert_eq!(method.plan(), Passes { clean: false, perturbed: 1, attack: false, again: false });
     let stored = method.store(&weights).unwrap();
     assert!(method.perturbed(&stored, &weights, 0, 0).unwrap().flips > 0);
-    let update = method.combine(None, &[half(&weights, 1.0, 7.0)], &stored, &weights).unwrap();
+    let update = method.combine(&[], half(&weights, 1.0, 7.0), &stored, &weights).unwrap();
     assert!(update.gradients.iter().flatten().all(|g| *g == 7.0));
     method.finish_step(StepLosses { clean: None, perturbed: Some(9.0) }, &mut weights);
     assert_eq!(method.plan().perturbed, 1);
@@ -109,6 +116,39 @@ fn adversarial_training_skips_the_clean_pass_where_nothing_needs_it() {
 }
 
 #[test]
+fn adversarial_training_uses_the_perturbed_gradients_alone() {
+    let weights = small();
+    let text = "bit_errors = { rate = 0.1, combination = \"adversarial\", curriculum = \"always\", population = 2, clamp = 0.5 }";
+    let mut method = method(text, &weights);
+    assert!(method.plan().clean);
+    let stored = method.store(&weights).unwrap();
+    let passes = [0.3, 0.1].map(|g| half(&weights, 1.0, g));
+    let update = method.combine(&passes, half(&weights, 1.0, 7.0), &stored, &weights).unwrap();
+    assert!(update.gradients.iter().flatten().all(|g| *g == (0.1 + 0.5) / 2.0));
+}
+
+/// What a caller that keeps the weights elsewhere need not bring back.
+#[test]
+fn only_averages_and_alternating_steps_end_with_the_weights() {
+    let alternating = "bit_errors = { rate = 0.1, combination = \"alternating\", curriculum = \"always\" }";
+    let rows = [(RANDBET, false), ("", false), ("averaging = { tau = 0.9 }", true), (alternating, true)];
+    for (text, wanted) in rows {
+        let mut weights = small();
+        let mut method = method(text, &weights);
+        for _ in 0..3 {
+            assert_eq!(method.finishes_with_weights(), wanted, "{text}");
+            let mut others = weights.clone();
+            others.tensors.iter_mut().for_each(|tensor| tensor.values.fill(99.0));
+            let (before, mut other) = (others.clone(), method.clone());
+            method.finish_step(losses(1.0, Some(1.0)), &mut weights);
+            other.finish_step(losses(1.0, Some(1.0)), &mut others);
+            let is_same = method.state().unwrap() == other.state().unwrap() && others == before;
+            assert_eq!(is_same, !wanted, "{text}");
+        }
+    }
+}
+
+#[test]
 fn wcat_ranges_are_learnt_and_stay_positive() {
     let mut weights = small();
     let text = "tensors = \"kernels\"\nquantization = { family = \"wcat\", bits = 4, range = \"mse\" }\n\
@@ -122,7 +162,7 @@ fn wcat_ranges_are_learnt_and_stay_positive() {
     assert_eq!(stored.range("conv.weight"), Some((-first.value, first.value)));
 
     let clean = half(&weights, 1.0, 1.0);
-    let update = method.combine(Some(&clean), &[], &stored, &weights).unwrap();
+    let update = method.combine(&[], clean.clone(), &stored, &weights).unwrap();
     let values = &weights.tensors[0].values;
     let above = values.iter().filter(|value| **value > first.value).count() as f64;
     let below = values.iter().filter(|value| **value < -first.value).count() as f64;
@@ -169,7 +209,7 @@ fn alternating_training_takes_two_steps_and_keeps_the_range() {
     method.finish_step(losses(1.1, None), &mut weights);
     assert_eq!(method.plan(), Passes { clean: false, perturbed: 1, attack: false, again: false });
     let stored = method.store(&weights).unwrap();
-    let update = method.combine(None, &[half(&weights, 1.0, 0.4)], &stored, &weights).unwrap();
+    let update = method.combine(&[], half(&weights, 1.0, 0.4), &stored, &weights).unwrap();
     assert!(update.gradients.iter().flatten().all(|g| *g == 0.4));
     weights.tensors[0].values[1] = 9.0; // ... and the perturbed one must not
     weights.tensors[0].values[2] = -9.0;
@@ -186,7 +226,7 @@ fn penalties_and_clipping_come_last() {
     let text = "clustering = 0.5\nmax_magnitude = 0.25\ngradient_clip = 0.2";
     let mut method = method(text, &weights);
     let stored = method.store(&weights).unwrap();
-    let update = method.combine(Some(&half(&weights, 1.0, 0.1)), &[], &stored, &weights).unwrap();
+    let update = method.combine(&[], half(&weights, 1.0, 0.1), &stored, &weights).unwrap();
     let wanted: f64 = weights.tensors[..4]
         .iter()
         .map(|tensor| {
