@@ -153,13 +153,10 @@ impl Error {
             }
             Self::Guard(GuardingError::Differs { .. })
             | Self::Protection(ProtectionError::OtherCost { .. }) => ErrorKind::SelfCheck,
-            Self::Tensors(TensorsError::Write { .. } | TensorsError::WouldOverwriteExternal { .. }) => {
-                ErrorKind::Usage
+            Self::Tensors(error) => tensors_kind(error),
+            Self::PatternFile { .. } | Self::Read { .. } | Self::Config(ConfigError::Read { .. }) => {
+                ErrorKind::BadInput
             }
-            Self::Tensors(_)
-            | Self::PatternFile { .. }
-            | Self::Read { .. }
-            | Self::Config(ConfigError::Read { .. }) => ErrorKind::BadInput,
             Self::Selector(_)
             | Self::Space(_)
             | Self::NoFormat { .. }
@@ -185,9 +182,8 @@ impl Error {
 
 fn campaign_kind(error: &CampaignError) -> ErrorKind {
     match error {
-        CampaignError::Config(ConfigError::Read { .. })
-        | CampaignError::Tensors(_)
-        | CampaignError::Chip(_) => ErrorKind::BadInput,
+        CampaignError::Config(ConfigError::Read { .. }) | CampaignError::Chip(_) => ErrorKind::BadInput,
+        CampaignError::Tensors(error) => tensors_kind(error),
         CampaignError::Data(error) if error.is_configuration() => ErrorKind::Usage,
         CampaignError::Data(_) => ErrorKind::BadInput,
         CampaignError::Engine(error) | CampaignError::SelfCheck(SelfCheckError::Engine(error)) => {
@@ -218,13 +214,8 @@ fn train_kind(error: &TrainError) -> ErrorKind {
         TrainError::Data { .. } => ErrorKind::BadInput,
         TrainError::Grad(GradError::Device { .. }) => ErrorKind::Usage,
         TrainError::Grad(_) => ErrorKind::BadInput,
-        TrainError::Write { source, .. } | TrainError::Tensors(TensorsError::Write { source, .. })
-            if is_full(source) =>
-        {
-            ErrorKind::Stopped
-        }
-        TrainError::Tensors(TensorsError::Write { .. }) => ErrorKind::Usage,
-        TrainError::Tensors(_) => ErrorKind::BadInput,
+        TrainError::Write { source, .. } if is_full(source) => ErrorKind::Stopped,
+        TrainError::Tensors(error) => tensors_kind(error),
         TrainError::Record(error) => record_kind(error),
         _ => ErrorKind::Usage,
     }
@@ -240,11 +231,19 @@ fn attack_kind(error: &AttackError) -> ErrorKind {
         | AttackError::Measured { .. } => ErrorKind::BadInput,
         AttackError::Grad(GradError::Device { .. }) => ErrorKind::Usage,
         AttackError::Grad(_) => ErrorKind::BadInput,
-        AttackError::Tensors(_) => ErrorKind::BadInput,
+        AttackError::Tensors(error) => tensors_kind(error),
         AttackError::Write { source, .. } if is_full(source) => ErrorKind::Stopped,
         AttackError::SelfCheck { .. } => ErrorKind::SelfCheck,
         AttackError::Record(error) => record_kind(error),
         _ => ErrorKind::Usage,
+    }
+}
+
+fn tensors_kind(error: &TensorsError) -> ErrorKind {
+    match error {
+        TensorsError::Write { source, .. } if is_full(source) => ErrorKind::Stopped,
+        TensorsError::Write { .. } | TensorsError::WouldOverwriteExternal { .. } => ErrorKind::Usage,
+        _ => ErrorKind::BadInput,
     }
 }
 

@@ -7,7 +7,7 @@ use bitquake_fault::{Explanation, FaultModel, FaultPattern};
 use bitquake_record::write_atomically;
 use bitquake_sample::StreamKey;
 use bitquake_storage::{Memory, StorageSpec};
-use bitquake_tensors::TensorFile;
+use bitquake_tensors::{TensorFile, read_text};
 
 use crate::error::Error;
 use crate::select::fault_space;
@@ -100,8 +100,7 @@ pub fn inject_stored(
 /// # Errors
 /// [`Error::Read`] and [`Error::PatternFile`].
 pub fn read_pattern(path: &Path) -> Result<FaultPattern, Error> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let text = read_text(path, u64::MAX).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     FaultPattern::from_json(&text).map_err(|source| Error::PatternFile { path: path.to_owned(), source })
 }
 

@@ -70,6 +70,21 @@ fn devices_and_pipes_are_no_outputs() {
     assert!(!pipe.is_file() && !Path::new("/dev/null").is_file());
 }
 
+/// They need not end.
+#[test]
+fn devices_are_no_inputs() {
+    let folder = Folder::new();
+    for (line, code) in [
+        ("run /dev/zero", 3),
+        ("train /dev/zero", 3),
+        ("inject @model.onnx --pattern /dev/zero -o @x.onnx", 3),
+        ("inspect /dev/zero", 3),
+    ] {
+        let said = folder.run(line).failed(code);
+        assert!(said.contains("is a device"), "{line}: {said}");
+    }
+}
+
 #[test]
 fn links_stay_links() {
     let folder = Folder::new();

@@ -7,7 +7,7 @@ use bitquake_bits::WordStore;
 use bitquake_fault::{ChipArrays, ChipMap, FaultModel, MapFaults, Offset, SyntheticChip};
 use bitquake_record::Amount;
 use bitquake_sample::StreamKey;
-use bitquake_tensors::TensorFile;
+use bitquake_tensors::{TensorFile, read_text};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -83,7 +83,7 @@ impl ChipConfig {
 }
 
 fn csv(path: &Path) -> Result<ChipMap, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = read_text(path, u64::MAX).map_err(|error| error.to_string())?;
     ChipMap::from_csv(&text).map_err(|error| error.to_string())
 }
 

@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf, absolute};
 
+use bitquake_tensors::read_text;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use crate::error::ConfigError;
+
+/// The largest file that is taken for a configuration.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// Keys of a table of faults that say how many there are: one of them takes the place of the others.
 const AMOUNTS: [&str; 9] =
@@ -59,8 +63,8 @@ pub fn read_layers<T: DeserializeOwned>(
 }
 
 fn read_file(file: &Path, layout: Layout<'_>) -> Result<Table, ConfigError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|source| ConfigError::Read { path: file.to_owned(), source })?;
+    let text =
+        read_text(file, MOST_BYTES).map_err(|source| ConfigError::Read { path: file.to_owned(), source })?;
     let table: Table = toml::from_str(&text)
         .map_err(|error| ConfigError::wrong(file.display().to_string(), explain(&error)))?;
     Ok(absolute_paths(table, layout, file.parent().unwrap_or(Path::new("."))))

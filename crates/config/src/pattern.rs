@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bitquake_fault::FaultPattern;
+use bitquake_tensors::read_text;
 use serde::{Deserialize, Serialize};
 
 /// A saved fault pattern.
@@ -26,7 +27,7 @@ impl PatternConfig {
             Self::File(path) => path,
         };
         let wrong = |error: &dyn std::fmt::Display| format!("[fault] pattern: {}: {error}", path.display());
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(&format!("cannot read: {error}")))?;
+        let text = read_text(path, u64::MAX).map_err(|error| wrong(&format!("cannot read: {error}")))?;
         FaultPattern::from_json(&text).map_err(|error| wrong(&error))
     }
 

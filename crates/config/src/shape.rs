@@ -7,6 +7,7 @@ use bitquake_fault::{
     BitsHit, Effect, FaultModel, Shape, ShapeFaults, SpatialPattern, Value, WORD_EFFECTS, WordEffect,
 };
 use bitquake_record::Amount;
+use bitquake_tensors::read_text;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{FaultConfig, ValueConfig};
@@ -73,12 +74,7 @@ impl PatternFile {
 
 /// The text of a file that is not so large that it cannot be a pattern.
 fn read_bounded(path: &Path) -> Result<String, String> {
-    const MOST: u64 = 16 << 20;
-    let bytes = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if bytes > MOST {
-        return Err(format!("{bytes} bytes are more than {MOST}"));
-    }
-    std::fs::read_to_string(path).map_err(|error| error.to_string())
+    read_text(path, 16 << 20).map_err(|error| error.to_string())
 }
 
 impl ShapeConfig {

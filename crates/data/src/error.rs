@@ -395,7 +395,7 @@ pub enum DataError {
     #[error(transparent)]
     Batch(#[from] BatchError),
     /// Augmentation that cannot be done.
-    #[error(transparent)]
+    #[error("augment: {0}")]
     Augment(#[from] AugmentError),
     /// Parts whose images do not fit one network.
     #[error("the images for {part} have shape {shape:?}, but those for training {training:?}")]

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use bitquake_tensors::read_text;
+
 use crate::curve::CurvePoint;
 
 /// Why a CSV file is no curve.
@@ -39,12 +41,7 @@ const COLUMNS: [&str; 3] = ["energy", "rate", "voltage"];
 /// [`CurveCsvError`], which names the line.
 pub fn read_curve(path: &Path) -> Result<Vec<CurvePoint>, CurveCsvError> {
     let read = |source| CurveCsvError::Read { path: path.to_owned(), source };
-    let bytes = std::fs::metadata(path).map_err(read)?.len();
-    if bytes > MOST_BYTES {
-        let too_large = format!("{bytes} bytes are no table of a curve; at most {MOST_BYTES} are read");
-        return Err(read(std::io::Error::other(too_large)));
-    }
-    parse(&std::fs::read_to_string(path).map_err(read)?).map_err(|(line, reason)| CurveCsvError::Line {
+    parse(&read_text(path, MOST_BYTES).map_err(read)?).map_err(|(line, reason)| CurveCsvError::Line {
         path: path.to_owned(),
         line,
         reason,
@@ -120,6 +117,6 @@ mod tests {
         let path = folder.path().join("curve.csv");
         assert!(read_curve(&path).unwrap_err().to_string().contains("curve.csv: cannot read the curve"));
         std::fs::File::create(&path).unwrap().set_len(MOST_BYTES + 1).unwrap();
-        assert!(read_curve(&path).unwrap_err().to_string().contains("are no table of a curve"));
+        assert!(read_curve(&path).unwrap_err().to_string().contains("it has more than"));
     }
 }

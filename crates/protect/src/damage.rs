@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bitquake_record::csv::cells;
 use bitquake_record::{VULNERABILITY_SCHEMA, Vulnerability};
+use bitquake_tensors::read_text;
 
 use crate::error::ProtectionError;
 
@@ -203,11 +204,7 @@ fn row_error(path: &Path, line: usize, reason: &str) -> ProtectionError {
 
 fn read(path: &Path) -> Result<String, ProtectionError> {
     let wrong = |reason: String| ProtectionError::Damage { path: path.to_owned(), reason };
-    let bytes = std::fs::metadata(path).map_err(|error| wrong(format!("cannot read: {error}")))?.len();
-    if bytes > MOST_BYTES {
-        return Err(wrong(format!("has {bytes} bytes; tables of at most {MOST_BYTES} are read")));
-    }
-    std::fs::read_to_string(path).map_err(|error| wrong(format!("cannot read: {error}")))
+    read_text(path, MOST_BYTES).map_err(|error| wrong(format!("cannot read: {error}")))
 }
 
 #[cfg(test)]

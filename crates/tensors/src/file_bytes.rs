@@ -46,6 +46,19 @@ pub fn open_to_read(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Reads text of at most `most` bytes from a file or a pipe.
+///
+/// # Errors
+/// As [`open_to_read`]; for more bytes, whatever the system says that there are, and for bytes that are no UTF-8.
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    open_to_read(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has more than {most} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text in UTF-8"))
+}
+
 #[cfg(unix)]
 fn is_device(kind: FileType) -> bool {
     use std::os::unix::fs::FileTypeExt;
@@ -115,6 +128,39 @@ mod tests {
         for device in ["/dev/zero", "/dev/null"] {
             let error = FileBytes::open(Path::new(device), 1).unwrap_err();
             assert!(error.to_string().contains("is a device"), "{error}");
+            let error = read_text(Path::new(device), u64::MAX).unwrap_err();
+            assert!(error.to_string().contains("is a device"), "{error}");
+        }
+    }
+
+    #[test]
+    fn text_is_read_up_to_a_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text");
+        std::fs::write(&path, "\u{fc}ber").unwrap();
+        for most in [5, 6, u64::MAX] {
+            assert_eq!(read_text(&path, most).unwrap(), "\u{fc}ber");
+        }
+        for most in [0, 1, 4] {
+            let error = read_text(&path, most).unwrap_err();
+            assert_eq!(error.to_string(), format!("it has more than {most} bytes"));
+        }
+        std::fs::write(&path, b"\xfc").unwrap();
+        assert!(read_text(&path, 5).unwrap_err().to_string().contains("no text"));
+    }
+
+    /// `<(command)` of a shell is such a file.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn pipes_are_read_to_their_end_or_to_a_length() {
+        use std::io::Write;
+        use std::os::fd::AsRawFd;
+        for (most, wanted) in [(9, Some("a pipe".to_owned())), (5, None)] {
+            let (from, mut into) = io::pipe().unwrap();
+            into.write_all(b"a pipe").unwrap();
+            drop(into);
+            let path = format!("/proc/self/fd/{}", from.as_raw_fd());
+            assert_eq!(read_text(Path::new(&path), most).ok(), wanted);
         }
     }
 

@@ -46,7 +46,7 @@ mod zip;
 pub use aligned::AlignedBytes;
 pub use error::TensorsError;
 pub use file::TensorFile;
-pub use file_bytes::open_to_read;
+pub use file_bytes::{open_to_read, read_text};
 pub use gguf::GgufError;
 pub use hdf5::Hdf5Error;
 pub use image::{EngineImage, ImagePart, LENT_FROM, WordRange};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bitquake_record::csv::cells;
+use bitquake_tensors::read_text;
 
 use crate::error::AttackError;
 use crate::words::AttackedWords;
@@ -22,7 +23,7 @@ pub(crate) type Measured = BTreeMap<(usize, u32), f64>;
 /// [`AttackError::Measured`]: a file that cannot be read or is no such file, words of other widths, and nothing of what is ranked.
 pub(crate) fn read(path: &Path, words: &AttackedWords) -> Result<Measured, AttackError> {
     let wrong = |reason: String| AttackError::Measured { path: path.to_owned(), reason };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("cannot read: {error}")))?;
+    let text = read_text(path, u64::MAX).map_err(|error| wrong(format!("cannot read: {error}")))?;
     parse(&text, words).map_err(wrong)
 }
 

@@ -7,6 +7,7 @@ use bitquake_attack::rank::RANK_SUMMARY_FILE;
 use bitquake_config::{Identity, identity_difference};
 use bitquake_protect::{PlanConfig, ProtectionError};
 use bitquake_record::ResultDir;
+use bitquake_tensors::read_text;
 use serde::Deserialize;
 
 use super::ProtectFile;
@@ -61,7 +62,7 @@ fn source_identity(config: &PlanConfig) -> Result<(PathBuf, Parts), Error> {
         return Ok((folder.clone(), ResultDir::at(folder).require_golden()?.identity));
     };
     let path = folder.join(RANK_SUMMARY_FILE);
-    let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+    let text = read_text(&path, u64::MAX).map_err(|source| Error::Read { path: path.clone(), source })?;
     let wrong = |error: serde_json::Error| ProtectionError::Damage {
         path: path.clone(),
         reason: format!("is no summary of rankings: {error}"),

@@ -24,7 +24,7 @@ pub enum AugmentError {
         shape: Vec<usize>,
     },
     /// A padding or a side that is 0 or longer than the image.
-    #[error("augment: {key} is {value}; for these images it must be 1 to {largest} pixels")]
+    #[error("{key} is {value}; for these images it must be 1 to {largest} pixels")]
     Side {
         /// The step.
         key: &'static str,
@@ -34,13 +34,13 @@ pub enum AugmentError {
         largest: usize,
     },
     /// A number that is no probability.
-    #[error("augment: flip is {value}; a probability is 0 to 1")]
+    #[error("flip is {value}; a probability is 0 to 1")]
     Probability {
         /// The number.
         value: f64,
     },
     /// A colour for other images.
-    #[error("augment: fill has {found} values, but the images have {channels} channel(s)")]
+    #[error("fill has {found} values, but the images have {channels} channel(s)")]
     FillChannels {
         /// The number of values.
         found: usize,
@@ -48,26 +48,26 @@ pub enum AugmentError {
         channels: usize,
     },
     /// A colour with NaN or an infinity.
-    #[error("augment: fill has the value {value}; it must be finite")]
+    #[error("fill has the value {value}; it must be finite")]
     FillValue {
         /// The value.
         value: f32,
     },
     /// Images that are neither grey nor coloured.
-    #[error("augment: autoaugment needs 1 or 3 channels, and the images have {channels}")]
+    #[error("autoaugment needs 1 or 3 channels, and the images have {channels}")]
     PolicyChannels {
         /// The number of channels.
         channels: usize,
     },
     /// A colour that no 8-bit image has.
-    #[error("augment: the fill of autoaugment has the value {value}; it must be 0 to 1")]
+    #[error("the fill of autoaugment has the value {value}; it must be 0 to 1")]
     PolicyFill {
         /// The value.
         value: f32,
     },
     /// Values that are no shares of white.
     #[error(
-        "augment: autoaugment works on values from 0 to 1, and image {row} has {value}; set data.preprocess.scale, 255 for bytes"
+        "autoaugment works on values from 0 to 1, and image {row} has {value}; set data.preprocess.scale, 255 for bytes"
     )]
     PolicyRange {
         /// The image.
