@@ -203,6 +203,14 @@ fn assignment(text: &str) -> Result<Table, ConfigError> {
     if !key.split('.').all(is_key) {
         return Err(wrong());
     }
+    let digits = value.strip_prefix(['-', '+']).unwrap_or(value);
+    let is_whole = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    if is_whole && digits.trim_start_matches('0').len() > 18 && value.parse::<i64>().is_err() {
+        return Err(ConfigError::wrong(
+            "--set",
+            format!("{key}: whole numbers are at most 2^63 - 1, not {value}"),
+        ));
+    }
     toml::from_str(&format!("{key} = {value}"))
         .or_else(|_| toml::from_str(&format!("{key} = {}", Value::String(value.to_owned()))))
         .map_err(|_| wrong())
@@ -280,6 +288,16 @@ mod tests {
             assignment("model.path=a/b.onnx").unwrap(),
             toml::from_str("[model]\npath = 'a/b.onnx'").unwrap()
         );
+        for (text, wanted) in
+            [("seed=9223372036854775807", i64::MAX), ("seed=-9223372036854775808", i64::MIN)]
+        {
+            assert_eq!(assignment(text).unwrap()["seed"], Value::Integer(wanted));
+        }
+        for text in ["seed=9223372036854775808", "seed = +18446744073709551616", "seed=-9223372036854775809"]
+        {
+            let error = assignment(text).unwrap_err().to_string();
+            assert!(error.contains("seed: whole numbers are at most 2^63 - 1, not "), "{error}");
+        }
         for bad in ["", "x", "=3", "a..b=1", "a b=1", "[x]\ny=1"] {
             assert!(assignment(bad).is_err(), "{bad}");
         }
