@@ -1,5 +1,7 @@
 //! Float32 values on the host, one array a tensor of weights, read and written where PyTorch or NumPy has them.
 
+use std::sync::{Mutex, MutexGuard};
+
 use numpy::{BorrowError, PyArray1, PyArrayMethods};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -9,12 +11,13 @@ use crate::error::usage;
 use crate::tensor::HostWords;
 use crate::threads::detached;
 
-/// The values of parameters, of levels, or of gradients. It holds their memory; nobody else writes to them while a function of this library
-/// does something with them.
+/// The values of parameters, of levels, or of gradients. It holds their memory; Python writes to them only between calls.
 #[pyclass(frozen, name = "Floats", module = "bitquake._core")]
 pub struct PyFloats {
     /// No two share memory.
     places: Vec<Place>,
+    /// Held by whoever reads or changes the values.
+    use_of: Mutex<()>,
 }
 
 /// So many float32 values, aligned, one after the other in memory that is held.
@@ -41,7 +44,7 @@ impl PyFloats {
             }
             places.push(Place { start: found.start, count: found.count as usize, _held: found.into_held() });
         }
-        Ok(are_apart(&places).then_some(Self { places }))
+        Ok(Self::new(places))
     }
 
     /// The values of flat float32 arrays. An error if one cannot be written to, or if two share memory.
@@ -57,54 +60,69 @@ impl PyFloats {
             Ok(Place { start, count, _held: array.as_any().clone().unbind() })
         };
         let places: Vec<_> = arrays.iter().map(one).collect::<PyResult<_>>()?;
-        if are_apart(&places) { Ok(Self { places }) } else { Err(usage(py, SHARED)) }
+        Self::new(places).ok_or_else(|| usage(py, SHARED))
     }
 
     /// Whether all numbers are finite.
     #[getter]
-    fn are_finite(&self) -> bool {
-        self.values().into_iter().flatten().all(|value| value.is_finite())
+    fn are_finite(&self, py: Python<'_>) -> PyResult<bool> {
+        self.read(py, |values| values.iter().copied().flatten().all(|value| value.is_finite()))
     }
 }
 
 const SHARED: &str = "two of the tensors share memory, whose bits would be stored twice";
 
 impl PyFloats {
+    /// `None` if two places share memory.
+    fn new(places: Vec<Place>) -> Option<Self> {
+        are_apart(&places).then(|| Self { places, use_of: Mutex::default() })
+    }
+
+    fn lock(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, ()>> {
+        self.use_of.try_lock().map_err(|_| usage(py, "another thread is at work on the same tensors"))
+    }
+
     /// How many values each has.
     pub fn lengths(&self) -> impl ExactSizeIterator<Item = usize> {
         self.places.iter().map(|place| place.count)
     }
 
-    /// The values of each.
-    pub fn values(&self) -> Vec<&[f32]> {
+    /// Does work on the values, without the interpreter.
+    ///
+    /// # Errors
+    /// If another thread does something with them, and in a forked process that cannot start a thread.
+    pub fn read<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&[&[f32]]) -> T + Send) -> PyResult<T> {
+        let _used = self.lock(py)?;
         let one = |place: &Place| {
             if place.count == 0 {
                 return &[][..]; // it may have no address
             }
-            // SAFETY: so many aligned values lie there, in memory that `place` holds, and nobody writes to them. Any bits are a float.
+            // SAFETY: so many aligned values lie there, in memory that `place` holds; nobody writes to them, since this function has the
+            // lock. Any bits are a float.
             #[expect(unsafe_code, reason = "a tensor's memory is known by its address")]
             unsafe {
                 std::slice::from_raw_parts(place.start as *const f32, place.count)
             }
         };
-        self.places.iter().map(one).collect()
+        let values: Vec<&[f32]> = self.places.iter().map(one).collect();
+        detached(py, || work(&values))
     }
 
-    /// Does work on the values, which it may change, without the interpreter.
+    /// As [`read`](Self::read), with values that the work may change.
     ///
     /// # Errors
-    /// In a forked process that cannot start a thread.
+    /// As [`read`](Self::read).
     pub fn change<T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&mut Vec<&mut [f32]>) -> T + Send,
     ) -> PyResult<T> {
+        let _used = self.lock(py)?;
         let one = |place: &Place| {
             if place.count == 0 {
                 return &mut [][..];
             }
-            // SAFETY: as in `values`; no two share memory, and these references end with this function, before the values are read or
-            // changed again.
+            // SAFETY: as in `read`; and no two share memory.
             #[expect(unsafe_code, reason = "a tensor's memory is known by its address")]
             unsafe {
                 std::slice::from_raw_parts_mut(place.start as *mut f32, place.count)

@@ -66,9 +66,8 @@ impl PyMethod {
     fn begin(&mut self, py: Python<'_>, masters: &PyFloats) -> PyResult<()> {
         check_lengths(py, masters, &self.weights)?;
         let Self { method, weights, before, room, .. } = self;
-        let given = masters.values();
-        let stored = detached(py, || {
-            take(weights, &given);
+        let stored = masters.read(py, |given| {
+            take(weights, given);
             method.project(weights);
             for ((before, given), own) in before.iter_mut().zip(given).zip(&weights.tensors) {
                 before.clear();
@@ -96,8 +95,8 @@ impl PyMethod {
     /// Whether these are the masters, as they were projected.
     fn are_masters(&self, py: Python<'_>, given: &PyFloats) -> PyResult<bool> {
         check_lengths(py, given, &self.weights)?;
-        let own = self.weights.tensors.iter();
-        Ok(given.values().iter().zip(own).all(|(given, own)| same_bits(given, &own.values)))
+        let own = &self.weights.tensors;
+        given.read(py, |given| given.iter().zip(own).all(|(given, own)| same_bits(given, &own.values)))
     }
 
     /// The passes of the step: whether there is a clean one, how many perturbed ones, whether those are attacks, and whether the same batch
@@ -160,9 +159,10 @@ impl PyMethod {
     fn add(&mut self, py: Python<'_>, loss: f64, gradients: &PyFloats) -> PyResult<()> {
         let step = self.step.as_mut().ok_or_else(|| usage(py, NOT_BEGUN))?;
         let mut kept = self.spare.pop().unwrap_or_default().gradients;
-        let given = gradients.values();
-        kept.resize_with(given.len(), Vec::new);
-        detached(py, || kept.iter_mut().zip(given).for_each(|(own, given)| given.clone_into(own)))?;
+        gradients.read(py, |given| {
+            kept.resize_with(given.len(), Vec::new);
+            kept.iter_mut().zip(given).for_each(|(own, given)| (*given).clone_into(own));
+        })?;
         step.earlier.push(Half { loss, gradients: kept, ..Half::default() });
         Ok(())
     }
@@ -336,5 +336,7 @@ fn ask_python(gradient: &Bound<'_, PyAny>, levels: &Levels) -> PyResult<LossAndG
     let py = gradient.py();
     let arrays: Vec<_> = levels.tensors.iter().map(|values| PyArray1::from_slice(py, values)).collect();
     let (loss, gradients): (f64, Bound<'_, PyFloats>) = gradient.call1((arrays,))?.extract()?;
-    Ok((loss, gradients.get().values().into_iter().map(<[f32]>::to_vec).collect()))
+    let gradients =
+        gradients.get().read(py, |values| values.iter().map(|values| values.to_vec()).collect())?;
+    Ok((loss, gradients))
 }

@@ -2,6 +2,8 @@
 
 import copy
 import io
+import threading
+import time
 import weakref
 
 import numpy as np
@@ -744,12 +746,35 @@ class TestFloats:
             with pytest.raises(bq.UsageError, match="share memory"):
                 _core.Floats.of_arrays(shared)
 
+    def test_that_another_thread_is_at_work_on_are_left_alone(self):
+        values = np.ones(4_000_000, dtype=np.float32)
+        method, floats = _core.Method("{ }", [("a", [4_000_000], values)], 0), _core.Floats.of_arrays([values.copy()])
+        told, deadline = [], time.monotonic() + 60
+
+        def write():
+            while not told and time.monotonic() < deadline:
+                try:
+                    method.masters(floats)
+                except bq.UsageError as error:
+                    told.append(str(error))
+
+        threads = [threading.Thread(target=write) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert told and all("another thread is at work" in text for text in told)
+
     def test_of_parameters_that_were_tied_since(self):
         model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
         robust = bq.RobustTraining(model, quantization=CODES)
         model[1].weight.data = model[0].weight.data
-        with pytest.raises(bq.UsageError, match="share memory"):
-            robust.step(lambda: model(torch.ones(1, 3)).sum())
+        for _ in range(2):
+            with pytest.raises(bq.UsageError, match="share memory"):
+                robust.step(lambda: model(torch.ones(1, 3)).sum())
+        model[1].weight.data = torch.ones(3, 3)
+        robust.step(lambda: model(torch.ones(1, 3)).sum())
+        assert (model[1].weight == 1).all()
 
 
 class Kept(torch.Tensor):

@@ -85,8 +85,8 @@ class Parameters:
             for place, (own, before) in enumerate(zip(zip(*now), zip(*self._bound))):
                 if own != before:
                     self._bind(place, self._tensors[place])
-            self._bound = now
             self._floats = Floats.of_arrays(self._arrays)
+            self._bound = now
         return self._arrays
 
     def floats(self) -> Floats:
