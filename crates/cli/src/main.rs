@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(bitquake_cli::run(std::env::args_os(), std::env::current_exe().ok()))
+    ExitCode::from(bitquake_command::run(std::env::args_os(), std::env::current_exe().ok()))
 }

@@ -1,4 +1,4 @@
-//! The command `bitquake`: a face of the library, without logic of its own. The executable and the Python package start it.
+//! The command line of bitquake: a face of the library, without logic of its own. The executable (`cli`) and the Python package (`py`) start it.
 
 mod attack;
 mod bits;
@@ -105,8 +105,8 @@ struct CompletionArgs {
 ///
 /// ```
 /// let executable = std::env::current_exe()?;
-/// assert_eq!(bitquake_cli::run(["bitquake", "bits", "0.5"].map(Into::into), Some(executable)), 0);
-/// assert_eq!(bitquake_cli::run(["bitquake", "bits"].map(Into::into), None), 2);
+/// assert_eq!(bitquake_command::run(["bitquake", "bits", "0.5"].map(Into::into), Some(executable)), 0);
+/// assert_eq!(bitquake_command::run(["bitquake", "bits"].map(Into::into), None), 2);
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn run(arguments: impl IntoIterator<Item = OsString>, executable: Option<PathBuf>) -> u8 {
