@@ -62,14 +62,16 @@ pub enum MergeError {
         point: u32,
     },
     /// A trial has two records that do not agree.
-    #[error("point {point}, trial {trial}: two records that differ in more than their time, one of them in {}", path.display())]
+    #[error("{}: its record of point {point}, trial {trial} differs from that in {} in more than its time: their trials cannot be joined", other.display(), first.display())]
     Disagree {
+        /// The file with the record to compare with.
+        first: PathBuf,
+        /// The file whose record is another, or the same file.
+        other: PathBuf,
         /// The point.
         point: u32,
         /// The trial.
         trial: u64,
-        /// The output.
-        path: PathBuf,
     },
 }
 
@@ -98,18 +100,62 @@ pub fn merge(dirs: &[PathBuf], out: &ResultDir) -> Result<Merged, Error> {
         sources.push(out.path().to_owned());
     }
     let (campaign, golden) = common(&sources)?;
-    out.create()?;
-    // Whoever writes to `out` would write to a file that is about to be replaced.
-    let locked = locks(out)?;
+    let target = Target::lock(out)?;
     let mut merged = Merged { dirs: sources.len() as u64, trials: 0, duplicates: 0 };
     let joined = join(&sources, out, &mut merged)?;
     let there = out.write_golden(&campaign, &golden)?;
     compare((out.path(), &there), (&sources[0], &golden))?;
-    let first = out.path().join(shard_file(0));
-    joined.persist(&first).map_err(|error| io(&first, "write")(error.error))?;
-    sync_dir(out.path());
-    remove_joined(out, locked)?;
+    target.replace(joined)?;
     Ok(merged)
+}
+
+/// The result directory that is written, all of whose shards are locked, so that nobody writes to a file that is about to be replaced. Dropped
+/// before that, it leaves nothing that was not there.
+struct Target<'a> {
+    out: &'a ResultDir,
+    locked: Vec<(u32, File)>,
+    made_folder: bool,
+    /// The file that the trials will be in is there only because it had to be locked.
+    made_file: bool,
+}
+
+impl<'a> Target<'a> {
+    fn lock(out: &'a ResultDir) -> Result<Self, RecordError> {
+        let made_folder = !out.path().exists();
+        out.create()?;
+        let found: BTreeSet<u32> = out.trial_files()?.into_iter().map(|(shard, _)| shard).collect();
+        let mut target = Self { out, locked: Vec::new(), made_folder, made_file: !found.contains(&0) };
+        for shard in found.into_iter().chain(target.made_file.then_some(0)) {
+            target.locked.push((shard, lock_shard(out, shard)?));
+        }
+        Ok(target)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.out.path().join(shard_file(0))
+    }
+
+    /// Puts the joined trials in the place of all shards.
+    fn replace(mut self, joined: tempfile::NamedTempFile) -> Result<(), RecordError> {
+        let path = self.file();
+        joined.persist(&path).map_err(|error| io(&path, "write")(error.error))?;
+        (self.made_folder, self.made_file) = (false, false);
+        sync_dir(self.out.path());
+        remove_joined(self.out, std::mem::take(&mut self.locked))
+    }
+}
+
+impl Drop for Target<'_> {
+    fn drop(&mut self) {
+        // Nothing that counts is lost if these fail. A file with trials is of a run that began and ended since the look around.
+        let mut locked = self.locked.iter().filter(|(shard, _)| *shard == 0);
+        if self.made_file && locked.any(|(_, file)| file.metadata().is_ok_and(|file| file.len() == 0)) {
+            _ = fs::remove_file(self.file());
+        }
+        if self.made_folder {
+            _ = fs::remove_dir(self.out.path());
+        }
+    }
 }
 
 /// The configuration of the first directory, and the golden run that all have.
@@ -151,27 +197,22 @@ fn compare((other, its): (&Path, &Golden), (first, golden): (&Path, &Golden)) ->
     }
 }
 
-/// The locks of all shards in `out`, and of the one that is about to be written.
-fn locks(out: &ResultDir) -> Result<Vec<(u32, File)>, RecordError> {
-    let found = out.trial_files()?.into_iter().map(|(shard, _)| shard);
-    let shards: BTreeSet<u32> = found.chain([0]).collect();
-    shards.into_iter().map(|shard| Ok((shard, lock_shard(out, shard)?))).collect()
-}
-
 /// All trials, each once, in a file that has no name yet.
 fn join(dirs: &[PathBuf], out: &ResultDir, merged: &mut Merged) -> Result<tempfile::NamedTempFile, Error> {
     let failed = |source| RecordError::Io { path: out.path().to_owned(), action: "write the trials", source };
     let mut sorter = Sorter::new(out.path());
+    let mut files = Vec::new();
     for dir in dirs {
         for (_, path) in ResultDir::at(dir).trial_files()? {
             let mut lines = Lines::<TrialRecord>::open(&path)?;
             while let Some((trial, line)) = lines.next_record()? {
-                sorter.push((trial.point, trial.trial), line).map_err(failed)?;
+                sorter.push((trial.point, trial.trial, files.len() as u32), line).map_err(failed)?;
             }
+            files.push(path);
         }
     }
     let file = temporary(out.path()).map_err(failed)?;
-    let mut unique = Unique { out: BufWriter::new(file), path: out.path(), last: None, merged };
+    let mut unique = Unique { out: BufWriter::new(file), files: &files, last: None, merged };
     sorter.finish(|key, line| unique.put(key, line)).map_err(|error| match error {
         JoinError::Io(source) => Error::from(failed(source)),
         JoinError::Merge(error) => error.into(),
@@ -191,7 +232,7 @@ fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
 /// Lines in order, each trial once.
 struct Unique<'a> {
     out: BufWriter<tempfile::NamedTempFile>,
-    path: &'a Path,
+    files: &'a [PathBuf],
     last: Option<(Key, Vec<u8>)>,
     merged: &'a mut Merged,
 }
@@ -209,11 +250,12 @@ impl From<std::io::Error> for JoinError {
 
 impl Unique<'_> {
     fn put(&mut self, key: Key, line: &[u8]) -> Result<(), JoinError> {
-        if let Some((_, last)) = self.last.as_ref().filter(|(last, _)| *last == key) {
+        let (point, trial, from) = key;
+        let same = |last: &&(Key, Vec<u8>)| (last.0.0, last.0.1) == (point, trial);
+        if let Some(((.., before), last)) = self.last.as_ref().filter(same) {
             if !agree(last, line) {
-                let (point, trial) = key;
-                let path = self.path.to_owned();
-                return Err(JoinError::Merge(MergeError::Disagree { point, trial, path }));
+                let [first, other] = [*before, from].map(|file| self.files[file as usize].clone());
+                return Err(JoinError::Merge(MergeError::Disagree { first, other, point, trial }));
             }
             self.merged.duplicates += 1;
             return Ok(());

@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Result, Seek, Write};
 use std::path::Path;
 
-/// Point and trial.
-pub(crate) type Key = (u32, u64);
+/// Point, trial, and the number of the file that the line is from.
+pub(crate) type Key = (u32, u64, u32);
 
 /// Bytes of lines that are sorted in memory.
 const CHUNK: usize = 32 << 20;
@@ -72,9 +72,10 @@ impl<'a> Sorter<'a> {
 }
 
 /// A line of a temporary file: the key, then the line itself.
-fn put(out: &mut impl Write, (point, trial): Key, line: &[u8]) -> Result<()> {
+fn put(out: &mut impl Write, (point, trial, file): Key, line: &[u8]) -> Result<()> {
     out.write_all(&point.to_le_bytes())?;
     out.write_all(&trial.to_le_bytes())?;
+    out.write_all(&file.to_le_bytes())?;
     out.write_all(line)
 }
 
@@ -83,12 +84,13 @@ fn take(file: &mut BufReader<File>, line: &mut Vec<u8>) -> Result<Option<Key>> {
     if file.fill_buf()?.is_empty() {
         return Ok(None);
     }
-    let (mut point, mut trial) = ([0; 4], [0; 8]);
+    let (mut point, mut trial, mut from) = ([0; 4], [0; 8], [0; 4]);
     std::io::Read::read_exact(file, &mut point)?;
     std::io::Read::read_exact(file, &mut trial)?;
+    std::io::Read::read_exact(file, &mut from)?;
     line.clear();
     file.read_until(b'\n', line)?;
-    Ok(Some((u32::from_le_bytes(point), u64::from_le_bytes(trial))))
+    Ok(Some((u32::from_le_bytes(point), u64::from_le_bytes(trial), u32::from_le_bytes(from))))
 }
 
 /// Sorted files into one order.
@@ -119,17 +121,17 @@ mod tests {
     #[test]
     fn lines_come_sorted_whatever_fits_into_memory() {
         let temp = tempfile::tempdir().unwrap();
-        let mut keys: Vec<Key> = (0..5000_u64).map(|n| ((n % 3) as u32, n * 7919 % 5003)).collect();
-        keys.push((1, 4)); // twice or more
+        let mut keys: Vec<Key> = (0..5000_u64).map(|n| ((n % 3) as u32, n * 7919 % 5003, 2)).collect();
+        keys.extend([(1, 4, 3), (1, 4, 1), (1, 4, 1)]); // from several files, and twice from one
         // A file for each line, so that levels above the first are needed; a few; one.
         for chunk_bytes in [1, 5000, CHUNK] {
             let mut sorter = Sorter { chunk_bytes, ..Sorter::new(temp.path()) };
-            for (point, trial) in &keys {
-                sorter.push((*point, *trial), format!("{point} {trial}\n").as_bytes()).unwrap();
+            for key in &keys {
+                sorter.push(*key, format!("{key:?}\n").as_bytes()).unwrap();
             }
             let mut seen = Vec::new();
             let gathered: Result<()> = sorter.finish(|key, line| {
-                assert_eq!(line, format!("{} {}\n", key.0, key.1).as_bytes());
+                assert_eq!(line, format!("{key:?}\n").as_bytes());
                 seen.push(key);
                 Ok(())
             });

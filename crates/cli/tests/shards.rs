@@ -163,8 +163,14 @@ fn what_does_not_belong_together_is_not_merged() {
     let first = fs::read_to_string(b.join("trials-1.jsonl")).expect("text");
     fs::write(a.join("trials-1.jsonl"), first.replacen("\"faults\":", "\"faults\":1", 1)).expect("written");
     let said = merge(&[&a, &b], &out).failed(5);
-    assert!(said.contains("point 0, trial 1: two records that differ"), "{said}");
-    assert!(!out.join("golden.json").exists(), "nothing was written");
+    let [one, another] = [&a, &b].map(|dir| dir.join("trials-1.jsonl").display().to_string());
+    let wanted = format!("{another}: its record of point 0, trial 1 differs from that in {one}");
+    assert!(said.contains(&wanted), "{said}");
+    assert!(!out.exists(), "nothing was written");
+    fs::create_dir(&out).expect("made");
+    merge(&[&a, &b], &out).failed(5);
+    assert_eq!(fs::read_dir(&out).expect("somebody's folder").count(), 0);
+    fs::remove_dir(&out).expect("removed");
     fs::remove_file(a.join("trials-1.jsonl")).expect("removed");
 
     let golden: Value =
