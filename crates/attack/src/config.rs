@@ -263,7 +263,7 @@ const LAYOUT: Layout<'static> = Layout {
 pub fn read_attack(files: &[PathBuf], settings: &[String]) -> Result<AttackFile, AttackError> {
     let mut config: AttackFile = read_layers(files, settings, LAYOUT)?;
     if let Some(fault) = &mut config.attack.feasible {
-        fault.load_patterns().map_err(|reason| ConfigError::in_files(files, reason))?;
+        fault.load_patterns()?;
     }
     config.check().map_err(|reason| ConfigError::in_files(files, reason))?;
     fill_storage(&mut config.storage);

@@ -22,7 +22,7 @@ const SEARCH_VERSION: u32 = 1;
 pub(crate) fn identity(config: &AttackFile, model: &TensorFile) -> Result<Identity, AttackError> {
     let mut attack = config.attack.clone();
     if let Some(fault) = &mut attack.feasible {
-        *fault = fault.with_digests().map_err(|reason| AttackError::setting("[attack.feasible]", reason))?;
+        *fault = fault.with_digests()?;
     }
     let mut attack = table(&attack)?;
     attack.remove("trials");

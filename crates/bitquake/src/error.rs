@@ -154,9 +154,8 @@ impl Error {
             Self::Guard(GuardingError::Differs { .. })
             | Self::Protection(ProtectionError::OtherCost { .. }) => ErrorKind::SelfCheck,
             Self::Tensors(error) => tensors_kind(error),
-            Self::PatternFile { .. } | Self::Read { .. } | Self::Config(ConfigError::Read { .. }) => {
-                ErrorKind::BadInput
-            }
+            Self::PatternFile { .. } | Self::Read { .. } => ErrorKind::BadInput,
+            Self::Config(error) => config_kind(error),
             Self::Selector(_)
             | Self::Space(_)
             | Self::NoFormat { .. }
@@ -167,7 +166,6 @@ impl Error {
             | Self::Energy(_)
             | Self::Protection(_)
             | Self::Guard(_)
-            | Self::Config(_)
             | Self::Report(_) => ErrorKind::Usage,
             Self::Merge(MergeError::Nothing | MergeError::OtherCampaign { .. }) => ErrorKind::Usage,
             Self::Merge(
@@ -180,9 +178,22 @@ impl Error {
     }
 }
 
+fn config_kind(error: &ConfigError) -> ErrorKind {
+    if error.is_of_input() { ErrorKind::BadInput } else { ErrorKind::Usage }
+}
+
+fn grad_kind(error: &GradError) -> ErrorKind {
+    match error {
+        GradError::Device { .. } | GradError::MemoryLimit { .. } | GradError::NoMemoryLimit { .. } => {
+            ErrorKind::Usage
+        }
+        _ => ErrorKind::BadInput,
+    }
+}
+
 fn campaign_kind(error: &CampaignError) -> ErrorKind {
     match error {
-        CampaignError::Config(ConfigError::Read { .. }) | CampaignError::Chip(_) => ErrorKind::BadInput,
+        CampaignError::Config(error) => config_kind(error),
         CampaignError::Tensors(error) => tensors_kind(error),
         CampaignError::Data(error) if error.is_configuration() => ErrorKind::Usage,
         CampaignError::Data(_) => ErrorKind::BadInput,
@@ -209,11 +220,11 @@ fn hosted_kind(error: &HostedError) -> ErrorKind {
 
 fn train_kind(error: &TrainError) -> ErrorKind {
     match error {
-        TrainError::Config(ConfigError::Read { .. }) | TrainError::Snapshot(_) => ErrorKind::BadInput,
+        TrainError::Config(error) => config_kind(error),
+        TrainError::Snapshot(_) => ErrorKind::BadInput,
         TrainError::Data { source, .. } if source.is_configuration() => ErrorKind::Usage,
         TrainError::Data { .. } => ErrorKind::BadInput,
-        TrainError::Grad(GradError::Device { .. }) => ErrorKind::Usage,
-        TrainError::Grad(_) => ErrorKind::BadInput,
+        TrainError::Grad(error) => grad_kind(error),
         TrainError::Write { source, .. } if is_full(source) => ErrorKind::Stopped,
         TrainError::Tensors(error) => tensors_kind(error),
         TrainError::Record(error) => record_kind(error),
@@ -223,14 +234,14 @@ fn train_kind(error: &TrainError) -> ErrorKind {
 
 fn attack_kind(error: &AttackError) -> ErrorKind {
     match error {
-        AttackError::Config(ConfigError::Read { .. }) | AttackError::Records { .. } => ErrorKind::BadInput,
+        AttackError::Config(error) => config_kind(error),
         AttackError::Data(error) if error.is_configuration() => ErrorKind::Usage,
         AttackError::Data(_)
+        | AttackError::Records { .. }
         | AttackError::CleanLoss { .. }
         | AttackError::Curvature { .. }
         | AttackError::Measured { .. } => ErrorKind::BadInput,
-        AttackError::Grad(GradError::Device { .. }) => ErrorKind::Usage,
-        AttackError::Grad(_) => ErrorKind::BadInput,
+        AttackError::Grad(error) => grad_kind(error),
         AttackError::Tensors(error) => tensors_kind(error),
         AttackError::Write { source, .. } if is_full(source) => ErrorKind::Stopped,
         AttackError::SelfCheck { .. } => ErrorKind::SelfCheck,
@@ -271,4 +282,17 @@ fn record_kind(error: &RecordError) -> ErrorKind {
 fn is_full(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_a_person_sets_are_usage() {
+        let limit = GradError::MemoryLimit { batch: 4, needed: 9, limit: 8 };
+        assert_eq!(Error::from(TrainError::Grad(limit)).kind(), ErrorKind::Usage);
+        let none = GradError::NoMemoryLimit { because: "it is so".into() };
+        assert_eq!(Error::from(TrainError::Grad(none)).kind(), ErrorKind::Usage);
+    }
 }

@@ -200,7 +200,7 @@ pub fn read_config_beside<T: DeserializeOwned>(
 
 fn finished(mut config: Config, files: &[PathBuf]) -> Result<Config, CampaignError> {
     fill_metric(&mut config);
-    config.fault.load_patterns().map_err(|reason| ConfigError::in_files(files, reason))?;
+    config.fault.load_patterns()?;
     config.check().map_err(|reason| ConfigError::in_files(files, reason))?;
     fill_defaults(&mut config);
     config.output.dir.get_or_insert_with(|| default_dir(files, "results", &config.name));

@@ -29,9 +29,6 @@ pub enum CampaignError {
     /// The model file.
     #[error(transparent)]
     Tensors(#[from] TensorsError),
-    /// The chip of a map: a file that is bad or missing, or parameters of which none can be made.
-    #[error("{0}")]
-    Chip(String),
     /// What the memory is to hold.
     #[error(transparent)]
     Storage(#[from] StorageError),

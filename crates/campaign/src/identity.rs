@@ -50,7 +50,7 @@ pub(crate) fn identity<'a>(
     put("data limit", data.limit.map_or("all".into(), |limit| limit.to_string()));
     put("data preprocess", format!("{:?}", data.preprocess));
     put("seed", config.seed.to_string());
-    let fault = config.fault.with_digests().map_err(CampaignError::Chip)?;
+    let fault = config.fault.with_digests()?;
     for (section, table) in [("storage", as_table(&config.storage)?), ("fault", as_table(&fault)?)] {
         table.iter().for_each(|(key, value)| drop(put(&format!("{section} {key}"), value.to_string())));
     }

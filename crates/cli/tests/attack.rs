@@ -144,7 +144,7 @@ fn inject_run_and_replay_take_the_flips() {
     // The campaign that is saved needs the pattern's file no more, and one for other words is refused.
     fs::rename(place.path("out/trial-1.json"), place.path("out/moved.json")).expect("a file");
     place.run(&["run", "results/campaign.toml", "-o", "results", "--quiet"]).ok();
-    let said = place.run(&["run", "campaign.toml", "-o", "other"]).failed(2);
+    let said = place.run(&["run", "campaign.toml", "-o", "other"]).failed(3);
     assert!(said.contains("[fault] pattern") && said.contains("trial-1.json: cannot read"), "{said}");
     fs::rename(place.path("out/moved.json"), place.path("out/trial-1.json")).expect("a file");
     let said = place.run(&["run", "campaign.toml", "-o", "other"]).failed(2);

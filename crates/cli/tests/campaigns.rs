@@ -285,12 +285,18 @@ fn idx(path: &Path, dims: &[u32], bytes: &[u8]) {
 }
 
 #[test]
-fn a_missing_chip_is_a_missing_file() {
+fn files_that_a_fault_names_are_inputs_and_its_numbers_are_not() {
     let temp = tempfile::tempdir().expect("a folder");
-    let settings =
-        ["--set", "fault.model=map", "--set", "fault.voltages=[0.8]", "--set", "fault.chip=no-chip.csv"];
-    let said = campaign(&temp.path().join("results"), &settings).failed(3);
-    assert!(said.contains("no-chip.csv"), "{said}");
+    let map = ["fault.model=map", "fault.voltages=[0.8]"];
+    for (settings, code, wanted) in [
+        (&[map[0], map[1], "fault.chip=no-chip.csv"][..], 3, "no-chip.csv: No such file"),
+        (&[map[0], map[1], "fault.chip={ synthetic = { rows = 0 } }"], 2, "[fault] chip: "),
+        (&["fault.pattern=none.json"], 3, "none.json: cannot read"),
+    ] {
+        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        let said = campaign(&temp.path().join("results"), &settings).failed(code);
+        assert!(said.contains(wanted), "{said}");
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::digest::hex;
+use crate::error::ConfigError;
 use crate::fault::FaultConfig;
 
 /// Where a chip comes from.
@@ -59,17 +60,19 @@ impl ChipConfig {
     /// Reads or makes the chip.
     ///
     /// # Errors
-    /// What is wrong, with the file.
-    pub fn load(&self) -> Result<ChipMap, String> {
+    /// [`ConfigError::File`]; [`ConfigError::Wrong`] for parameters of which no chip can be made.
+    pub fn load(&self) -> Result<ChipMap, ConfigError> {
         match self {
             Self::File(path) => {
                 let read =
                     if path.extension().is_some_and(|extension| extension == "npz") { npz } else { csv };
-                read(path).map_err(|reason| format!("[fault] chip {}: {reason}", path.display()))
+                read(path).map_err(|reason| ConfigError::file("[fault] chip", path, reason))
             }
             Self::Synthetic(chip) => {
                 let key = StreamKey { seed: 0, point: 0, trial: chip.number }.part("synthetic chip");
-                chip.synthetic.make(&key).map_err(|error| format!("[fault] chip: {error}"))
+                chip.synthetic
+                    .make(&key)
+                    .map_err(|error| ConfigError::wrong("[fault] chip", error.to_string()))
             }
         }
     }
@@ -77,7 +80,7 @@ impl ChipConfig {
 
 impl ChipConfig {
     /// A stand-in for the chip that names its cells and nothing else.
-    pub(crate) fn digest(&self) -> Result<Self, String> {
+    pub(crate) fn digest(&self) -> Result<Self, ConfigError> {
         Ok(Self::File(hex(&Sha256::digest(self.load()?.to_csv())).into()))
     }
 }
@@ -148,7 +151,8 @@ impl FaultConfig {
                 "[fault] voltages: {volts} is below the synthetic chip's lowest = {lowest}, where its cells end"
             ));
         }
-        Ok(FaultModel::Map(MapFaults { chip: Arc::new(chip.load()?), voltage, offset }))
+        let chip = Arc::new(chip.load().map_err(|error| error.to_string())?);
+        Ok(FaultModel::Map(MapFaults { chip, voltage, offset }))
     }
 }
 
@@ -191,10 +195,13 @@ mod tests {
         let path = folder.path().join("chip.csv");
         std::fs::write(&path, "size,2,2\nrow,column,p01\n5,0,0.5\n").unwrap();
         let config = ChipConfig::File(path.clone());
-        let said = config.load().unwrap_err();
+        let said = config.load().unwrap_err().to_string();
         assert!(said.contains("chip.csv") && said.contains("line 3"), "{said}");
         let said = ChipConfig::File(folder.path().join("none.npz")).load().unwrap_err();
-        assert!(said.contains("none.npz"), "{said}");
+        assert!(said.is_of_input() && said.to_string().contains("none.npz"), "{said}");
+        let made: FaultConfig = toml::from_str("chip = { synthetic = { rows = 0 } }").unwrap();
+        let said = made.chip.unwrap().load().unwrap_err();
+        assert!(!said.is_of_input() && said.to_string().starts_with("[fault] chip: "), "{said}");
         let bad: FaultConfig = toml::from_str("model = \"map\"\nvoltages = [0.8]").unwrap();
         assert!(bad.model(Amount::Voltage(0.8)).unwrap_err().contains("needs chip"));
     }

@@ -14,6 +14,16 @@ pub enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file that a setting names is bad or missing.
+    #[error("{setting} {}: {reason}", path.display())]
+    File {
+        /// The table and the key.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// What stands there is wrong.
     #[error("{place}: {reason}")]
     Wrong {
@@ -29,6 +39,17 @@ impl ConfigError {
     #[must_use]
     pub fn wrong(place: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Wrong { place: place.into(), reason: reason.into() }
+    }
+
+    /// What is wrong with the file that a setting names.
+    pub(crate) fn file(setting: &'static str, path: &Path, reason: impl ToString) -> Self {
+        Self::File { setting, path: path.to_owned(), reason: reason.to_string() }
+    }
+
+    /// Whether a file is bad or missing; else the settings are wrong.
+    #[must_use]
+    pub fn is_of_input(&self) -> bool {
+        matches!(self, Self::Read { .. } | Self::File { .. })
     }
 
     /// What is wrong in files that are read on top of each other; without any, in the settings.

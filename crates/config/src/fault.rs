@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::chip::{ChipConfig, OffsetConfig};
+use crate::error::ConfigError;
 use crate::layers::explain;
 use crate::pattern::PatternConfig;
 use crate::shape::{EffectConfig, ShapeConfig, SizeConfig};
@@ -222,7 +223,7 @@ impl FaultConfig {
     ///
     /// # Errors
     /// What is wrong with a file.
-    pub fn load_patterns(&mut self) -> Result<(), String> {
+    pub fn load_patterns(&mut self) -> Result<(), ConfigError> {
         if let Some(pattern) = &mut self.pattern {
             *pattern = PatternConfig::Flips(pattern.loaded()?);
         }
@@ -238,7 +239,7 @@ impl FaultConfig {
     ///
     /// # Errors
     /// What is wrong with a file.
-    pub fn with_digests(&self) -> Result<Self, String> {
+    pub fn with_digests(&self) -> Result<Self, ConfigError> {
         let mut config = self.clone();
         config.chip = self.chip.as_ref().map(ChipConfig::digest).transpose()?;
         config.shape = self.shape.as_ref().map(ShapeConfig::digest).transpose()?;
@@ -311,7 +312,7 @@ impl FaultConfig {
             fault: FaultConfig,
         }
         let mut line: Line = toml::from_str(&format!("fault = {table}")).map_err(|error| explain(&error))?;
-        line.fault.load_patterns()?;
+        line.fault.load_patterns().map_err(|error| error.to_string())?;
         line.fault.check()?;
         Ok(line.fault)
     }
@@ -547,7 +548,7 @@ impl FaultConfig {
 
     fn hits(&self, amount: Amount) -> Result<Hits, String> {
         if let Some(pattern) = &self.pattern {
-            return pattern.loaded().map(Hits::Pattern);
+            return pattern.loaded().map(Hits::Pattern).map_err(|error| error.to_string());
         }
         if let Some(sites) = &self.sites {
             return Ok(Hits::Sites(sites.iter().map(|text| site_range(text)).collect::<Result<_, _>>()?));
@@ -770,7 +771,7 @@ mod tests {
             ("model = \"set-value\"\ncounts = [1]", "needs value"),
             ("model = \"set-value\"\ncounts = [1]\nvalue = \"12\"", "`12` is no raw word"),
             ("sites = [\"w\"]", "`w` is not a site"),
-            ("pattern = \"none.json\"", "[fault] pattern: none.json: cannot read"),
+            ("pattern = \"none.json\"", "[fault] pattern none.json: cannot read"),
             ("pattern = \"none.json\"\ncounts = [1]", "counts and pattern: give one of them"),
             ("pattern = \"none.json\"\nto_one = 2.0", "go with rates"),
             ("model = \"set-value\"\ncounts = [1]\nvalue = \"full\"", "\"saturate\", or a number"),

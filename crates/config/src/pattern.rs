@@ -6,6 +6,8 @@ use bitquake_fault::FaultPattern;
 use bitquake_tensors::read_text;
 use serde::{Deserialize, Serialize};
 
+use crate::error::ConfigError;
+
 /// A saved fault pattern.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -20,15 +22,15 @@ impl PatternConfig {
     /// The flips.
     ///
     /// # Errors
-    /// What is wrong with the file.
-    pub fn loaded(&self) -> Result<FaultPattern, String> {
+    /// [`ConfigError::File`].
+    pub fn loaded(&self) -> Result<FaultPattern, ConfigError> {
         let path = match self {
             Self::Flips(pattern) => return Ok(pattern.clone()),
             Self::File(path) => path,
         };
-        let wrong = |error: &dyn std::fmt::Display| format!("[fault] pattern: {}: {error}", path.display());
-        let text = read_text(path, u64::MAX).map_err(|error| wrong(&format!("cannot read: {error}")))?;
-        FaultPattern::from_json(&text).map_err(|error| wrong(&error))
+        let wrong = |reason: String| ConfigError::file("[fault] pattern", path, reason);
+        let text = read_text(path, u64::MAX).map_err(|error| wrong(format!("cannot read: {error}")))?;
+        FaultPattern::from_json(&text).map_err(|error| wrong(error.to_string()))
     }
 
     /// How many bits it flips; 0 for a file that is not read yet.
@@ -69,6 +71,6 @@ mod tests {
         assert_eq!(saved.model(amounts[0]), Ok(FaultModel::BitFlip(Hits::Pattern(pattern))));
         std::fs::write(&path, "{}").unwrap();
         let error = PatternConfig::File(path).loaded().unwrap_err();
-        assert!(error.contains("flips.json: not a fault pattern"), "{error}");
+        assert!(error.to_string().contains("flips.json: not a fault pattern"), "{error}");
     }
 }

@@ -10,6 +10,7 @@ use bitquake_record::Amount;
 use bitquake_tensors::read_text;
 use serde::{Deserialize, Serialize};
 
+use crate::error::ConfigError;
 use crate::fault::{FaultConfig, ValueConfig};
 
 /// Which words fail together.
@@ -64,11 +65,11 @@ impl PatternFile {
     /// Reads the pattern.
     ///
     /// # Errors
-    /// What is wrong, with the file.
-    pub fn load(&self) -> Result<SpatialPattern, String> {
-        let told = |reason: String| format!("[fault] shape {}: {reason}", self.file.display());
-        let text = read_bounded(&self.file).map_err(&told)?;
-        SpatialPattern::from_json(&text).map_err(|error| told(error.to_string()))
+    /// [`ConfigError::File`].
+    pub fn load(&self) -> Result<SpatialPattern, ConfigError> {
+        let wrong = |reason: String| ConfigError::file("[fault] shape", &self.file, reason);
+        let text = read_bounded(&self.file).map_err(&wrong)?;
+        SpatialPattern::from_json(&text).map_err(|error| wrong(error.to_string()))
     }
 }
 
@@ -79,7 +80,7 @@ fn read_bounded(path: &Path) -> Result<String, String> {
 
 impl ShapeConfig {
     /// A stand-in for the shape that names what decides its faults and nothing else.
-    pub(crate) fn digest(&self) -> Result<Self, String> {
+    pub(crate) fn digest(&self) -> Result<Self, ConfigError> {
         match self {
             Self::Named(_) => Ok(self.clone()),
             Self::File(file) => Ok(Self::File(PatternFile { file: file.load()?.digest().into() })),
@@ -135,7 +136,7 @@ impl FaultConfig {
             None => return Err(format!("[fault] model = \"shape\" needs shape, one of {SHAPES}")),
             Some(ShapeConfig::File(file)) => {
                 self.no_size("a pattern")?;
-                return Ok(Shape::Pattern(Arc::new(file.load()?)));
+                return file.load().map(Arc::new).map(Shape::Pattern).map_err(|error| error.to_string());
             }
             Some(ShapeConfig::Named(name)) => name.as_str(),
         };

@@ -185,7 +185,7 @@ const LAYOUT: Layout<'static> = Layout {
 pub fn read_recipe(files: &[PathBuf], settings: &[String]) -> Result<Recipe, TrainError> {
     let mut recipe: Recipe = read_layers(files, settings, LAYOUT)?;
     if let Some(fault) = recipe.method.bit_errors.as_mut().and_then(|errors| errors.fault.as_mut()) {
-        fault.load_patterns().map_err(|reason| ConfigError::in_files(files, reason))?;
+        fault.load_patterns()?;
     }
     recipe.check().map_err(|reason| ConfigError::in_files(files, reason))?;
     recipe.fill_defaults();

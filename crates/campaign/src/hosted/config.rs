@@ -189,7 +189,7 @@ impl HostedConfig {
             stop.metric = default_metric(has_classes).into();
         }
         self.fault = with_absolute_paths(&self.fault)?;
-        self.fault.load_patterns().map_err(wrong)?;
+        self.fault.load_patterns().map_err(CampaignError::from)?;
         self.check().map_err(wrong)?;
         if self.fault.target() != Target::Weights || self.fault.also.is_some() {
             return Err(HostedError::Target);

@@ -64,8 +64,7 @@ pub(crate) fn identity(recipe: &Recipe, model: &TensorFile) -> Result<Identity, 
 fn method(recipe: &Recipe) -> Result<MethodConfig, TrainError> {
     let mut method = recipe.method.clone();
     if let Some(fault) = method.bit_errors.as_mut().and_then(|errors| errors.fault.as_mut()) {
-        *fault =
-            fault.with_digests().map_err(|reason| TrainError::recipe("[method.bit_errors.fault]", reason))?;
+        *fault = fault.with_digests()?;
     }
     Ok(method)
 }
