@@ -15,18 +15,12 @@ use crate::layers::{Layout, read_layers};
 /// # Errors
 /// What is wrong, and where.
 pub fn check_storage(storage: &StorageSpec) -> Result<(), String> {
-    let quantizer = |place: &str, spec: QuantizerSpec| match Quantizer::from_spec(&spec) {
-        Err(error) if !spec.is_native() => Err(format!("{place}: {error}")),
-        _ if spec.is_native()
-            && spec != (QuantizerSpec { family: spec.family, ..QuantizerSpec::default() }) =>
-        {
-            Err(format!("{place}: native words take no other fields; name a family, such as \"symmetric\""))
-        }
-        _ => Ok(()),
+    let check = |place: &str, spec: &QuantizerSpec| {
+        Quantizer::unless_native(spec).map(drop).map_err(|error| format!("{place}: {error}"))
     };
-    quantizer("[storage]", storage.base.clone())?;
+    check("[storage]", &storage.base)?;
     for over in &storage.overrides {
-        quantizer("[[storage.override]]", storage.base.overridden_by(&over.spec))?;
+        check("[[storage.override]]", &storage.base.overridden_by(&over.spec))?;
     }
     Ok(())
 }

@@ -60,7 +60,9 @@ mod _core {
     #[pymodule_export]
     use crate::results::{export, rebuild, results_json, run_campaign};
     #[pymodule_export]
-    const EXPANDED: &str = crate::slot::EXPANDED;
+    const OVERLAPS: &str = crate::slot::OVERLAPS;
+    #[pymodule_export]
+    use crate::slot::overlaps;
     #[pymodule_export]
     use crate::slots::{PySlot, PySlots};
     #[pymodule_export]

@@ -14,7 +14,7 @@ use crate::module::holds;
 use crate::tensor::is_plain;
 
 /// Said of tensors of fewer words than elements: a pattern would speak of more bits than there are.
-pub const EXPANDED: &str = "was expanded, so that its words are seen several times";
+pub const OVERLAPS: &str = "sees its words several times, as expanded tensors and windows that overlap do";
 
 /// What batch normalisations measure and do not train, by the name of the buffer.
 const STATISTICS: [&str; 2] = ["running_mean", "running_var"];
@@ -144,8 +144,8 @@ impl Located {
             return Ok(Err("is on the meta device: it has no bits".to_owned()));
         }
         let strides = numbers(&tensor.call_method0(intern!(py, "stride"))?)?;
-        if shape.iter().zip(&strides).any(|(&size, &stride)| size > 1 && stride == 0) {
-            return Ok(Err(EXPANDED.to_owned()));
+        if overlap(shape, &strides, 1) {
+            return Ok(Err(OVERLAPS.to_owned()));
         }
         let Some(format) = dtype.format else {
             return Ok(Err(format!("is {}, whose words have no format", dtype.name)));
@@ -158,6 +158,31 @@ impl Located {
         let end = start.saturating_add((last as usize).saturating_add(1).saturating_mul(dtype.bytes));
         Ok(Ok(Self { device, start, end, strides, format, dtype: dtype.address }))
     }
+}
+
+/// Whether words at these strides, each `word` long, may lie on each other. (A grid whose axes interleave without a word in common is taken for one
+/// that does; nobody makes such.)
+fn overlap(shape: &[u64], strides: &[u64], word: u64) -> bool {
+    if shape.contains(&0) {
+        return false;
+    }
+    let axes = shape.iter().zip(strides).filter(|(size, _)| **size > 1);
+    let mut axes: Vec<(u64, u64)> = axes.map(|(&size, &stride)| (stride, size)).collect();
+    axes.sort_unstable();
+    let mut reach = word;
+    for (stride, size) in axes {
+        if stride < reach {
+            return true;
+        }
+        reach = reach.saturating_add((size - 1).saturating_mul(stride));
+    }
+    false
+}
+
+/// The same for arrays, whose strides may be negative.
+#[pyfunction]
+pub fn overlaps(shape: Vec<u64>, strides: Vec<i64>, word: u64) -> bool {
+    overlap(&shape, &strides.iter().map(|stride| stride.unsigned_abs()).collect::<Vec<_>>(), word)
 }
 
 /// Whether it is of a class that keeps other tensors, and no words of its own.

@@ -224,11 +224,15 @@ def test_words_that_are_seen_several_times_are_refused():
     """Bits may be read, but a pattern would speak of more of them than there are."""
     torch = pytest.importorskip("torch")
     x = np.lib.stride_tricks.as_strided(np.zeros(3, dtype=np.float32), (4, 3), (0, 4), writeable=True)
-    for seen in (torch.zeros(1).expand(40), torch.zeros(3, 1).expand(3, 5), x):
+    windows = np.lib.stride_tricks.sliding_window_view(np.zeros(10, dtype=np.float32), 3, writeable=True)
+    for seen in (torch.zeros(1).expand(40), torch.zeros(3, 1).expand(3, 5), x, windows, windows[::-1], torch.zeros(10).unfold(0, 3, 2)):
         for act in (lambda x: bq.inject_(x, 0.1), lambda x: bq.flip_(x, 0, 0), lambda x: bq.inject_({"x": x}, bq.Fault(count=1))):
-            with pytest.raises(bq.UnsupportedError, match="`x` was expanded.* seen several times"):
+            with pytest.raises(bq.UnsupportedError, match="`x` sees its words several times"):
                 act(seen)
         assert not seen.any() and not bq.bits(seen).any()
+    apart = np.zeros((6, 8), dtype=np.float32)
+    for seen in (apart[::2, ::3], apart[::-1, ::-2], apart.T, np.asfortranarray(apart), np.lib.stride_tricks.sliding_window_view(apart[0], 3, writeable=True)[::3]):
+        assert bq.inject_(seen, 0.5, seed=1).undo_(seen) is None and bq.inject_(seen, 0.5).flips
     assert bq.inject_(torch.zeros(3, 1)[:, :1].expand(3, 1), 0.5).flips and bq.inject_(np.zeros((0, 3)), 0.5).flips == 0
 
 
@@ -312,3 +316,21 @@ def test_any_text_in_a_table():
         assert bq.Fault(rate=0.1, select=[text]).table["select"] == [text]
         with pytest.raises(bq.UsageError, match="matches no tensor"):
             bq.inject_(np.zeros(3), bq.Fault(rate=0.1, select=[text]))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_of_nothing_have_types(library):
+    """So that those of many trials can be put together."""
+    frames = pytest.importorskip(library)
+    x = np.ones(8, dtype=np.float32)
+    some, none = bq.flip_(x.copy(), 3, 30), bq.inject_(x.copy(), 0.0)
+    for more in ({}, {"clean": x}):
+        both = frames.concat([some.to_frame(library=library, **more), none.to_frame(library=library, **more)])
+        alone = some.to_frame(library=library, **more)
+        assert len(both) == 1 and [*both.dtypes] == [*alone.dtypes]
+
+
+def test_bits_are_selected_by_number_too():
+    assert bq.Fault(rate=0.1, bits=30) == bq.Fault(rate=0.1, bits="30") == bq.Fault(rate=0.1, bits=np.int64(30))
+    pattern = bq.inject_(np.ones(100, dtype=np.float32), bq.Fault(rate=0.5, bits=31), seed=1)
+    assert set(pattern.to_frame()["bit"]) == {31}

@@ -633,3 +633,84 @@ def test_faults_in_codes(net, data, tmp_path):
                 outputs = net(data[0])
             assert record["faults"] == pattern.flips
             assert record["correct"] == int((outputs.argmax(1) == data[1]).sum())
+
+
+class Keeps(torch.nn.Module):
+    """Keeps what it gets for a later child: a skip connection that no cut sees."""
+
+    def forward(self, x):
+        self.kept = x
+        return x
+
+
+class Adds(torch.nn.Module):
+    def __init__(self, first):
+        super().__init__()
+        self.__dict__["first"] = first
+
+    def forward(self, x):
+        return x + self.first.kept
+
+
+@pytest.mark.parametrize("batch", [60, 16])
+def test_values_that_go_past_the_cuts(batch, tmp_path):
+    """With one batch what was kept would be of a trial before, with several of another batch."""
+    torch.manual_seed(0)
+    first = Keeps()
+    net = torch.nn.Sequential(
+        torch.nn.Linear(8, 8), first, torch.nn.Linear(8, 8), torch.nn.ReLU(), Adds(first), torch.nn.Linear(8, 4)
+    ).eval()
+    x = torch.randn(60, 8)
+    with torch.no_grad():
+        data = (x, net(x).argmax(1))
+    for reuse in (1024, 0):
+        bq.Campaign(net, data, bq.Fault(counts=[20]), trials=10, batch=batch, reuse_mb=reuse, dir=tmp_path / str(reuse)).run(progress=False)
+    assert timeless(tmp_path / "1024") == timeless(tmp_path / "0")
+
+
+def test_reuse_stands_where_children_keep_nothing():
+    """What proves it must not take the short cut from networks that it suits."""
+    from bitquake._torch_campaign import _Prefix
+
+    first = Keeps()
+    for more, depth in (((), 3), ((first, torch.nn.Tanh(), Adds(first)), 0)):
+        net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(inplace=True), *more, torch.nn.LSTM(8, 4)).eval()
+        for x in (torch.randn(5, 8), torch.zeros(5, 8)):
+            prefix = _Prefix(net, 1 << 20)
+            prefix.begin()
+            with torch.no_grad():
+                prefix.prove(x)
+            assert prefix.depth == depth
+
+
+class Writes(torch.nn.Module):
+    """Writes to its buffer when it is run, or only when a number is not as it was."""
+
+    def __init__(self, always):
+        super().__init__()
+        self.layer, self.always = torch.nn.Linear(6, 3), always
+        self.clean = self.layer.weight.sum().item()
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, x):
+        if self.always or self.layer.weight.sum().item() != self.clean:
+            self.seen += 1
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("failures", ["raise", "count"])
+@pytest.mark.parametrize("always", [True, False])
+def test_modules_that_write_to_themselves_are_refused(always, failures, tmp_path):
+    net = Writes(always).eval()
+    weight = net.layer.weight.detach().clone()
+    with pytest.raises(bq.UnsupportedError, match="the module writes to `seen` when it is run"):
+        data = torch.randn(20, 6), torch.arange(20) % 3
+        bq.Campaign(net, data, bq.Fault(count=3, select=["layer.weight"]), trials=3, failures=failures, dir=tmp_path).run(progress=False)
+    assert torch.equal(net.layer.weight, weight)
+
+
+def test_an_embedding_that_is_renormed_is_refused(tmp_path):
+    net = torch.nn.Sequential(torch.nn.Embedding(50, 8, max_norm=1.0), torch.nn.Flatten(), torch.nn.Linear(48, 4)).eval()
+    with pytest.raises(bq.UnsupportedError, match="writes to `0.weight` .*max_norm"):
+        data = torch.randint(0, 50, (20, 6)), torch.arange(20) % 4
+        bq.Campaign(net, data, bq.Fault(rates=[1e-3]), trials=3, dir=tmp_path).run(progress=False)

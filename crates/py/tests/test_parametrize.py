@@ -155,3 +155,61 @@ def test_a_copy_keeps_the_least_range():
         one.weight
         least.append(one.parametrizations.weight[0].range.item())
     assert least[0] == least[1] > 0.1
+
+
+def learnt(seed):
+    torch.manual_seed(seed)
+    layer = torch.nn.Linear(16, 8)
+    torch.nn.utils.parametrize.register_parametrization(layer, "weight", bq.FakeQuantize({"family": "lsq", "bits": 4}, ranges={"rule": "learn", "lowest": 0.5}))
+    return layer
+
+
+def test_a_state_dict_has_the_least_range():
+    """It follows from the weights of the beginning, which another module does not have."""
+    saved, other = learnt(0), learnt(1)
+    saved.parametrizations.weight[0].range.data.fill_(-1.0)
+    other.load_state_dict(saved.state_dict())
+    assert torch.equal(saved.weight, other.weight) and saved.parametrizations.weight[0].range > 0
+
+
+def test_state_dicts_hold_tensors_alone():
+    layer = torch.nn.Linear(16, 8)
+    torch.nn.utils.parametrize.register_parametrization(layer, "weight", bq.RandomBitErrors("symmetric", rate=0.1, name="weight"))
+    layer.train().weight
+    state = {key: value.clone() for key, value in layer.state_dict().items()}
+    layer.load_state_dict(state)
+    assert state["parametrizations.weight.0._extra_state"].dtype is torch.uint8
+
+
+def test_exports_are_refused_with_the_way_out():
+    """What Python computes would be zeros in the file."""
+    layer, x = torch.nn.Linear(8, 3).eval(), torch.randn(2, 8)
+    torch.nn.utils.parametrize.register_parametrization(layer, "weight", bq.FakeQuantize("symmetric"))
+    with pytest.raises(bq.UnsupportedError, match=r"remove_parametrizations\(module, 'weight'\)"):
+        torch.export.export(layer, (x,), strict=False)
+    wanted = layer(x)
+    torch.nn.utils.parametrize.remove_parametrizations(layer, "weight")
+    assert torch.equal(torch.export.export(layer, (x,)).module()(x), wanted)
+
+
+def test_exports_to_onnx_are_refused(monkeypatch):
+    layer, x = torch.nn.Linear(8, 3).eval(), torch.randn(2, 8)
+    torch.nn.utils.parametrize.register_parametrization(layer, "weight", bq.FakeQuantize({"family": "symmetric"}))
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
+    with pytest.raises(bq.UnsupportedError, match="which no exported file can hold"):
+        layer(x)
+
+
+def test_fields_without_a_family_are_refused(tmp_path):
+    """They would have meant float words."""
+    module = torch.nn.Linear(8, 3)
+    for make in (
+        lambda: bq.quantize(module, bits=4),
+        lambda: bq.quantize(module, "symmetric", override=[{"select": ["bias"], "family": "native", "bits": 4}]),
+        lambda: bq.FakeQuantize({"bits": 4})(module.weight),
+        lambda: bq.RandomBitErrors({"bits": 4}, rate=0.1, name="w")(module.weight),
+        lambda: bq.RobustTraining(module, quantization={"bits": 4, "signed": False}),
+        lambda: bq.Campaign(module, (torch.randn(4, 8), torch.arange(4) % 3), bq.Fault(rate=0.1), storage={"bits": 4}, dir=tmp_path).run(progress=False),
+    ):
+        with pytest.raises(bq.UsageError, match="native words take no other fields; name a family"):
+            make()

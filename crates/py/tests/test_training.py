@@ -522,6 +522,30 @@ class TestPrecision:
         train(model, robust, optimizer, batches(1))
         assert robust.steps == 1
 
+    def test_an_overflow_in_the_second_step_on_a_batch_lowers_the_scale(self):
+        """The scaler has looked at the first step's gradients when it comes."""
+        model, optimizer, robust = made(w_max=1.0, quantization=CODES, bit_errors={**RANDBET, "combination": "alternating"})
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        calls, scales = [], []
+
+        def overflow(parameter):
+            if len(calls) == 2:
+                parameter.grad[0] = np.inf
+
+        model[5].bias.register_post_accumulate_grad_hook(overflow)
+        for images, labels in batches(3):
+
+            def closure():
+                calls.append(None)
+                return F.cross_entropy(model(images), labels)
+
+            optimizer.zero_grad()
+            robust.step(closure, scaler=scaler)
+            scaler.step(optimizer)
+            scaler.update()
+            scales.append(scaler.get_scale())
+        assert scales == [1024.0, 512.0, 512.0] and robust.steps == 3 and len(calls) == 6
+
     def test_channels_last_changes_no_step(self):
         runs = []
         for layout in (torch.contiguous_format, torch.channels_last):
@@ -540,6 +564,15 @@ class TestPrecision:
 
 
 class TestParameters:
+    def test_what_the_closure_writes_would_be_lost(self):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(20, 8, max_norm=1.0), nn.Flatten(), nn.Linear(16, 5))
+        before = values(model)
+        model, optimizer, robust = made(model=model, quantization=CODES, bit_errors=RANDBET)
+        with pytest.raises(bq.UsageError, match="the closure writes to `0.weight` .*max_norm"):
+            robust.step(lambda: model(torch.arange(6).reshape(3, 2)).square().mean())
+        assert same(before, values(model)) and model[2].weight.grad is None
+
     def test_tied_weights_are_stored_once(self):
         class Tied(nn.Module):
             def __init__(self, shares_memory):

@@ -360,19 +360,26 @@ def test_layers_that_sometimes_hand_on(wrapped):
         assert set(found[0][1]["layer"]) <= {"q", "q#1", "l", "l#1"}
 
 
-def test_nested_tensors_are_no_values():
+def test_nested_tensors_have_no_places():
+    """A mask of padding has PyTorch take its fast path, of which no layer would be hit."""
     torch.manual_seed(0)
     module = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2).eval()
     mask = torch.zeros(3, 5, dtype=torch.bool)
     mask[0, 3:] = True
     x = torch.randn(3, 5, 8)
-    with torch.no_grad(), bq.faulty_activations(module, 0.01, seed=1) as record:
-        for _ in range(2):
+    with pytest.raises(bq.UnsupportedError, match=r"`layers.0\S* gives a nested tensor.*set_fastpath_enabled\(False\)"):
+        with torch.no_grad(), bq.faulty_activations(module, 0.01, seed=1):
             module(x, src_key_padding_mask=mask)
-    assert record.passes == 2 and not record.flips
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), bq.faulty_activations(module, 0.01, seed=1) as record:
+            module(x, src_key_padding_mask=mask)
+        assert {"layers.0.linear2", "layers.1.linear1"} <= set(record.layers)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
     both = nn.ModuleList([module, nn.Linear(8, 8)])
     both.forward = lambda x: both[1](module(x, src_key_padding_mask=mask))
-    with torch.no_grad(), bq.faulty_activations(both, 0.01, seed=1) as record:
+    with torch.no_grad(), bq.faulty_activations(both, 0.01, layers="1", seed=1) as record:
         both(x), both(x)
     assert record.passes == 2 and set(record.layers) == {"1"}
 

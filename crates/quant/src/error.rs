@@ -40,6 +40,9 @@ pub enum SpecError {
     /// The family `native` is the absence of a quantizer.
     #[error("family `native` keeps the file's own words: there is nothing to quantize")]
     Native,
+    /// Fields of a quantizer without one.
+    #[error("native words take no other fields; name a family, such as \"symmetric\"")]
+    NativeFields,
 }
 
 /// Why values could not be quantized or words not be decoded.

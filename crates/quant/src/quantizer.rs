@@ -55,6 +55,26 @@ impl Quantizer {
         validate::quantizer(spec)
     }
 
+    /// As [`from_spec`](Self::from_spec), and `None` for native words, which need no quantizer.
+    ///
+    /// # Errors
+    /// As [`from_spec`](Self::from_spec); native words take no other fields.
+    ///
+    /// ```
+    /// use bitquake_quant::{Quantizer, QuantizerSpec, SpecError};
+    ///
+    /// let mut spec = QuantizerSpec::default();
+    /// assert_eq!(Quantizer::unless_native(&spec), Ok(None));
+    /// spec.bits = Some(4); // of which family?
+    /// assert_eq!(Quantizer::unless_native(&spec), Err(SpecError::NativeFields));
+    /// ```
+    pub fn unless_native(spec: &QuantizerSpec) -> Result<Option<Self>, SpecError> {
+        match Self::from_spec(spec) {
+            Err(SpecError::Native) => Ok(None),
+            made => made.map(Some),
+        }
+    }
+
     /// The fields with every default filled in; making a quantizer of them gives the same quantizer.
     #[must_use]
     pub fn spec(&self) -> &QuantizerSpec {

@@ -56,9 +56,13 @@ impl StoragePlan {
     /// [`StorageError`] for fields that make no quantizer, globs that match nothing, and tensors whose type the quantizer does
     /// not take.
     pub fn new(spec: &StorageSpec, tensors: &[TensorInfo]) -> Result<Self, StorageError> {
-        let is_coded = !spec.base.is_native();
+        // Fields that no tensor takes, for each has an override, must make sense, too.
+        let is_coded = quantizer("[storage]", &spec.base)?.is_some();
         let plan = |(info, of_tensor): (&TensorInfo, Option<(String, QuantizerSpec)>)| {
-            let quantizer = of_tensor.filter(|(_, spec)| !spec.is_native()).map(quantizer).transpose()?;
+            let quantizer = match of_tensor {
+                Some((place, spec)) => quantizer(&place, &spec)?,
+                None => None,
+            };
             let is_elsewhere = is_coded && info.role == Role::Statistic && quantizer.is_none();
             let by_name_only = quantizer.is_none() && (is_elsewhere || !info.role.is_reached_by_globs());
             Ok(Planned { info: info.clone(), quantizer, by_name_only })
@@ -104,8 +108,9 @@ impl StoragePlan {
     }
 }
 
-fn quantizer((place, spec): (String, QuantizerSpec)) -> Result<Quantizer, StorageError> {
-    Quantizer::from_spec(&spec).map_err(|source| StorageError::Spec { place, source })
+/// The quantizer that fields make, if they make one.
+fn quantizer(place: &str, spec: &QuantizerSpec) -> Result<Option<Quantizer>, StorageError> {
+    Quantizer::unless_native(spec).map_err(|source| StorageError::Spec { place: place.to_owned(), source })
 }
 
 /// Of each tensor, the fields that apply to it and where they come from; none where nothing asks for codes.

@@ -1,6 +1,6 @@
 //! What `[activations]` says.
 
-use bitquake_quant::{Alpha, Family, Granularity, Quantizer, QuantizerSpec, Range, Rounding};
+use bitquake_quant::{Alpha, Family, Granularity, Quantizer, QuantizerSpec, Range, Rounding, SpecError};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -34,16 +34,14 @@ impl ActivationsConfig {
 
     /// The quantizer; none for float words.
     pub(crate) fn quantizer(&self) -> Result<Option<Quantizer>, String> {
-        if self.is_native() {
-            let bare = QuantizerSpec { family: self.quantizer.family, ..QuantizerSpec::default() };
-            if self.quantizer == bare && self.select.is_none() {
-                return Ok(None);
-            }
-            let advice = "name a family, such as \"symmetric\"";
-            return Err(format!("[activations]: native words take no other fields; {advice}"));
-        }
         let quantizer =
-            Quantizer::from_spec(&self.quantizer).map_err(|error| format!("[activations]: {error}"))?;
+            Quantizer::unless_native(&self.quantizer).map_err(|error| format!("[activations]: {error}"))?;
+        let Some(quantizer) = quantizer else {
+            return match self.select {
+                None => Ok(None),
+                Some(_) => Err(format!("[activations]: {}", SpecError::NativeFields)),
+            };
+        };
         suits(quantizer.spec()).map_err(|reason| format!("[activations] {reason}"))?;
         Ok(Some(quantizer))
     }

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 __all__ = [
     "Attacked",
     "Calls",
-    "EXPANDED",
     "Fault",
     "Floats",
     "Faults",
@@ -27,6 +26,7 @@ __all__ = [
     "Made",
     "Memory",
     "Method",
+    "OVERLAPS",
     "Pattern",
     "Placed",
     "Plan",
@@ -45,6 +45,7 @@ __all__ = [
     "export",
     "field",
     "formats",
+    "overlaps",
     "read_tensors",
     "rebuild",
     "results_json",
@@ -59,12 +60,13 @@ _Doubles = list[NDArray[float64]]
 _Site = tuple[int, int, int]
 _Words = list[tuple[str, str, int, int, NDArray[uint8]]]
 
-EXPANDED: str
+OVERLAPS: str
 
 def after_fork() -> None: ...
 def command(arguments: list[str], executable: str | PathLike[str] | None) -> int: ...
 def formats() -> list[str]: ...
 def width(format: str) -> int: ...
+def overlaps(shape: Sequence[int], strides: Sequence[int], word: int) -> bool: ...
 def field(format: str, bit: int) -> str | None: ...
 def bit_strings(tensor: _Words, style: str) -> list[str]: ...
 def decode(format: str, words: list[int]) -> list[float]: ...

@@ -13,7 +13,7 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from . import _core, _values
-from ._errors import UsageError
+from ._errors import UnsupportedError, UsageError
 from ._words import FORMATS
 from .activations import ActivationFaults, Known, is_compiler_loaded
 from .records import ActivationRecord, Turn
@@ -129,6 +129,11 @@ class Passes:
         )
 
     def _refuse(self, layer: str, output: Any, picked: Any) -> None:
+        if picked is not None and picked[1].is_nested and picked[1].dtype in _FORMATS:
+            raise UnsupportedError(
+                f"layer `{layer}` gives a nested tensor, where a neuron has no place of its own (PyTorch's fast path of transformers makes them of a padding "
+                "mask): call torch.backends.mha.set_fastpath_enabled(False) first, or leave the layer out"
+            )
         if self.faults.is_strict:
             what = f"{picked[1].dtype}" if picked else f"a {type(output).__name__} without a tensor"
             at = f" at {self.faults.output!r}" if self.faults.output is not None and not picked else ""

@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 
-from ._words import is_expanded
-
 #: The part of the clean pass in the rule `average`.
 CLEAN_SHARE = 0.9
 
@@ -42,7 +40,7 @@ class RunningStatistics:
         for (owner, key), tensor, value in zip(self._places, self._tensors, values):
             fits = value is not None and value.shape == tensor.shape and value.dtype == tensor.dtype and value.device == tensor.device
             owner._buffers[key] = tensor if fits else value
-            if fits and not is_expanded(tensor.shape, tensor.stride()):
+            if fits and not _is_expanded(tensor):
                 tensor.data.copy_(value)
 
     def after_clean(self) -> None:
@@ -78,3 +76,8 @@ def _mixed(a: list, of_a: float, b: list, of_b: float) -> list:
 
 def _can_mix(a: Any, b: Any) -> bool:
     return a is not None and b is not None and a.is_floating_point() and a.shape == b.shape
+
+
+def _is_expanded(tensor: torch.Tensor) -> bool:
+    """Whether an element stands for several, so that nothing can be written."""
+    return any(size > 1 and not stride for size, stride in zip(tensor.shape, tensor.stride()))

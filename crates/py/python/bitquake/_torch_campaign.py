@@ -56,6 +56,8 @@ class OfModule:
         self._was_training: dict[Any, bool] = {}
         self._had_gradients: bool | None = None
         self._storage: Any = None
+        #: The tensors whose changes PyTorch counts, by name.
+        self._counted: dict[str, Any] = {}
         #: The names of tensors that are not exposed.
         self.others: list[str] = []
 
@@ -92,6 +94,8 @@ class OfModule:
             one.check_writable()
         self._read = [one.described() for one in words]
         self._exposed = [one.exposed() for one in words]
+        held = [*module.named_parameters(), *module.named_buffers()]
+        self._counted = {name: tensor for name, tensor in held if not tensor.is_inference()}
 
     def end(self) -> None:
         """The module as before, as often as it is called."""
@@ -101,7 +105,7 @@ class OfModule:
             part.training = training
         if self._storage is not None:
             self._storage.put_back()
-        self._storage, self._was_training, self._had_gradients = None, {}, None
+        self._storage, self._was_training, self._had_gradients, self._counted = None, {}, None, {}
         self._prefix.forget()
 
     @property
@@ -125,17 +129,38 @@ class OfModule:
 
     def evaluate(self, first: int = 0) -> Outputs:
         """The outputs for all inputs; ``first`` is the first child whose words differ from the clean ones."""
-        is_golden = self.data_digest is None
-        first = self._prefix.depth if is_golden else first
-        digest = hashlib.sha256()
-        rows = []
+        if self.data_digest is None:
+            return self._golden()
+        return Outputs([self._run(number, inputs, labels, first) for number, (inputs, labels) in enumerate(self._batches())])
+
+    def _golden(self) -> Outputs:
+        """The first run. Flips that touch no child start after the last one, so it keeps what all of them get."""
+        digest, rows, before = hashlib.sha256(), [], self._versions()
         for number, (inputs, labels) in enumerate(self._batches()):
-            if is_golden:
-                _add(digest, inputs, labels)
-            rows.append((_rows(self._prefix.run(number, _moved(inputs, self._device), first)), _labels(labels)))
-        if is_golden:
-            self.data_digest = digest.hexdigest()
+            _add(digest, inputs, labels)
+            if number == 0:
+                self._prefix.prove(_moved(inputs, self._device))
+            rows.append(self._run(number, inputs, labels, self._prefix.depth))
+        self._check_unwritten(self._written_since(before))
+        self.data_digest = digest.hexdigest()
         return Outputs(rows)
+
+    def _run(self, number: int, inputs: Any, labels: Any, first: int) -> tuple[np.ndarray, np.ndarray | None]:
+        return _rows(self._prefix.run(number, _moved(inputs, self._device), first)), _labels(labels)
+
+    def _versions(self) -> list[int]:
+        return [tensor._version for tensor in self._counted.values()]
+
+    def _written_since(self, versions: list[int]) -> list[str]:
+        """The tensors that were written to since they had these versions."""
+        return [name for name, old, new in zip(self._counted, versions, self._versions()) if old != new]
+
+    def _check_unwritten(self, written: list[str]) -> None:
+        if written:
+            raise UnsupportedError(
+                f"the module writes to `{'`, `'.join(written)}` when it is run (as an embedding with max_norm does, and observers of quantization do): "
+                "no two trials would begin with the same words, and flips could not be undone"
+            )
 
     def run_trial(self, pattern: Any, golden: Any) -> Any:
         result = self.under(pattern, golden)
@@ -149,7 +174,17 @@ class OfModule:
         """The result under flips of what is stored, or what the module raised; afterwards it is as before, whatever happens."""
         seen = pattern if self._storage is None else self._storage.memory.translate(pattern, self._read)
         first = self._prefix.first({name for name, *_ in seen.tensors})
-        return under(self._flips(seen), lambda: result_of(lambda: self.evaluate(first).judged(golden)))
+        written: list[str] = []
+
+        def run() -> Any:
+            before = self._versions()  # of after the flips, which may count as changes
+            result = result_of(lambda: self.evaluate(first).judged(golden))
+            written.extend(self._written_since(before))
+            return result
+
+        result = under(self._flips(seen), run)
+        self._check_unwritten(written)
+        return result
 
 
 class _Prefix:
@@ -167,6 +202,43 @@ class _Prefix:
         """Looks at the module: its children are run one by one only if that is all that running it does."""
         self._children = list(self._module) if self._left > 0 and _is_plain(self._module) else []
         self._first = _first_children(self._module) if self._children else {}
+
+    def prove(self, inputs: Any) -> None:
+        """Runs the module whole from now on, if what a child gives hangs on anything but what it gets."""
+        if self._children and not self._are_pure(inputs[:2] if isinstance(inputs, torch.Tensor) else inputs):
+            self._children = []
+
+    def _are_pure(self, inputs: Any) -> bool:
+        """Whether children give the same again when those before them have run on other inputs, whose values one may have kept for a later one
+        (a skip connection past the cuts).
+        """
+        if not isinstance(inputs, torch.Tensor):
+            return False
+        other = torch.zeros_like(inputs)
+        try:
+            values = self._values(inputs)
+            self._values(torch.ones_like(inputs) if torch.equal(inputs, other) else other)
+            cuts = [place for place, value in enumerate(values) if value is not None and place > 0]
+            # The last ones first, so that all before a cut have run on the other inputs last.
+            for start, end in reversed([*zip(cuts, cuts[1:])]):
+                if _content(self._through(start, end, values[start].clone())) != _content(values[end]):
+                    return False
+        except Exception:  # of inputs that it cannot run on, nothing is known
+            return False
+        return True
+
+    def _values(self, inputs: Any) -> list[Any]:
+        """What each child gets, and what the last one gives; None for what is no tensor."""
+        values, value = [], inputs.clone()
+        for place in range(len(self._children)):
+            values.append(value.clone() if isinstance(value, torch.Tensor) else None)
+            value = self._through(place, place + 1, value)
+        return [*values, value]
+
+    def _through(self, start: int, end: int, value: Any) -> Any:
+        for child in self._children[start:end]:
+            value = child(value)
+        return value if end < len(self._children) else torch.from_numpy(_rows(value))
 
     @property
     def depth(self) -> int:
@@ -290,9 +362,13 @@ def _labels(labels: Any) -> np.ndarray | None:
     return array.astype(np.uint32)
 
 
+def _content(tensor: torch.Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
 def _add(digest: Any, *tensors: Any) -> None:
     for tensor in tensors:
         if isinstance(tensor, torch.Tensor):
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            digest.update(_content(tensor))
         elif tensor is not None:
             digest.update(np.ascontiguousarray(tensor).tobytes())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -76,9 +75,9 @@ class Words:
     def check_writable(self) -> None:
         if not self.writable:
             raise UsageError(f"`{self.name}` is read-only: its bits cannot be flipped in place")
-        strides = self.cells.strides if self.on_host else self.cells.stride()
-        if is_expanded(self.shape, strides):
-            raise UnsupportedError(f"`{self.name}` {_core.EXPANDED}: flip bits of what was expanded")
+        strides, word = (self.cells.strides, self.cells.itemsize) if self.on_host else (self.cells.stride(), 1)
+        if _core.overlaps(self.shape, strides, word):
+            raise UnsupportedError(f"`{self.name}` {_core.OVERLAPS}: flip bits of what it is a view of")
 
     def flip(self, elements: np.ndarray, masks: np.ndarray) -> None:
         """Flips the bits of ``masks`` in the words at flat C-order places, each place at most once."""
@@ -156,11 +155,6 @@ def forget_casts() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.clear_autocast_cache()
-
-
-def is_expanded(shape: Sequence[int], strides: Sequence[int]) -> bool:
-    """Whether words are seen several times: a pattern would speak of more bits than there are."""
-    return 0 in strides and 0 not in shape and any(size > 1 and not stride for size, stride in zip(shape, strides))
 
 
 @lru_cache(maxsize=64)

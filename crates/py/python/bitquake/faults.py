@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 from . import _core
 from ._errors import UsageError
 
+#: Keys that select bits; one of them may be given as a number.
+_BITS = ("bits", "protect")
 #: Amounts may be given one at a time: ``rate=1e-3`` is ``rates=[1e-3]``.
 _SINGULAR = {"rate": "rates", "count": "counts", "fraction": "fractions", "voltage": "voltages"}
 
@@ -43,6 +46,8 @@ class Fault:
                 if isinstance(value, (list, tuple)):
                     raise UsageError(f"`{key}` is one number; several are `{_SINGULAR[key]}`")
                 key, value = _SINGULAR[key], [value]
+            if key in _BITS and hasattr(value, "__index__") and not isinstance(value, bool):
+                value = str(operator.index(value))
             if value is not None:
                 table[key] = value
         self._table = table

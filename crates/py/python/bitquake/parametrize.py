@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,17 +15,18 @@ from ._core import Floats
 from ._errors import UnsupportedError, UsageError
 from ._gradients import copied, core_of, fresh
 from ._method import core_method, table_of
+from .storage import table_of as storage_of
 
 
 class FakeQuantize(torch.nn.Module):
     """A weight as its codes have it: forward gives the decoded levels, backward goes straight through the rounding.
 
-    ``quantizer`` has the fields of a campaign's ``[storage]``. The gradient passes as it is, but for families that clip: that of LSQ is 0 where a
+    ``quantizer`` is a family, or has the fields of a campaign's ``[storage]``. The gradient passes as it is, but for families that clip: that of LSQ is 0 where a
     weight saturates, that of DoReFa goes through its tangent. With ``ranges={"rule": "learn"}`` the range of WCAT and the step of LSQ
     are a parameter of this module, ``range``, which ``parameters()`` has and the optimizer moves; its other keys (``clip``,
     ``scale_gradient``, ``lowest``, ``lsq``) are those of docs/training.md. Stochastic rounding draws once for each weight, and keeps that.
 
-    Float32 on any device; computed on the host.
+    Float32 on any device; computed on the host. Before a module is exported, ``torch.nn.utils.parametrize.remove_parametrizations`` leaves the levels in it.
 
     >>> import bitquake as bq, torch
     >>> from torch.nn.utils.parametrize import register_parametrization
@@ -38,20 +40,20 @@ class FakeQuantize(torch.nn.Module):
     [1.0]
     """
 
-    def __init__(self, quantizer: Mapping[str, Any], *, ranges: Mapping[str, Any] | None = None, seed: int = 0) -> None:
+    def __init__(self, quantizer: str | Mapping[str, Any], *, ranges: Mapping[str, Any] | None = None, seed: int = 0) -> None:
         super().__init__()
         rule = dict(ranges or {}).get("rule", "refit")
         if rule not in ("refit", "learn"):
             raise UsageError(f"the ranges of one layer are refitted or learnt (`refit`, `learn`), not `{rule}`")
-        self._table = table_of({"quantization": dict(quantizer), "ranges": ranges})
+        self._table = table_of({"quantization": storage_of(quantizer), "ranges": ranges})
         self._seed = seed
         self._name = "weight"
         self._core: Any = None
-        #: No learnt range falls below it; copies keep it.
-        self._least: float | None = None
         #: Which forward pass the method's arithmetic is about.
         self._turn = 0
         self.register_parameter("range", None)
+        #: No learnt range falls below it. It follows from the weights of the beginning, so copies and state dicts have it.
+        self.register_buffer("least", None)
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         _check(self._name, weight)
@@ -65,15 +67,16 @@ class FakeQuantize(torch.nn.Module):
 
     def _begin(self, weight: torch.Tensor) -> None:
         self._core = core_method(self._table, [(self._name, list(weight.shape), _array(weight))], self._seed)
-        if self.range is None and self._core.ranges:
-            self.range = torch.nn.Parameter(torch.tensor(self._core.ranges[0][1], device=weight.device))
+        for _, value, *_, least in self._core.ranges:
+            if self.range is None:
+                self.range = torch.nn.Parameter(torch.tensor(value, device=weight.device))
+            if self.least is None:
+                self.least = torch.tensor(least, device=weight.device)
 
     def _store(self, values: np.ndarray) -> None:
         """Codes of these values in the range of now."""
         if self.range is not None:
-            if self._least is None:
-                self._least = self._core.ranges[0][5]
-            self.range.data.clamp_(min=self._least)
+            self.range.data.clamp_(min=self.least)
             self._core.set_ranges([self.range.item()])
         self._core.begin(Floats.of_arrays([values]))
         self._turn += 1
@@ -108,7 +111,7 @@ class RandomBitErrors(FakeQuantize):
 
     def __init__(
         self,
-        quantizer: Mapping[str, Any],
+        quantizer: str | Mapping[str, Any],
         *,
         name: str,
         rate: float | None = None,
@@ -153,11 +156,14 @@ class RandomBitErrors(FakeQuantize):
             self._step += not np.array_equal(self._seen.view(np.uint32), values.view(np.uint32))
         self._seen = values.copy()
 
-    def get_extra_state(self) -> dict[str, Any]:
-        return {"step": self._step, "digest": self._digest if self._seen is None else _digest(self._seen)}
+    def get_extra_state(self) -> torch.Tensor:
+        """The step as JSON in a tensor of bytes: all that whoever copies, averages or saves state dicts expects there are tensors."""
+        state = {"step": self._step, "digest": self._digest if self._seen is None else _digest(self._seen)}
+        return torch.tensor([*json.dumps(state).encode()], dtype=torch.uint8)
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        self._step, self._digest, self._seen = state["step"], state["digest"], None
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        told = json.loads(bytes(state.tolist()))
+        self._step, self._digest, self._seen = told["step"], told["digest"], None
 
     def extra_repr(self) -> str:
         errors = self._table["bit_errors"]
@@ -196,6 +202,12 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().contiguous().numpy().reshape(-1)
 
 
+def _is_exporting() -> bool:
+    """Whether torch.export looks; older ones do not tell."""
+    asked = getattr(torch.compiler, "is_exporting", None)
+    return asked is not None and asked()
+
+
 def _digest(values: np.ndarray) -> str:
     return hashlib.blake2b(values.tobytes(), digest_size=16).hexdigest()
 
@@ -203,5 +215,10 @@ def _digest(values: np.ndarray) -> str:
 def _check(name: str, weight: torch.Tensor) -> None:
     if weight.is_meta:
         raise UnsupportedError(f"`{name}` is on the meta device: it has no values")
+    if torch.onnx.is_in_onnx_export() or _is_exporting():
+        raise UnsupportedError(
+            f"`{name}` is quantized in Python, which no exported file can hold: first let remove_parametrizations(module, '{name}') "
+            "of torch.nn.utils.parametrize leave its levels in the module"
+        )
     if weight.dtype is not torch.float32:
         raise UnsupportedError(f"`{name}` is {str(weight.dtype).split('.')[-1]}: only float32 weights are quantized here")

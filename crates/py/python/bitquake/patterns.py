@@ -162,8 +162,13 @@ class FaultPattern:
         columns = self.columns(clean, faulty=faulty)
         if library not in ("pandas", "polars"):
             raise UsageError(f"library is `pandas` or `polars`, not `{library}`")
-        frames = __import__(library)
-        return frames.DataFrame(columns)
+        frame = __import__(library).DataFrame(columns)
+        if columns["bit"]:
+            return frame
+        # Columns of nothing have no types, which frames that are put together want.
+        kinds = {"tensor": str, "field": str, "became": str, "element": int, "bit": int, "old": float, "new": float, "ratio": float}
+        kinds = {key: kind for key, kind in kinds.items() if key in columns}
+        return frame.astype(kinds) if library == "pandas" else frame.cast(kinds)
 
     def explain(self, clean: Any) -> dict[str, Any]:
         """What the flips do to clean words: counts by direction, by bit, NaN and infinities, the largest change; in all and

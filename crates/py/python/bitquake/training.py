@@ -71,6 +71,8 @@ class RobustTraining:
         self._is_second = False
         self._is_finite = True
         self._has_scaler = False
+        #: A scaler that is to be told of an overflow which it has not seen.
+        self._overflowed: Any = None
         self._again: tuple | None = None
         self._losses: tuple[float | None, float | None] = (None, None)
         self._handle = optimizer.register_step_post_hook(self._stepped) if optimizer is not None else None
@@ -146,6 +148,7 @@ class RobustTraining:
 
         ``scaler`` is a ``torch.amp.GradScaler``: gradients are clamped and combined without its scale, and ``.grad`` has it again, so that
         ``scaler.step(optimizer)`` works as ever; if a gradient overflowed in any pass, all of ``.grad`` is infinite and the scaler skips the step.
+        (Of the second step of alternating training it hears with the next batch.)
 
         An error leaves weights, buffers and ``.grad`` as they were.
         """
@@ -154,9 +157,16 @@ class RobustTraining:
         self._check_closed()
         if curriculum(self._table) == "step" and self._epoch is None:
             raise UsageError("the rate of the curriculum `step` follows the epochs: call begin_epoch(epoch, epochs) first")
+        self._lower_scale()
         found = self._run(closure, scaler)
         self._again = (closure, scaler) if self._core.passes[3] else None
         return found
+
+    def _lower_scale(self) -> None:
+        """Tells a scaler of an overflow in the second step on a batch, which comes when it has looked already."""
+        scaler, self._overflowed = self._overflowed, None
+        if scaler is not None and scaler.is_enabled():
+            scaler.update(scaler.get_scale() * scaler.get_backoff_factor())
 
     def _check_closed(self) -> None:
         """A step that was begun and not ended is begun again, with the same faults: accumulation, or a step that a scaler skipped."""
@@ -177,8 +187,10 @@ class RobustTraining:
         self._is_second = self._is_alternating and not self._core.passes[0]
         passes = Passes(self._module, self._parameters, self._core, self._table.get("statistics", "clean"), closure, scaler)
         taken, of_ranges = self._parameters.take_gradients(), self._ranges.take_gradients()
+        versions = self._parameters.versions()
         try:
             loss = passes.run(self._steps)
+            self._parameters.check_unwritten(versions)
             self._parameters.fill(self._core.masters)
             # A scaler unscales the gradients of one step a batch: not those of the second one of alternating training.
             self._ranges.gather(passes.combine(taken, is_scaled=not self._is_second))
@@ -229,7 +241,8 @@ class RobustTraining:
             with _without_scale(self._optimizer):
                 self._optimizer.step()
         else:
-            self._parameters.drop_gradients()  # a scaler's overflow: as it does, no step
+            self._overflowed = scaler
+            self._parameters.drop_gradients()  # as the scaler does: no step
             self.after_step()
 
     def project_(self) -> None:

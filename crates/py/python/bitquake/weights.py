@@ -32,7 +32,7 @@ class WeightFaults:
     wide are reached, the running means and variances of batch normalisations too, unless those are in training mode,
     where they are written and not read (and an error if they were selected before, or by name). Integers of 32 and 64
     bits (``num_batches_tracked``, index tables) are settings: only their full names select them. Boolean tensors,
-    sparse ones and those on the meta device have no words, expanded ones fewer than elements, and selecting one is an
+    sparse ones and those on the meta device have no words, expanded ones and overlapping windows fewer than elements, and selecting one is an
     :class:`UnsupportedError`. Tied weights are hit once, under the first selected name. Buffers that are not persistent
     have no name in the state dict and are never hit.
 

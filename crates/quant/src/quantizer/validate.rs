@@ -17,7 +17,8 @@ use crate::spec::{Alpha, CodeEncoding, Family, Granularity, QuantizerSpec, Range
 pub(super) fn quantizer(spec: &QuantizerSpec) -> Result<Quantizer, SpecError> {
     let family = spec.family.unwrap_or_default();
     if family == Family::Native {
-        return Err(SpecError::Native);
+        let bare = QuantizerSpec { family: spec.family, ..QuantizerSpec::default() };
+        return Err(if *spec == bare { SpecError::Native } else { SpecError::NativeFields });
     }
     let fields = Fields { spec, family };
     fields.refuse_foreign()?;
