@@ -20,6 +20,9 @@ pub(crate) fn fault_space(
     let named = select.iter().filter_map(|name| file.tensor(name));
     match named.into_iter().find(|tensor| tensor.dtype.format().is_none()) {
         Some(tensor) => Err(Error::NoFormat { tensor: tensor.name.clone(), dtype: tensor.dtype.to_string() }),
-        None => Ok(FaultSpace::select(candidates(file.tensors()), &Selector::new(select)?, bits)?),
+        None => {
+            let space = FaultSpace::select(candidates(file.tensors()), &Selector::new(select)?, bits)?;
+            Ok(space.with_dims(|name| file.tensor(name).map(|tensor| tensor.shape.clone()))?)
+        }
     }
 }

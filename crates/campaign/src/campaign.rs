@@ -5,7 +5,7 @@ use bitquake_config::{Identity, Target, hex};
 use bitquake_data::{Dataset, load, load_images};
 use bitquake_engine::{EngineError, Model};
 use bitquake_fault::{Candidate, FaultModel, FaultPattern, FaultSpace, Faults, TensorFlips};
-use bitquake_record::{Amount, DistanceRule, PointPlan, ProtectionRecord, Sampling, StorageRecord};
+use bitquake_record::{Amount, DistanceRule, PointPlan, Sampling, StorageRecord};
 use bitquake_sample::{PartKey, StreamKey};
 use bitquake_storage::Memory;
 use bitquake_tensors::{Dtype, TensorFile, TensorInfo};
@@ -18,6 +18,7 @@ use crate::exposure::{Exposure, must_be_tried, tensor_record, trial_key};
 use crate::identity::identity;
 use crate::run_config::SamplingConfig;
 use crate::strata::Strata;
+use crate::trial::Trial;
 
 /// A campaign with its data, its memory and its fault space. Its model is apart, so that a large one need not be held twice.
 pub struct Campaign {
@@ -31,19 +32,6 @@ pub struct Campaign {
     /// The parts of the fault space that importance sampling draws from.
     strata: Option<Strata>,
     identity: Identity,
-}
-
-/// The faults of one trial.
-#[derive(Clone, Debug)]
-pub struct Trial {
-    /// Bits that change in the memory, check bits among them.
-    pub stored: FaultPattern,
-    /// Bits that change in the floats that the network computes with: what makes the faulty model.
-    pub seen: FaultPattern,
-    /// Faults that are present and change nothing.
-    pub dormant: u64,
-    /// What the protections of the memory did, if it has any.
-    pub protection: Option<ProtectionRecord>,
 }
 
 impl Campaign {
@@ -219,26 +207,7 @@ impl Campaign {
         stratum: Option<u32>,
         native: &impl WordStore,
     ) -> Result<Trial, CampaignError> {
-        let resolved = self
-            .draw(point, trial, stratum)?
-            .resolve(&self.memory.view(native))
-            .map_err(EngineError::from)?;
-        let (stored, dormant) = (resolved.pattern, resolved.dormant);
-        if !self.memory.is_protected() {
-            let seen = self.memory.translate(&stored, native)?;
-            return Ok(Trial { stored, seen, dormant, protection: None });
-        }
-        let left = self.memory.protect(&stored, native)?;
-        let seen = self.memory.translate(&left.pattern, native)?;
-        let protection = Some(ProtectionRecord {
-            corrected: left.total.corrected,
-            detected: left.total.detected,
-            miscorrected: left.total.miscorrected,
-            silent: left.total.silent,
-            guarded: left.total.guarded,
-            residual: left.pattern.flips(),
-        });
-        Ok(Trial { stored, seen, dormant, protection })
+        Trial::of(&self.draw(point, trial, stratum)?, &self.memory, native)
     }
 
     /// The faults of a trial in what is stored.

@@ -1,5 +1,7 @@
 //! What faults may hit, and which models draw them.
 
+use std::borrow::Cow;
+
 use bitquake_bits::{BitSelection, Format};
 use bitquake_config::{FaultConfig, Persistence, Target};
 use bitquake_data::Dataset;
@@ -37,7 +39,7 @@ impl Exposure {
     ) -> Result<Self, CampaignError> {
         let target = config.target();
         let space = match target {
-            Target::Weights => weights(config, memory)?.with_dims(|name| dims_of(model, memory, name))?,
+            Target::Weights => weights(config, memory)?,
             Target::Activations | Target::Inputs => values(config, target, model, data, codes)?,
         };
         Self::of_space(config, points, space)
@@ -156,15 +158,20 @@ impl Exposure {
     }
 }
 
-/// The shape of a stored tensor; none for parts of it that have another, such as scales.
-fn dims_of(model: &Model, memory: &Memory, name: &str) -> Option<Vec<u64>> {
-    let tensor = model.tensors().iter().find(|tensor| tensor.name == name)?;
-    let held = memory.candidates().find(|candidate| candidate.name == name)?;
-    (held.elements == tensor.elements()).then(|| tensor.shape.clone())
+/// What probes flip: the fault space; where that is check bits and copies alone, which no network sees, the words that they protect.
+pub(crate) fn probed<'a>(
+    space: &'a FaultSpace,
+    memory: &Memory,
+) -> Result<Cow<'a, FaultSpace>, CampaignError> {
+    let owners = space.tensors().iter().map(|tensor| memory.protected_by(&tensor.name));
+    let Some(mut owners) = owners.collect::<Option<Vec<_>>>() else { return Ok(Cow::Borrowed(space)) };
+    owners.dedup_by(|a, b| a.name == b.name);
+    let all = owners.into_iter().map(|owner| (owner, BitSelection::All));
+    Ok(Cow::Owned(FaultSpace::gather(all)?))
 }
 
 /// The bits of the memory that a section selects.
-fn weights(config: &FaultConfig, memory: &Memory) -> Result<FaultSpace, CampaignError> {
+pub(crate) fn weights(config: &FaultConfig, memory: &Memory) -> Result<FaultSpace, CampaignError> {
     let wrong = |reason| CampaignError::config("campaign", reason);
     let space = memory.fault_space(config.select(), config.bits().map_err(wrong)?)?;
     match config.protected().map_err(wrong)? {

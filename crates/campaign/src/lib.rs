@@ -25,6 +25,7 @@ mod shard;
 pub mod slurm;
 mod strata;
 mod tally;
+mod trial;
 mod trial_record;
 mod value_faults;
 mod worker;
@@ -37,7 +38,7 @@ pub use bitquake_config::{
 };
 
 pub use activation_codes::ActivationsConfig;
-pub use campaign::{Campaign, Trial, candidates, pattern_digest};
+pub use campaign::{Campaign, candidates, pattern_digest};
 pub use config::{
     Compat, Config, ModelConfig, OutcomeConfig, OutputConfig, ReportConfig, read_config, read_config_beside,
     resolved_toml,
@@ -51,3 +52,4 @@ pub use run_config::{
 };
 pub use saved::SavedConfig;
 pub use shard::{RunNote, Shard, ShardError, stop_text};
+pub use trial::Trial;

@@ -1,16 +1,14 @@
 //! What is done before the first trial: evaluators, the golden run, and the proof that faults will be seen.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bitquake_bits::BitSelection;
 use bitquake_config::{Target, hex};
 use bitquake_engine::{
     ChainPlan, CutRequest, DistanceJudge, Evaluator, Exposure as Hits, Golden, GoldenRun, Measure, Model,
     SelfCheckError, Splicer, Threads, check_reuse, check_values, flip_highest, self_check,
 };
-use bitquake_fault::{FaultPattern, FaultSpace, SpaceTensor};
+use bitquake_fault::{FaultPattern, SpaceTensor};
 use bitquake_record as record;
 use bitquake_record::{DistanceMeasure, ResultDir};
 use sha2::{Digest, Sha256};
@@ -19,7 +17,7 @@ use crate::activation_codes::{ActivationCodes, ValueCodes};
 use crate::campaign::Campaign;
 use crate::engine::Chosen;
 use crate::error::CampaignError;
-use crate::exposure::Exposure;
+use crate::exposure::{Exposure, probed};
 use crate::run_config::{ImagesConfig, ImagesRule};
 use crate::trial_record::golden_counts;
 
@@ -211,7 +209,8 @@ impl Campaign {
                 let translated = self.memory().translate(&pattern, model.image());
                 translated.map_err(|error| SelfCheckError::Probe { reason: error.to_string() })
             };
-            self_check(evaluator, golden, self.probed(&exposure.space)?.as_ref(), probe_images, seen)?;
+            let probed = probed(&exposure.space, self.memory())?;
+            self_check(evaluator, golden, &probed, probe_images, seen)?;
         }
         if let Some((_, exposure)) = self.values() {
             let change = |tensor: &SpaceTensor, row: &mut [f32]| match self.coded(&tensor.name) {
@@ -225,15 +224,6 @@ impl Campaign {
             check_reuse(evaluator, golden, probe_images)?;
         }
         Ok(())
-    }
-
-    /// What probes flip: the fault space; where that is check bits and copies alone, which no network sees, the words that they protect.
-    fn probed<'a>(&self, space: &'a FaultSpace) -> Result<Cow<'a, FaultSpace>, CampaignError> {
-        let owners = space.tensors().iter().map(|tensor| self.memory().protected_by(&tensor.name));
-        let Some(mut owners) = owners.collect::<Option<Vec<_>>>() else { return Ok(Cow::Borrowed(space)) };
-        owners.dedup_by(|a, b| a.name == b.name);
-        let all = owners.into_iter().map(|owner| (owner, BitSelection::All));
-        Ok(Cow::Owned(FaultSpace::gather(all)?))
     }
 
     fn golden_record(

@@ -5,16 +5,17 @@ use std::time::Instant;
 
 use bitquake_config::hex;
 use bitquake_engine::{
-    EngineError, Evaluator, GoldenRun, NoFaults, Outcome, SpliceMemory, SplicedFaults, SplicedRows, Splicer,
+    Evaluator, GoldenRun, NoFaults, Outcome, SpliceMemory, SplicedFaults, SplicedRows, Splicer,
 };
 use bitquake_fault::{FaultPattern, Sampler};
 use bitquake_record::{Amount, CleanRecord, TrialRecord};
 use bitquake_sample::{PartKey, subset_of};
 use sha2::{Digest, Sha256};
 
-use crate::campaign::{Campaign, Trial, pattern_digest};
+use crate::campaign::{Campaign, pattern_digest};
 use crate::error::CampaignError;
 use crate::tally::Tally;
+use crate::trial::Trial;
 use crate::trial_record::{faults_record, only_flip, with_outcome};
 use crate::value_faults::ValueFaults;
 
@@ -170,10 +171,7 @@ impl<'c> Worker<'c> {
         let native = self.evaluator.model().image();
         let trial =
             self.campaign.trial_in(job.point, job.trial, job.stratum.map(|(stratum, _)| stratum), native)?;
-        let told = trial.stored.explain(&self.campaign.memory().view(native)).map_err(EngineError::from)?;
-        let seen = trial.seen.explain(native).map_err(EngineError::from)?.total;
-        let mut tally = Tally::default();
-        tally.add(&told, &seen, trial.dormant);
+        let tally = trial.tally(self.campaign.memory(), native)?;
         Ok(Some((trial, tally)))
     }
 

@@ -2,9 +2,11 @@
 
 mod common;
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
+use bitquake::fault::FaultPattern;
 use common::{model, run, run_line};
 use serde_json::Value;
 
@@ -290,4 +292,31 @@ fn tensors_without_a_number_format_are_called_so() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tensors/tests/gguf/types.gguf");
     let said = run(&["inspect", &file.to_string_lossy(), "--select", "t.q5_0"]).failed(2);
     assert!(said.contains("tensor `t.q5_0` is q5_0: its words can be listed"), "{said}");
+}
+
+#[test]
+fn shapes_go_by_the_dimensions_of_the_file() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let pattern = temp.path().join("pattern.json");
+    let storage = temp.path().join("storage.toml");
+    fs::write(&storage, "[storage]\nfamily = 'symmetric'\nbits = 8\n").expect("written");
+    for (shape, tensor, words) in [
+        ("channel", "fc.weight", 576),
+        ("row", "fc.weight", 576),
+        ("column", "fc.weight", 10),
+        ("bullet-wake", "conv2.weight", 32),
+    ] {
+        let fault = format!("{{ model = 'shape', shape = '{shape}', counts = [1], bits_hit = 'all' }}");
+        for (bits, more) in [(32, None), (8, Some(&storage))] {
+            let mut args: Vec<OsString> =
+                ["inject", "--select", tensor, "--fault", &fault].map(Into::into).into();
+            args.extend([model().into(), "-o".into(), temp.path().join("x.onnx").into()]);
+            args.extend(["--pattern-out".into(), pattern.clone().into()]);
+            args.extend(more.into_iter().flat_map(|file| ["--storage".into(), file.clone().into()]));
+            run(&args).ok();
+            let flips =
+                FaultPattern::from_json(&fs::read_to_string(&pattern).expect("text")).expect("a pattern");
+            assert_eq!(flips.flips(), words * bits, "{shape} in {tensor}");
+        }
+    }
 }

@@ -78,6 +78,20 @@ impl PyHosted {
         Hosted::prepare_among(config, tensors, &others, digests).map(Self).map_err(|error| of(py, error))
     }
 
+    /// The same of a memory: trials hit what it holds, check bits and copies too.
+    #[staticmethod]
+    fn stored(
+        py: Python<'_>,
+        config: &str,
+        memory: &PyMemory,
+        words: String,
+        data: Option<String>,
+    ) -> PyResult<Self> {
+        let config = HostedConfig::from_toml(config).map_err(|error| of(py, error))?;
+        let prepared = Hosted::prepare_stored(config, &memory.0, Digests { words, data });
+        prepared.map(Self).map_err(|error| of(py, error))
+    }
+
     /// The campaign's id.
     #[getter]
     fn id(&self) -> String {
@@ -119,13 +133,27 @@ impl PyHosted {
         words: Reads<'_>,
     ) -> PyResult<PyTrial> {
         let store = ReadStore::new(py, &words)?;
-        let drawn = detached(py, || self.0.trial(point, trial, &memory.0.view(&store)))?;
+        let drawn = detached(py, || self.0.stored_trial(point, trial, &memory.0, &store))?;
         drawn.map(|trial| PyTrial(Some(trial))).map_err(|error| of(py, error))
     }
 
     /// The `number`-th probe: a tensor, and flips in it that the network must see; `None` when there are no more.
     fn probe(&self, py: Python<'_>, number: usize) -> PyResult<Option<(String, PyPattern)>> {
         let probe = self.0.probes().nth(number).transpose().map_err(|error| of(py, error))?;
+        Ok(probe.map(|probe| (probe.tensor, PyPattern::from(probe.pattern))))
+    }
+
+    /// The same for a memory, as flips of the network's floats.
+    fn stored_probe(
+        &self,
+        py: Python<'_>,
+        number: usize,
+        memory: &PyMemory,
+        words: Reads<'_>,
+    ) -> PyResult<Option<(String, PyPattern)>> {
+        let store = ReadStore::new(py, &words)?;
+        let probe = detached(py, || self.0.stored_probe(number, &memory.0, &store))?;
+        let probe = probe.map_err(|error| of(py, error))?;
         Ok(probe.map(|probe| (probe.tensor, PyPattern::from(probe.pattern))))
     }
 
@@ -153,11 +181,11 @@ impl PyHosted {
 
 #[pymethods]
 impl PyTrial {
-    /// The bits to flip: in the words, and back after the run.
+    /// The bits to flip in the words that the network computes with, and back after the run.
     #[getter]
-    fn pattern(&self, py: Python<'_>) -> PyResult<PyPattern> {
+    fn seen(&self, py: Python<'_>) -> PyResult<PyPattern> {
         let trial = self.0.as_ref().ok_or_else(|| usage(py, USED))?;
-        Ok(PyPattern::from(trial.pattern.clone()))
+        Ok(PyPattern::from(trial.seen.clone()))
     }
 }
 

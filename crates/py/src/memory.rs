@@ -9,7 +9,7 @@ use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 
 use crate::error::{of, usage};
-use crate::fault::{Exposed, PyFault, PySource};
+use crate::fault::{PyFault, PySource};
 use crate::pattern::PyPattern;
 use crate::text::parse;
 use crate::threads::detached;
@@ -57,21 +57,6 @@ impl PyMemory {
     fn tensors(&self) -> Vec<(String, String, u64)> {
         let one = |tensor: bitquake::fault::Candidate<'_>| {
             (tensor.name.to_owned(), tensor.format.name(), tensor.elements)
-        };
-        self.0.candidates().map(one).collect()
-    }
-
-    /// The same as tensors that may be hit: name, format, dimensions, and whether only its exact name selects it, other names.
-    #[getter]
-    fn exposed(&self) -> Vec<Exposed> {
-        let one = |tensor: bitquake::fault::Candidate<'_>| {
-            (
-                tensor.name.to_owned(),
-                tensor.format.name(),
-                vec![tensor.elements],
-                tensor.by_name_only,
-                Vec::new(),
-            )
         };
         self.0.candidates().map(one).collect()
     }

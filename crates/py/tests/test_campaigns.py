@@ -714,3 +714,36 @@ def test_an_embedding_that_is_renormed_is_refused(tmp_path):
     with pytest.raises(bq.UnsupportedError, match="writes to `0.weight` .*max_norm"):
         data = torch.randint(0, 50, (20, 6)), torch.arange(20) % 4
         bq.Campaign(net, data, bq.Fault(rates=[1e-3]), trials=3, dir=tmp_path).run(progress=False)
+
+
+@pytest.mark.parametrize(
+    ("protect", "select", "rate"),
+    [
+        ([{"kind": "tmr"}], None, 0.1),
+        ([{"kind": "secded", "data_bits": 64}], None, 0.01),
+        ([{"kind": "tmr", "select": ["0.weight"]}], ["*", "!*@copy*"], 0.1),
+        ([{"kind": "secded", "data_bits": 64}], ["*@check"], 0.3),
+    ],
+)
+def test_campaigns_hit_the_check_bits_of_a_memory(protect, select, rate, net, data, tmp_path):
+    """As storages do: else memories would seem better protected than they are."""
+    storage = {"family": "symmetric", "bits": 8, "protect": protect}
+    fault = bq.Fault(rates=[rate], **({} if select is None else {"select": select}))
+    results = bq.Campaign(net, data, fault, storage=storage, trials=4, seed=5, dir=tmp_path).run(progress=False)
+    records = [json.loads(line) for line in (tmp_path / "trials-0.jsonl").read_text().splitlines()]
+    with bq.quantize(net, storage) as held:
+        assert results.golden["storage"]["check_bits"] == held.check_bits > 0
+        for record in records:
+            with held.faulty(fault, seed=5, trial=record["trial"]) as pattern, torch.no_grad():
+                best = net(data[0]).argmax(1)
+            assert record["correct"] == int((best == data[1]).sum())
+            assert (record["faults"], record["by_tensor"]) == (pattern.flips, pattern.tensors)
+            assert record["residual"] == held.seen(pattern).flips or record["corrected"] + record["detected"] > 0
+
+
+def test_shapes_of_faults_in_a_memory_are_those_of_the_module():
+    layer = torch.nn.Linear(30, 40)
+    with bq.quantize(layer, "symmetric", bits=8) as held:
+        for shape, words in (("channel", 30), ("row", 30), ("column", 40)):
+            with held.faulty(bq.Fault("shape", shape=shape, count=1, bits_hit="all"), select="weight") as pattern:
+                assert pattern.flips == words * 8

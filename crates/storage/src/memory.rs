@@ -1,6 +1,7 @@
 //! All tensors of a model as a memory holds them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use bitquake_bits::{BitSelection, Format, WordStore, Words};
 use bitquake_fault::protect::ResolvedPattern;
@@ -59,6 +60,8 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) format: Format,
     pub(crate) elements: u64,
+    /// The shape of a tensor of the model; none for parts and check bits, which are rows of words.
+    dims: Option<Arc<[u64]>>,
     pub(crate) by_name_only: bool,
     /// The tensor whose check bits these are.
     pub(crate) checks: Option<String>,
@@ -93,10 +96,10 @@ impl Memory {
             shield: Shield::default(),
         };
         let mut room = Room { coded: old.coded, names: old.entries.into_iter() };
-        for Planned { info, quantizer, by_name_only } in &plan.tensors {
-            match quantizer {
-                Some(quantizer) => memory.add_coded(info, quantizer, native, key, &mut room)?,
-                None => memory.add_native(info, *by_name_only, &mut room),
+        for planned in &plan.tensors {
+            match &planned.quantizer {
+                Some(quantizer) => memory.add_coded(planned, quantizer, native, key, &mut room)?,
+                None => memory.add_native(planned, &mut room),
             }
         }
         if !plan.protect.is_empty() || !plan.guard.is_empty() {
@@ -114,16 +117,17 @@ impl Memory {
         Ok(())
     }
 
-    fn add_native(&mut self, tensor: &TensorInfo, by_name_only: bool, room: &mut Room) {
-        if let Some(format) = tensor.dtype.format() {
-            let (name, elements) = (room.name(&tensor.name, None), tensor.elements());
-            self.entries.push(Entry { name, format, elements, by_name_only, checks: None });
+    fn add_native(&mut self, Planned { info, dims, by_name_only, .. }: &Planned, room: &mut Room) {
+        if let Some(format) = info.dtype.format() {
+            let (name, elements) = (room.name(&info.name, None), info.elements());
+            let (dims, by_name_only) = (Some(dims.clone()), *by_name_only);
+            self.entries.push(Entry { name, format, elements, dims, by_name_only, checks: None });
         }
     }
 
     fn add_coded(
         &mut self,
-        tensor: &TensorInfo,
+        Planned { info: tensor, dims, .. }: &Planned,
         quantizer: &Quantizer,
         native: &impl WordStore,
         key: StreamKey,
@@ -138,16 +142,17 @@ impl Memory {
         let stream = || key.part("rounding").tensor(&tensor.name);
         let coded = Coded::new(quantizer, &words, &tensor.shape, stream, bytes)
             .map_err(|source| StorageError::Quantize { tensor: name(), source })?;
-        let entry = |name, words: &Words<'_>, by_name_only| Entry {
+        let entry = |name, words: &Words<'_>, dims: Option<Arc<[u64]>>| Entry {
             name,
             format: words.format(),
             elements: words.elements(),
-            by_name_only,
+            by_name_only: dims.is_none(),
+            dims,
             checks: None,
         };
-        self.entries.push(entry(room.name(&tensor.name, None), &coded.words(), false));
+        self.entries.push(entry(room.name(&tensor.name, None), &coded.words(), Some(dims.clone())));
         let parts =
-            coded.parts().map(|(part, words)| entry(room.name(&tensor.name, Some(part)), &words, true));
+            coded.parts().map(|(part, words)| entry(room.name(&tensor.name, Some(part)), &words, None));
         self.entries.extend(parts);
         self.coded.insert(owned_name, coded);
         Ok(())
@@ -159,7 +164,14 @@ impl Memory {
         self.entries.iter().map(Entry::candidate)
     }
 
-    /// The fault space of a selection: the chosen bits of the chosen tensors, and all bits of their check bits and copies,
+    /// Their shapes, in the same order: those of the model's tensors; check bits and parts are rows of words.
+    pub fn shapes(&self) -> impl Iterator<Item = Vec<u64>> {
+        self.entries
+            .iter()
+            .map(|entry| entry.dims.as_deref().map_or_else(|| vec![entry.elements], <[u64]>::to_vec))
+    }
+
+    /// The fault space of a selection: the chosen bits of the chosen tensors in the shapes of the model, and all bits of their check bits and copies,
     /// unless those are left out by name (`!*@check`). Globs reach parts and check bits only with an `@`.
     ///
     /// # Errors
@@ -175,11 +187,12 @@ impl Memory {
             is_owner_chosen && !selector.excludes(entry.selectable())
         };
         let taken = self.entries.iter().filter(|entry| named.contains(entry.name.as_str()) || follows(entry));
-        FaultSpace::gather(
-            taken.map(|entry| {
-                (entry.candidate(), if entry.checks.is_some() { BitSelection::All } else { bits })
-            }),
-        )
+        let space = FaultSpace::gather(taken.map(|entry| {
+            (entry.candidate(), if entry.checks.is_some() { BitSelection::All } else { bits })
+        }))?;
+        let dims = self.entries.iter().filter_map(|entry| Some((entry.name.as_str(), entry.dims.as_ref()?)));
+        let dims: HashMap<&str, &Arc<[u64]>> = dims.collect();
+        space.with_dims(|name| dims.get(name).map(|dims| dims.to_vec()))
     }
 
     /// A fault space without the bits that never fail; check bits keep all theirs.
@@ -358,6 +371,7 @@ fn with_checks(entry: Entry, shield: &Shield) -> Vec<Entry> {
         name,
         format,
         elements,
+        dims: None,
         by_name_only: true,
         checks: Some(owner.clone()),
     };

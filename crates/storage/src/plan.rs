@@ -1,6 +1,7 @@
 //! A specification with its globs resolved: which quantizer stores each tensor.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use bitquake_bits::{Format, WordStore};
 use bitquake_fault::{Name, Selector};
@@ -41,6 +42,8 @@ pub struct StoragePlan {
 #[derive(Clone, Debug)]
 pub(crate) struct Planned {
     pub(crate) info: TensorInfo,
+    /// Its shape again, shared with every memory that is made of the plan.
+    pub(crate) dims: Arc<[u64]>,
     /// None: as the file has it.
     pub(crate) quantizer: Option<Quantizer>,
     /// Faults reach it by its own name alone.
@@ -65,7 +68,8 @@ impl StoragePlan {
             };
             let is_elsewhere = is_coded && info.role == Role::Statistic && quantizer.is_none();
             let by_name_only = quantizer.is_none() && (is_elsewhere || !info.role.is_reached_by_globs());
-            Ok(Planned { info: info.clone(), quantizer, by_name_only })
+            let dims = info.shape.as_slice().into();
+            Ok(Planned { info: info.clone(), dims, quantizer, by_name_only })
         };
         let tensors =
             tensors.iter().zip(specs(spec, tensors)?).map(plan).collect::<Result<_, StorageError>>()?;

@@ -113,6 +113,34 @@ fn codes_take_the_place_of_float_weights() {
 }
 
 #[test]
+fn tensors_have_the_shapes_of_the_model_and_what_is_stored_beside_them_is_rows() {
+    let protected = format!("{INT4}[[protect]]\nkind = \"parity\"\nselect = [\"conv.weight\"]\n");
+    for (spec, wanted) in [
+        ("", &[("conv.weight", &[3, 2, 4][..]), ("conv.bias", &[3]), ("bn.mean", &[3]), ("table", &[5])][..]),
+        (
+            protected.as_str(),
+            &[
+                ("conv.weight", &[3, 2, 4]),
+                ("conv.weight@check", &[2]),
+                ("conv.weight@scale", &[1]),
+                ("conv.bias", &[3]),
+                ("table", &[5]),
+            ],
+        ),
+    ] {
+        let (memory, _) = stored(spec);
+        let select = if spec.is_empty() { vec!["*"] } else { vec!["*", "conv.weight@scale"] };
+        let space = space(&memory, &select);
+        let found: Vec<(&str, &[u64])> =
+            space.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor.dims.as_slice())).collect();
+        assert_eq!(found, wanted);
+        let shapes: BTreeMap<&str, Vec<u64>> =
+            memory.candidates().map(|candidate| candidate.name).zip(memory.shapes()).collect();
+        assert!(wanted.iter().all(|(name, dims)| shapes[name] == *dims), "{shapes:?}");
+    }
+}
+
+#[test]
 fn overrides_go_on_top_of_each_other() {
     let spec = "family = \"symmetric\"\nbits = 8\n\
                 [[override]]\nselect = [\"conv.*\"]\nbits = 4\n\

@@ -190,7 +190,7 @@ impl Method {
     fn errors(&self, config: BitErrorConfig, weights: &Weights) -> Result<Errors, MethodError> {
         // Ranges that hold nothing back: the weights may lie outside w_max still.
         let stored = self.quantization.clone().store(weights, self.rounding_key(), Stored::default())?;
-        let faults = BitErrors::new(&config, &stored, weights)?;
+        let faults = BitErrors::new(&config, &stored)?;
         if config.attack.is_some() {
             adversarial::check_targets(&faults.space, &stored)?;
         }

@@ -3,21 +3,25 @@
 use bitquake_bits::WordStore;
 use bitquake_config::Identity;
 use bitquake_engine::highest_bits;
-use bitquake_fault::{FaultPattern, FaultSpace, Faults, Name, Selector, SpaceTensor};
-use bitquake_record::{Amount, DistanceRule, PointPlan, Sampling, StorageRecord};
+use bitquake_fault::{Candidate, FaultPattern, FaultSpace, Faults, Name, Selector, SpaceTensor};
+use bitquake_record::{Amount, DistanceRule, PointPlan, ProtectionRecord, Sampling, StorageRecord};
+use bitquake_storage::Memory;
 
 use super::config::HostedConfig;
 use super::error::HostedError;
 use super::identity::identity;
 use super::tensor::{Digests, HostTensor, check_names};
 use crate::error::CampaignError;
-use crate::exposure::{Exposure, must_be_tried, tensor_record, trial_key};
+use crate::exposure::{Exposure, must_be_tried, probed, tensor_record, trial_key, weights};
 use crate::tally::Tally;
+use crate::trial::Trial;
 
 /// A campaign whose network a host runs: the fault space of the host's words, and the faults of every trial.
 pub struct Hosted {
     config: HostedConfig,
     exposure: Exposure,
+    /// The bits that protections add, where a memory holds the words.
+    check_bits: u64,
     identity: Identity,
 }
 
@@ -28,10 +32,15 @@ pub struct HostedTrial {
     pub point: u32,
     /// The trial within the point.
     pub trial: u64,
-    /// The bits that change. The host applies it to its words before it runs the network, and again afterwards, which undoes it.
+    /// The bits that change in what is stored.
     pub pattern: FaultPattern,
+    /// The bits that change in the host's words, for it may compute with others than those that are stored. The host applies it before it
+    /// runs the network, and again afterwards, which undoes it.
+    pub seen: FaultPattern,
     /// Faults that are present and change nothing, such as a bit stuck at what it holds.
     pub dormant: u64,
+    /// What the protections of the memory did, if it has any.
+    pub(super) protection: Option<ProtectionRecord>,
     /// What the flips do to the words, for the record.
     pub(super) tally: Tally,
 }
@@ -75,10 +84,44 @@ impl Hosted {
         let digests = digests.checked()?;
         check_names(&tensors)?;
         let space = fault_space(&config, &tensors, others)?;
+        Self::over(config, &tensors, &digests, space, 0)
+    }
+
+    /// The same of a host whose words are what a memory gives: trials hit what the memory holds, codes, their parts, and the check bits
+    /// and copies of its protections.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare).
+    pub fn prepare_stored(
+        config: HostedConfig,
+        memory: &Memory,
+        digests: Digests,
+    ) -> Result<Self, HostedError> {
+        let config = config.settled()?;
+        let digests = digests.checked()?;
+        let tensor = |(held, dims): (Candidate<'_>, Vec<u64>)| HostTensor {
+            name: held.name.to_owned(),
+            format: held.format,
+            dims,
+            by_name_only: held.by_name_only,
+            also: Vec::new(),
+        };
+        let tensors: Vec<HostTensor> = memory.candidates().zip(memory.shapes()).map(tensor).collect();
+        let space = weights(&config.fault, memory)?;
+        Self::over(config, &tensors, &digests, space, memory.check_bits())
+    }
+
+    fn over(
+        config: HostedConfig,
+        tensors: &[HostTensor],
+        digests: &Digests,
+        space: FaultSpace,
+        check_bits: u64,
+    ) -> Result<Self, HostedError> {
         let points = config.fault.amounts().len();
         let exposure = Exposure::of_space(&config.fault, points, space)?;
-        let identity = identity(&config, &tensors, &digests)?;
-        let hosted = Self { config, exposure, identity };
+        let identity = identity(&config, tensors, digests)?;
+        let hosted = Self { config, exposure, check_bits, identity };
         hosted.check_points()?;
         Ok(hosted)
     }
@@ -144,7 +187,27 @@ impl Hosted {
         let told = resolved.pattern.explain(words)?;
         let mut tally = Tally::default();
         tally.add(&told, &told.total, resolved.dormant);
-        Ok(HostedTrial { point, trial, pattern: resolved.pattern, dormant: resolved.dormant, tally })
+        let (pattern, dormant) = (resolved.pattern, resolved.dormant);
+        let seen = pattern.clone();
+        Ok(HostedTrial { point, trial, pattern, seen, dormant, protection: None, tally })
+    }
+
+    /// The flips of a trial in a memory, what its protections leave of them, and what those come to in the host's words, `native`, which
+    /// must be what the memory gave without faults.
+    ///
+    /// # Errors
+    /// As [`trial`](Self::trial).
+    pub fn stored_trial(
+        &self,
+        point: u32,
+        trial: u64,
+        memory: &Memory,
+        native: &impl WordStore,
+    ) -> Result<HostedTrial, HostedError> {
+        let drawn = Trial::of(&self.draw(point, trial)?, memory, native)?;
+        let tally = drawn.tally(memory, native)?;
+        let Trial { stored: pattern, seen, dormant, protection } = drawn;
+        Ok(HostedTrial { point, trial, pattern, seen, dormant, protection, tally })
     }
 
     /// A probe for every tensor of the fault space, in their order: see [`Proof`](super::Proof).
@@ -157,6 +220,23 @@ impl Hosted {
         })
     }
 
+    /// The same for a memory, as flips of the host's words, `native`. They go past the protections, which would correct some; check bits
+    /// and copies show in no output, so where nothing else may be hit, the words that they protect are flipped.
+    ///
+    /// # Errors
+    /// As [`probes`](Self::probes).
+    pub fn stored_probe(
+        &self,
+        number: usize,
+        memory: &Memory,
+        native: &impl WordStore,
+    ) -> Result<Option<Probe>, HostedError> {
+        let probed = probed(self.space(), memory)?;
+        let Some(tensor) = probed.tensors().get(number) else { return Ok(None) };
+        let pattern = memory.translate(&highest_bits(tensor)?, native).map_err(CampaignError::from)?;
+        Ok(Some(Probe { tensor: tensor.name.clone(), pattern }))
+    }
+
     /// When outputs count as failed, for models that are no classifiers.
     pub(super) fn distance(&self) -> Option<DistanceRule> {
         let outcome = self.config.outcome?;
@@ -167,7 +247,7 @@ impl Hosted {
         StorageRecord {
             model: self.config.host.model.clone(),
             memory: "as the host holds it".into(),
-            check_bits: 0,
+            check_bits: self.check_bits,
             bits: self.space().bits(),
             tensors: self.space().tensors().iter().map(tensor_record).collect(),
         }

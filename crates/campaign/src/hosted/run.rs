@@ -233,8 +233,9 @@ impl HostedRun {
     }
 
     fn trial_record(&self, trial: HostedTrial, result: &HostResult) -> TrialRecord {
-        let HostedTrial { point, trial, pattern, dormant, tally } = trial;
+        let HostedTrial { point, trial, pattern, dormant, protection, tally, .. } = trial;
         let record = TrialRecord {
+            protection,
             pattern: pattern_digest(&pattern),
             site: only_flip(&pattern, dormant),
             ..faults_record(point, trial, self.amounts[point as usize], tally)

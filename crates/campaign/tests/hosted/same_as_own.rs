@@ -41,7 +41,61 @@ fn hosted(own: &Campaign, model: &Model) -> Hosted {
         OutputKind::Probabilities => OutputsConfig::Probabilities,
     };
     let digests = Digests { words: "0".repeat(64), data: None };
+    if is_stored(own) {
+        return Hosted::prepare_stored(config, own.memory(), digests).expect("a campaign");
+    }
     Hosted::prepare(config, model.tensors().iter().filter_map(tensor).collect(), digests).expect("a campaign")
+}
+
+fn is_stored(own: &Campaign) -> bool {
+    !own.memory().is_native() || own.memory().is_protected()
+}
+
+/// Codes with copies, codes with check bits, and guarded floats.
+const MEMORIES: [&str; 3] = [
+    "storage={ family = 'symmetric', bits = 8, protect = [{ kind = 'tmr', select = ['fc*'] }] }",
+    "storage={ family = 'symmetric', bits = 4, protect = [{ kind = 'secded', data_bits = 64 }] }",
+    "storage={ guard = [{ action = 'zero' }] }",
+];
+
+#[test]
+fn trials_hit_all_that_a_memory_holds() {
+    let faults = [
+        "fault={ rates = [1e-3, 1e-1] }",
+        "fault={ counts = [40], select = ['fc*'], bits = '2..3' }",
+        "fault={ rates = [1e-2], select = ['*@check', '*@copy1'] }",
+        "fault={ model = 'stuck-at-0', rates = [1e-2], protect = 'top' }",
+        "fault={ model = 'shape', shape = 'row', effect = 'random-value', counts = [2], select = ['conv2.weight'] }",
+    ];
+    let mut corrected = 0;
+    for (memory, fault) in MEMORIES.into_iter().flat_map(|memory| faults.map(|fault| (memory, fault))) {
+        let is_of_checks = fault.contains("@");
+        if memory == MEMORIES[2] && (is_of_checks || fault.contains("top")) {
+            continue; // it has none
+        }
+        let select = if memory == MEMORIES[0] { "*@copy1" } else { "*@check" };
+        let fault = fault.replace("'*@check', '*@copy1'", &format!("'{select}'")).replace("'top'", "'0..1'");
+        let (own, model) = campaign(&[memory, &fault]);
+        let hosted = hosted(&own, &model);
+        assert_eq!((own.space(), own.points()), (hosted.space(), hosted.points()), "{memory}, {fault}");
+        for point in 0..own.points().len() as u32 {
+            for trial in [0, 5] {
+                let wanted = own.trial(point, trial, model.image()).expect("a trial");
+                let found = hosted.stored_trial(point, trial, own.memory(), model.image()).expect("a trial");
+                corrected += wanted.protection.map_or(0, |told| told.corrected);
+                let (wanted, found) = (
+                    (wanted.stored, wanted.seen, wanted.dormant),
+                    (found.pattern, found.seen, found.dormant),
+                );
+                assert_eq!(found, wanted, "{memory}, {fault}");
+            }
+        }
+        // Past the protections, and of check bits alone in the words that they protect.
+        let probe = hosted.stored_probe(0, own.memory(), model.image()).expect("words").expect("a tensor");
+        assert!(!probe.tensor.contains('@') && probe.pattern.flips() > 0, "{memory}, {fault}");
+        assert!(hosted.stored_probe(999, own.memory(), model.image()).expect("words").is_none());
+    }
+    assert!(corrected > 0);
 }
 
 #[test]
@@ -92,13 +146,23 @@ fn run_hosted(own: &Campaign, model: Model, dir: &ResultDir) -> Result<End, Stri
     let mut proof = Proof::new(&golden);
     let again = golden.judge(&run(&mut engine, &FaultPattern::empty()), classes).expect("rows");
     proof.empty(&again).expect("reproducible");
-    let probe = hosted.probes().next().expect("a tensor").expect("a probe");
+    let probe = match is_stored(own) {
+        true => {
+            hosted.stored_probe(0, own.memory(), engine.model().image()).expect("words").expect("a tensor")
+        }
+        false => hosted.probes().next().expect("a tensor").expect("a probe"),
+    };
     let faulty = golden.judge(&run(&mut engine, &probe.pattern), classes).expect("rows");
     assert!(proof.probe(&probe.tensor, &faulty).expect("outputs"));
     let mut to_do = hosted.open(dir, proof.finish().expect("proved")).map_err(|error| error.to_string())?;
     while let Some((point, trial)) = to_do.next_trial() {
-        let faults = hosted.trial(point, trial, engine.model().image()).expect("a trial");
-        let outputs = run(&mut engine, &faults.pattern);
+        let native = engine.model().image();
+        let faults = match is_stored(own) {
+            true => hosted.stored_trial(point, trial, own.memory(), native),
+            false => hosted.trial(point, trial, native),
+        };
+        let faults = faults.expect("a trial");
+        let outputs = run(&mut engine, &faults.seen);
         let result = golden.judge(&outputs, classes).expect("rows");
         to_do.record(faults, result, 0.0).map_err(|error| error.to_string())?;
     }
@@ -108,10 +172,12 @@ fn run_hosted(own: &Campaign, model: Model, dir: &ResultDir) -> Result<End, Stri
 #[test]
 fn records_and_statistics_are_the_same() {
     let temp = tempfile::tempdir().expect("a folder");
-    let settings: [&[&str]; 3] = [
+    let settings: [&[&str]; 5] = [
         &["fault={ rates = [1e-5, 1e-3] }", "run.trials=6"],
         &["fault={ counts = [1] }", "run.trials=12"],
         &["fault={ rates = [1e-4] }", "run.trials=6", "outcome={ distance = 'rel_l2', threshold = 0.1 }"],
+        &["fault={ rates = [1e-2] }", "run.trials=6", MEMORIES[0]],
+        &["fault={ rates = [1e-3] }", "run.trials=6", MEMORIES[1]],
     ];
     for (place, settings) in settings.into_iter().enumerate() {
         let dirs = ["own", "hosted"].map(|name| ResultDir::at(temp.path().join(format!("{name}-{place}"))));
@@ -127,6 +193,7 @@ fn records_and_statistics_are_the_same() {
         let [a, b] = &golden;
         assert_eq!((&a.metrics, &a.outputs, &a.points), (&b.metrics, &b.outputs, &b.points));
         assert_eq!((&a.distance, &a.storage.tensors), (&b.distance, &b.storage.tensors));
+        assert_eq!((a.storage.bits, a.storage.check_bits), (b.storage.bits, b.storage.check_bits));
         assert_ne!(a.campaign, b.campaign, "one is not the other's to go on with");
         let summary = |golden, trials: &[TrialRecord]| {
             summarise(golden, trials, SummaryOptions::default()).expect("a summary")

@@ -58,6 +58,7 @@ class OfModule:
         self._storage: Any = None
         #: The tensors whose changes PyTorch counts, by name.
         self._counted: dict[str, Any] = {}
+        self._exposed: list[tuple] = []
         #: The names of tensors that are not exposed.
         self.others: list[str] = []
 
@@ -86,6 +87,7 @@ class OfModule:
             words, _ = exposed(module, self._fault)
             self.others = sorted(set(names_of(module)) - {one.name for one in words})
             self._flips = lambda seen: flips_in(seen, hit_of(seen, words))
+            self._exposed = [one.exposed() for one in words]
         else:
             self._storage = Storage(module, table_of(self._storage_wanted), self._seed)
             self._storage.write_levels()
@@ -93,7 +95,6 @@ class OfModule:
         for one in words:
             one.check_writable()
         self._read = [one.described() for one in words]
-        self._exposed = [one.exposed() for one in words]
         held = [*module.named_parameters(), *module.named_buffers()]
         self._counted = {name: tensor for name, tensor in held if not tensor.is_inference()}
 
@@ -108,11 +109,13 @@ class OfModule:
         self._storage, self._was_training, self._had_gradients, self._counted = None, {}, None, {}
         self._prefix.forget()
 
-    @property
-    def exposed(self) -> list[tuple]:
-        return self._exposed if self._storage is None else self._storage.memory.exposed
+    def prepared(self, text: str) -> Any:
+        """The campaign of a document, once the golden run has read the data."""
+        if self._storage is not None:
+            return _core.Hosted.stored(text, self._storage.memory, self._digest(), self.data_digest)
+        return _core.Hosted(text, self._exposed, self._digest(), self.data_digest, self.others)
 
-    def digest(self) -> str:
+    def _digest(self) -> str:
         """Over all that the module computes with and that has words, hit or not."""
         slots = _core.Slots.of(check_module(self._module))
         held = []
@@ -126,6 +129,11 @@ class OfModule:
         if self._storage is not None:
             return hosted.stored_trial(point, trial, self._storage.memory, self._read)
         return hosted.trial(point, trial, self._read)
+
+    def probe(self, hosted: Any, number: int) -> Any:
+        if self._storage is not None:
+            return hosted.stored_probe(number, self._storage.memory, self._read)
+        return hosted.probe(number)
 
     def evaluate(self, first: int = 0) -> Outputs:
         """The outputs for all inputs; ``first`` is the first child whose words differ from the clean ones."""
@@ -162,17 +170,16 @@ class OfModule:
                 "no two trials would begin with the same words, and flips could not be undone"
             )
 
-    def run_trial(self, pattern: Any, golden: Any) -> Any:
-        result = self.under(pattern, golden)
+    def run_trial(self, seen: Any, golden: Any) -> Any:
+        result = self.under(seen, golden)
         if not isinstance(result, Exception):
             return result
         if not self._counts:
             raise result
         return golden.no_outputs()
 
-    def under(self, pattern: Any, golden: Any) -> Any:
-        """The result under flips of what is stored, or what the module raised; afterwards it is as before, whatever happens."""
-        seen = pattern if self._storage is None else self._storage.memory.translate(pattern, self._read)
+    def under(self, seen: Any, golden: Any) -> Any:
+        """The result under flips of the module's words, or what the module raised; afterwards it is as before, whatever happens."""
         first = self._prefix.first({name for name, *_ in seen.tensors})
         written: list[str] = []
 

@@ -183,7 +183,7 @@ class _Hosted:
             start = time.perf_counter()
             found = host.evaluate()
             seconds = time.perf_counter() - start
-            hosted = _core.Hosted(_document(self._table), host.exposed, host.digest(), host.data_digest, host.others)
+            hosted = host.prepared(_document(self._table))
             golden = found.golden(hosted, seconds)
             run = hosted.open(dir, self._prove(hosted, golden))
             return self._trials(hosted, golden, run, bar)
@@ -199,7 +199,7 @@ class _Hosted:
         proof.empty(host.evaluate().judged(golden))
         number = 0
         while True:
-            probe = hosted.probe(number)
+            probe = host.probe(hosted, number)
             if probe is None:
                 return proof.finish()
             tensor, pattern = probe
@@ -221,7 +221,7 @@ class _Hosted:
                     break
                 start = time.perf_counter()
                 drawn = self._host.trial(hosted, *trial)
-                result = self._host.run_trial(drawn.pattern, golden)
+                result = self._host.run_trial(drawn.seen, golden)
                 run.record(drawn, result, time.perf_counter() - start)
                 bar.advance()
         except KeyboardInterrupt:
@@ -231,9 +231,6 @@ class _Hosted:
 
 class _OfCallable:
     """Any function that evaluates a network over arrays."""
-
-    data_digest = None
-    others: tuple[str, ...] = ()
 
     def __init__(self, evaluate: Callable[[], Any], weights: Any) -> None:
         if weights is None:
@@ -254,12 +251,8 @@ class _OfCallable:
     def described(self) -> dict[str, Any]:
         return {"model": getattr(self._evaluate, "__qualname__", type(self._evaluate).__name__), "engine": "Python callable"}
 
-    @property
-    def exposed(self) -> list[tuple]:
-        return [words.exposed() for words in self._words]
-
-    def digest(self) -> str:
-        return digest_of(self._words)
+    def prepared(self, text: str) -> Any:
+        return _core.Hosted(text, [words.exposed() for words in self._words], digest_of(self._words), None, [])
 
     def begin(self) -> None:
         pass
@@ -269,6 +262,9 @@ class _OfCallable:
 
     def trial(self, hosted: Any, point: int, trial: int) -> Any:
         return hosted.trial(point, trial, self._read)
+
+    def probe(self, hosted: Any, number: int) -> Any:
+        return hosted.probe(number)
 
     def evaluate(self) -> _Metrics:
         return _Metrics(self._evaluate())

@@ -25,11 +25,7 @@ pub(crate) struct BitErrors {
 }
 
 impl BitErrors {
-    pub(crate) fn new(
-        config: &BitErrorConfig,
-        stored: &Stored,
-        weights: &Weights,
-    ) -> Result<Self, MethodError> {
+    pub(crate) fn new(config: &BitErrorConfig, stored: &Stored) -> Result<Self, MethodError> {
         let (model, space) = match &config.fault {
             Some(fault) => (Some(only_model(fault)?), space_of_table(fault, stored)?),
             None => {
@@ -38,7 +34,6 @@ impl BitErrors {
                 (model, space(config.select.as_deref(), config.bits.as_deref(), stored)?)
             }
         };
-        let space = space.with_dims(|name| dims(name, weights))?;
         if let Some(model) = &model {
             model.sampler(&space)?; // what is wrong with model and space is found before the first step
         }
@@ -169,11 +164,6 @@ fn space(select: Option<&[String]>, bits: Option<&str>, stored: &Stored) -> Resu
 }
 
 /// The dimensions of a weight tensor; parts have none.
-fn dims(name: &str, weights: &Weights) -> Option<Vec<u64>> {
-    let tensor = &weights.tensors[weights.position(name)?];
-    Some(tensor.shape.iter().map(|&dim| dim as u64).collect())
-}
-
 fn flips_at(rate: Rate) -> FaultModel {
     FaultModel::BitFlip(Hits::Rate(rate))
 }
