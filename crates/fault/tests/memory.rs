@@ -133,7 +133,7 @@ fn voltages_and_thresholds_go_together() {
 fn made_up_chips_have_their_rates() {
     let made = SyntheticChip { rows: 2000, columns: 100, ..SyntheticChip::default() };
     let made =
-        SyntheticChip { lowest: 0.75, to_one_share: 0.7, stuck_share: 0.2, flip_probability: 0.5, ..made };
+        SyntheticChip { lowest: 0.78, to_one_share: 0.7, stuck_share: 0.2, flip_probability: 0.5, ..made };
     let chip = made.make(&PartKey::from(key(0))).expect("a chip");
     let weak_columns: BTreeSet<u64> = {
         let mut counts = vec![0; 100];
@@ -143,12 +143,15 @@ fn made_up_chips_have_their_rates() {
         order[..4].iter().copied().collect()
     };
     // Rates fall by a decade each 0.05: 1 % at 0.85, half of it in 4 of 100 columns.
-    for (voltage, share) in [(0.85, 0.01), (0.9, 0.001), (0.8, 0.1)] {
+    // At 0.8 all weak cells have failed, and the rest of a tenth of all is among the others.
+    let full = (0.1 - 0.04) / 0.96;
+    for (voltage, in_weak, in_others) in
+        [(0.85, 0.125, 0.005 / 0.96), (0.9, 0.0125, 0.0005 / 0.96), (0.8, 1.0, full)]
+    {
         let faulty: Vec<&ChipCell> = chip.faulty_at(Some(voltage)).collect();
         let weak = faulty.iter().filter(|cell| weak_columns.contains(&(cell.index % 100))).count() as u64;
-        // At 0.8 a weak cell would fail with probability 1.25: it always does.
-        assert_binomial(weak, 8_000, (share * 12.5_f64).min(1.0), FALSE_ALARM);
-        assert_binomial(faulty.len() as u64 - weak, 192_000, share * 0.5 / 0.96, FALSE_ALARM);
+        assert_binomial(weak, 8_000, in_weak, FALSE_ALARM);
+        assert_binomial(faulty.len() as u64 - weak, 192_000, in_others, FALSE_ALARM);
     }
     let all = chip.cells().len() as u64;
     let count =
@@ -162,6 +165,23 @@ fn made_up_chips_have_their_rates() {
 }
 
 #[test]
+fn a_made_up_chip_has_the_share_of_faults_that_it_says_down_to_where_all_cells_fail() {
+    let base = SyntheticChip { rows: 1000, columns: 64, lowest: 0.7, ..SyntheticChip::default() };
+    for (weak_columns, weak_rows, weak_share) in
+        [(0, 0, 0.5), (1, 0, 0.5), (4, 64, 0.9), (4, 0, 0.01), (32, 0, 0.0), (4, 0, 1.0), (64, 0, 0.3)]
+    {
+        let made = SyntheticChip { weak_columns, weak_rows, weak_share, ..base.clone() };
+        let chip = made.make(&PartKey::from(key(3))).expect("a chip");
+        for (voltage, share) in
+            [(0.9, 0.001), (0.85, 0.01), (0.8, 0.1), (0.77, 10_f64.powf(-0.4)), (0.7499, 1.0)]
+        {
+            let faulty = chip.faulty_at(Some(voltage)).count() as u64;
+            assert_binomial(faulty, 64_000, share, FALSE_ALARM);
+        }
+    }
+}
+
+#[test]
 fn weak_stretches_are_short_runs_of_columns() {
     let made = SyntheticChip {
         rows: 100,
@@ -169,6 +189,7 @@ fn weak_stretches_are_short_runs_of_columns() {
         weak_columns: 3,
         weak_rows: 10,
         weak_share: 1.0,
+        rate: 1e-3, // a hundredth at the lowest voltage: fewer than the weak cells
         ..SyntheticChip::default()
     };
     let chip = made.make(&PartKey::from(key(1))).expect("a chip");

@@ -7,9 +7,9 @@ use super::chip::{CellFault, ChipCell, ChipMap, MapError, check_shape};
 
 /// Parameters of a made-up memory array whose faults gather in columns and grow exponentially as the voltage falls.
 ///
-/// At voltage `v` the share of faulty cells is `rate * 10^(decades_per_volt * (reference - v))` (until it saturates). Weak
-/// stretches of some columns hold `weak_share` of the faults; the other faults are spread evenly over the other cells. Each
-/// faulty cell has one direction.
+/// At voltage `v` the share of faulty cells is `rate * 10^(decades_per_volt * (reference - v))`, up to all. Weak
+/// stretches of some columns hold `weak_share` of the faults, as far as they have cells for them; the other faults are spread evenly over
+/// the other cells. Each faulty cell has one direction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SyntheticChip {
@@ -93,6 +93,34 @@ pub enum SyntheticChipError {
     },
 }
 
+/// Some of the cells, one of two parts.
+struct Part {
+    /// The share of the cells that are here.
+    cells: f64,
+    /// How much likelier than the mean a cell of it is to be faulty.
+    gain: f64,
+    /// The share of faulty cells on the chip from which on all cells of the other part are faulty, so that what more there are lie here.
+    rest_is_full: f64,
+}
+
+impl Part {
+    /// Of its share of the cells and of the faults.
+    fn new(cells: f64, faults: f64) -> Self {
+        let gain = faults / cells;
+        let rest_is_full = if gain < 1.0 { (1.0 - cells) / (1.0 - faults) } else { f64::INFINITY };
+        Self { cells, gain, rest_is_full }
+    }
+
+    /// `rate` over the share of the cells that are faulty from where on that of this rank, in (0, 1], among those of the part is.
+    fn margin(&self, rate: f64, rank: f64) -> f64 {
+        if rank <= self.gain * self.rest_is_full {
+            self.gain * rate / rank
+        } else {
+            rate / (1.0 - self.cells + rank * self.cells)
+        }
+    }
+}
+
 impl SyntheticChip {
     /// The chip of a key: the same for the same parameters and key, on every machine. A cell's random numbers hang on its row
     /// and column alone; so a higher `rate` or a lower `lowest` adds cells.
@@ -102,25 +130,25 @@ impl SyntheticChip {
     pub fn make(&self, key: &PartKey) -> Result<ChipMap, SyntheticChipError> {
         self.check()?;
         let weak = self.weak_stretches(key);
-        let (weak_gain, gain) = self.gains(&weak);
+        let (weak_part, other_part) = self.parts(&weak);
         let mut cells = Vec::new();
         for row in 0..self.rows {
             let mut words = key.part("row").whole().words(row);
             for column in 0..self.columns {
                 let is_weak = self.is_weak(&weak, row, column);
-                let gain = if is_weak { weak_gain } else { gain };
-                cells.extend(self.cell(row * self.columns + column, gain, &mut words));
+                let part = if is_weak { &weak_part } else { &other_part };
+                cells.extend(self.cell(row * self.columns + column, part, &mut words));
             }
         }
         Ok(ChipMap::new(self.rows, self.columns, cells)?)
     }
 
     /// One cell, from four words whatever becomes of it. Voltages come from the software `log10` of `libm`.
-    fn cell(&self, index: u64, gain: f64, words: &mut Words) -> Option<ChipCell> {
+    fn cell(&self, index: u64, part: &Part, words: &mut Words) -> Option<ChipCell> {
         // (0, 1], so that its logarithm is finite.
         let mut unit = || ((words.u64() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
         let (rank, direction, stuck) = (unit(), unit(), unit());
-        let above = libm::log10(gain * self.rate / rank) / self.decades_per_volt;
+        let above = libm::log10(part.margin(self.rate, rank)) / self.decades_per_volt;
         let to_one = direction <= self.to_one_share;
         let rate = |fails: bool| if fails { Rate::clamped(self.flip_probability) } else { Rate::ZERO };
         let fault = if stuck <= self.stuck_share {
@@ -152,15 +180,14 @@ impl SyntheticChip {
         weak[column as usize].is_some_and(|start| (row + self.rows - start) % self.rows < self.stretch())
     }
 
-    /// How much likelier than the mean a weak and another cell is to be faulty.
-    fn gains(&self, weak: &[Option<u64>]) -> (f64, f64) {
+    /// The weak cells and the others.
+    fn parts(&self, weak: &[Option<u64>]) -> (Part, Part) {
         let weak_cells = weak.iter().flatten().count() as f64 * self.stretch() as f64;
         let share = weak_cells / (self.rows * self.columns) as f64;
-        match share {
-            0.0 => (1.0, 1.0),
-            1.0 => (1.0, 0.0),
-            share => (self.weak_share / share, (1.0 - self.weak_share) / (1.0 - share)),
+        if share == 0.0 || share == 1.0 {
+            return (Part::new(1.0, 1.0), Part::new(1.0, 1.0));
         }
+        (Part::new(share, self.weak_share), Part::new(1.0 - share, 1.0 - self.weak_share))
     }
 
     fn check(&self) -> Result<(), SyntheticChipError> {
