@@ -310,7 +310,10 @@ impl PointTally {
         let (summary, interval) = if plan.sampling == Sampling::Stratified {
             let changes = self.weighted.get(place).copied().unwrap_or_default();
             let clean = metric.of_golden(&golden.metrics);
-            horvitz_thompson(&changes, clean, moments.range(), options.confidence)?
+            let (summary, interval) = horvitz_thompson(&changes, clean, moments.range(), options.confidence)?;
+            // The sum of weights is not quite the number of trials, so that the mean may lie a little beyond where a share can be.
+            let cut = |mean: f64| if metric.is_share { mean.clamp(0.0, 1.0) } else { mean };
+            (summary.map(|summary| Summary { mean: cut(summary.mean), ..summary }), interval)
         } else {
             let summary = moments.summary()?;
             let interval = summary.as_ref().map(|summary| t_interval(summary, options.confidence));
@@ -349,9 +352,7 @@ fn horvitz_thompson(
     else {
         return Ok((None, None));
     };
-    // The sum of weights is not quite the number of trials, so that the mean may lie a little beyond.
-    let mean = clean + change.value;
-    let summary = Summary { n: change.n, mean, std: None, min, max };
+    let summary = Summary { n: change.n, mean: clean + change.value, std: None, min, max };
     Ok((Some(summary), change.interval.map(|interval| interval.shifted(clean))))
 }
 
@@ -630,6 +631,19 @@ pub(crate) mod tests {
             assert_eq!(interval.method.name(), if is_anytime { "betting" } else { "horvitz-thompson-t" });
             assert_eq!((point.dropped, point.stop.is_some()), (None, is_anytime));
         }
+    }
+
+    #[test]
+    fn weighted_means_of_shares_are_shares() {
+        let mut golden = golden(&[Amount::Count(1)]);
+        golden.points[0].sampling = Sampling::Stratified;
+        golden.strata = vec![StratumRecord { sites: 10, ..StratumRecord::default() }; 2];
+        let trial = |n| TrialRecord { stratum: Some(0), weight: Some(5.0), ..record(0, n, 10 + n) };
+        let trials: Vec<TrialRecord> = (0..9).map(trial).collect();
+        let point = summarise(&golden, &trials, SummaryOptions::default()).unwrap().remove(0);
+        // 0.9 + 5 * (0.14 - 0.9) is no share.
+        assert_eq!(point.metric("accuracy").unwrap().summary.unwrap().mean, 0.0);
+        assert_eq!(point.metric("err").unwrap().summary.unwrap().mean, 1.0);
     }
 
     #[test]
