@@ -334,3 +334,8 @@ def test_bits_are_selected_by_number_too():
     assert bq.Fault(rate=0.1, bits=30) == bq.Fault(rate=0.1, bits="30") == bq.Fault(rate=0.1, bits=np.int64(30))
     pattern = bq.inject_(np.ones(100, dtype=np.float32), bq.Fault(rate=0.5, bits=31), seed=1)
     assert set(pattern.to_frame()["bit"]) == {31}
+
+
+def test_the_keys_of_a_dict_are_names():
+    with pytest.raises(bq.UsageError, match="the keys of a dict of arrays are their names, not 1"):
+        bq.inject_({1: np.ones(3)}, 0.1)

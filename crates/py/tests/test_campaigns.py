@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -747,3 +748,22 @@ def test_shapes_of_faults_in_a_memory_are_those_of_the_module():
         for shape, words in (("channel", 30), ("row", 30), ("column", 40)):
             with held.faulty(bq.Fault("shape", shape=shape, count=1, bits_hit="all"), select="weight") as pattern:
                 assert pattern.flips == words * 8
+
+
+@pytest.mark.parametrize("form", ["attribute", "key", "tuple"])
+def test_scores_are_found_in_what_a_module_gives(form, net, data, tmp_path):
+    class Named(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            scores = self.net(x)
+            given = {"hidden": x, "logits": scores}
+            return {"attribute": types.SimpleNamespace(**given), "key": given, "tuple": (scores, x)}[form]
+
+    results = bq.Campaign(Named(), data, bq.Fault(counts=[1]), trials=2, dir=tmp_path).run(progress=False)
+    assert results.golden["metrics"]["correct"] == int((net(data[0]).argmax(1) == data[1]).sum())
+    if form != "tuple":
+        attacked = bq.attack(Named().eval(), data[0][:16], data[1][:16], budget=1)
+        assert len(attacked.steps) == 1

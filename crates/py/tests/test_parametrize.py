@@ -213,3 +213,10 @@ def test_fields_without_a_family_are_refused(tmp_path):
     ):
         with pytest.raises(bq.UsageError, match="native words take no other fields; name a family"):
             make()
+
+
+def test_one_parametrization_is_for_one_weight():
+    one = bq.FakeQuantize("symmetric")
+    torch.nn.utils.parametrize.register_parametrization(torch.nn.Linear(8, 3), "weight", one)
+    with pytest.raises(bq.UsageError, match=r"a weight of \[2, 5\], after one of \[3, 8\]: make a FakeQuantize for each layer"):
+        one(torch.ones(2, 5))

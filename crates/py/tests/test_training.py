@@ -445,6 +445,12 @@ class TestState:
         train(model, robust, optimizer, batches(5))
         resumed(model, optimizer, robust, table)
 
+    def test_a_training_is_no_thing_to_copy(self):
+        robust = made(quantization=CODES, bit_errors=RANDBET)[2]
+        for act in (copy.copy, copy.deepcopy, lambda robust: torch.save(robust, io.BytesIO())):
+            with pytest.raises(bq.UsageError, match=r"is bound to its module and optimizer: save its state_dict\(\)"):
+                act(robust)
+
     def test_the_state_of_another_training_is_refused(self):
         model, optimizer, robust = made(w_max=0.1, quantization=CODES, bit_errors=RANDBET)
         state = robust.state_dict()

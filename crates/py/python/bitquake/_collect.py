@@ -22,6 +22,9 @@ def collect(x: Any, name: str = "x", *, format: str | None = None, only: Collect
     that count.
     """
     if isinstance(x, Mapping):
+        for key in x:
+            if not isinstance(key, str):
+                raise UsageError(f"the keys of a dict of arrays are their names, not {key!r}")
         return distinct([words_of(value, key, format=format) for key, value in x.items() if only is None or key in only])
     if _is_keras(x):  # with the backend of PyTorch it is a module, too
         from .keras import keras_words
@@ -84,7 +87,7 @@ def distinct(tensors: list[Words]) -> list[Words]:
     for (device, start, end, _, _), (other, next_start, _, _, _) in zip(spans, spans[1:]):
         if device == other and next_start < end:
             names = [words.name for key, words in first.items() if key[:2] in ((device, start), (device, next_start))]
-            raise UsageError(f"tensors {' and '.join(f'`{name}`' for name in names)} share part of their memory: select one of them")
+            raise UsageError(f"tensors {' and '.join(f'`{name}`' for name in names)} share part of their memory, or interleave in it: select one of them")
     return list(first.values())
 
 

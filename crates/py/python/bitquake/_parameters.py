@@ -224,7 +224,7 @@ def _grouped(named: list[tuple[str, torch.Tensor]]) -> list[list[tuple[str, torc
     spans = sorted((where[0], where[1], _end(group[0][1]), group[0][0]) for where, group in groups.items())
     for (device, _, end, name), (other, start, _, next_name) in zip(spans, spans[1:]):
         if device == other and start < end:
-            raise UsageError(f"parameters `{name}` and `{next_name}` share part of their memory, so their bits would be stored twice")
+            raise UsageError(f"parameters `{name}` and `{next_name}` share part of their memory, or interleave in it, so their bits would be stored twice")
     return list(groups.values())
 
 

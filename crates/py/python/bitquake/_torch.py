@@ -84,3 +84,10 @@ def flip_on_device(cells: torch.Tensor, at: tuple, masks: np.ndarray) -> None:
         cells ^= masks[0]
         return
     cells.index_put_(at, cells[at] ^ masks)
+
+
+def logits_of(outputs: Any) -> Any:
+    """What a module gave under `logits`, as a key or as an attribute; of one that names none, all of it."""
+    if hasattr(outputs, "keys") and "logits" in outputs:
+        return outputs["logits"]
+    return getattr(outputs, "logits", outputs)

@@ -14,6 +14,7 @@ from . import _core
 from ._collect import exposed, names_of
 from ._errors import UnsupportedError, UsageError
 from ._words import words_of
+from ._torch import logits_of
 from .campaigns import Outputs, digest_of, result_of
 from .faults import Fault
 from .patterns import flips_in, hit_of, under
@@ -344,12 +345,10 @@ def _moved(inputs: Any, device: Any) -> Any:
 
 
 def _rows(outputs: Any) -> np.ndarray:
-    """Outputs as rows: of a tuple the first tensor, of a mapping the logits."""
-    found = outputs
-    if hasattr(outputs, "keys"):
-        found = outputs["logits"] if "logits" in outputs else None
-    elif isinstance(outputs, (tuple, list)):
-        found = outputs[0] if outputs else None
+    """Outputs as rows: of a tuple the first tensor, of what has logits those."""
+    found = logits_of(outputs)
+    if isinstance(found, (tuple, list)):
+        found = found[0] if found else None
     if not isinstance(found, torch.Tensor) or found.is_complex():
         what = f"a mapping of {', '.join(map(str, outputs))}" if hasattr(outputs, "keys") else f"{type(outputs).__name__}"
         raise UsageError(f"the module gave {what}: a tensor of scores is needed, real numbers, alone, first in a tuple or under `logits`")

@@ -154,8 +154,8 @@ def faulty_activations(
     the block, and on an exception.
 
     ``fault``
-        a :class:`Fault` with one amount, a dict of its keys, or a bit error rate. ``persistence="permanent"`` gives
-        every image the same faults.
+        a :class:`Fault` with one amount, a dict of its keys, or a bit error rate. With ``target="activations"``,
+        ``persistence="permanent"`` gives every image the same faults.
     ``inputs``
         what the module is run with once to learn the shapes of all layers: a tensor, a tuple of arguments or a dict of
         keywords. Faults by rate do without it; counts, fractions and the like are of all layers together and need it.

@@ -243,8 +243,10 @@ class _Subject:
         forget_casts()
         import torch
 
+        from ._torch import logits_of
+
         outputs = self._module(self._inputs)
-        value = self._loss(getattr(outputs, "logits", outputs), self._labels)
+        value = self._loss(logits_of(outputs), self._labels)
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             told = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
             raise UsageError(f"the loss is {told}: it must be a tensor of one number")

@@ -49,6 +49,7 @@ class FakeQuantize(torch.nn.Module):
         self._seed = seed
         self._name = "weight"
         self._core: Any = None
+        self._shape: Any = None
         #: Which forward pass the method's arithmetic is about.
         self._turn = 0
         self.register_parameter("range", None)
@@ -59,6 +60,8 @@ class FakeQuantize(torch.nn.Module):
         _check(self._name, weight)
         if self._core is None:
             self._begin(weight)
+        elif weight.shape != self._shape:
+            raise UsageError(f"a weight of {list(weight.shape)}, after one of {list(self._shape)}: make a {type(self).__name__} for each layer")
         return _Levels.apply(weight, self.range, self)
 
     def right_inverse(self, weight: torch.Tensor) -> torch.Tensor:
@@ -66,6 +69,7 @@ class FakeQuantize(torch.nn.Module):
         return weight
 
     def _begin(self, weight: torch.Tensor) -> None:
+        self._shape = weight.shape
         self._core = core_method(self._table, [(self._name, list(weight.shape), _array(weight))], self._seed)
         for _, value, *_, least in self._core.ranges:
             if self.range is None:

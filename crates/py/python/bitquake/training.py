@@ -162,6 +162,9 @@ class RobustTraining:
         self._again = (closure, scaler) if self._core.passes[3] else None
         return found
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise UsageError(f"a {type(self).__name__} is bound to its module and optimizer: save its state_dict(), and make another for a copy of them")
+
     def _lower_scale(self) -> None:
         """Tells a scaler of an overflow in the second step on a batch, which comes when it has looked already."""
         scaler, self._overflowed = self._overflowed, None
