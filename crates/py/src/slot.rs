@@ -247,8 +247,9 @@ pub fn distinct(py: Python<'_>, slots: Vec<Slot>) -> PyResult<Vec<Slot>> {
             }
             if before.device == words.device && words.start < before.end {
                 let (name, other) = (&slot.name, &other.name);
-                let message =
-                    format!("tensors `{other}` and `{name}` share part of their memory, or interleave in it: select one of them");
+                let message = format!(
+                    "tensors `{other}` and `{name}` share part of their memory, or interleave in it: select one of them"
+                );
                 return Err(usage(py, message));
             }
         }

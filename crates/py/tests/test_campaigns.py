@@ -1,5 +1,6 @@
 """Campaigns: of ONNX files, of modules, of callables; the same records and statistics as the command line."""
 
+import copy
 import json
 import os
 import sys
@@ -712,9 +713,12 @@ def test_modules_that_write_to_themselves_are_refused(always, failures, tmp_path
 
 def test_an_embedding_that_is_renormed_is_refused(tmp_path):
     net = torch.nn.Sequential(torch.nn.Embedding(50, 8, max_norm=1.0), torch.nn.Flatten(), torch.nn.Linear(48, 4)).eval()
+    data, plain = (torch.randint(0, 50, (20, 6)), torch.arange(20) % 4), copy.deepcopy(net)
+    with torch.no_grad():
+        plain(data[0])
     with pytest.raises(bq.UnsupportedError, match="writes to `0.weight` .*max_norm"):
-        data = torch.randint(0, 50, (20, 6)), torch.arange(20) % 4
-        bq.Campaign(net, data, bq.Fault(rates=[1e-3]), trials=3, dir=tmp_path).run(progress=False)
+        bq.Campaign(net, data, bq.Fault(rates=[1e-1]), trials=3, reuse_mb=0, dir=tmp_path).run(progress=False)
+    assert torch.equal(net[0].weight, plain[0].weight)  # before any flip was made
 
 
 @pytest.mark.parametrize(
