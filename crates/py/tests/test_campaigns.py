@@ -717,7 +717,7 @@ def test_an_embedding_that_is_renormed_is_refused(tmp_path):
     with torch.no_grad():
         plain(data[0])
     with pytest.raises(bq.UnsupportedError, match="writes to `0.weight` .*max_norm"):
-        bq.Campaign(net, data, bq.Fault(rates=[1e-1]), trials=3, reuse_mb=0, dir=tmp_path).run(progress=False)
+        bq.Campaign(net, data, bq.Fault(rates=[1e-1], bits="exponent"), trials=3, reuse_mb=0, dir=tmp_path).run(progress=False)
     assert torch.equal(net[0].weight, plain[0].weight)  # before any flip was made
 
 
