@@ -110,7 +110,7 @@ pub fn merge(dirs: &[PathBuf], out: &ResultDir) -> Result<Merged, Error> {
 }
 
 /// The result directory that is written, all of whose shards are locked, so that nobody writes to a file that is about to be replaced. Dropped
-/// before that, it leaves nothing that was not there.
+/// before that, it takes away the file and the folder that it made.
 struct Target<'a> {
     out: &'a ResultDir,
     locked: Vec<(u32, File)>,

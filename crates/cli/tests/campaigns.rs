@@ -291,6 +291,7 @@ fn files_that_a_fault_names_are_inputs_and_its_numbers_are_not() {
     for (settings, code, wanted) in [
         (&[map[0], map[1], "fault.chip=no-chip.csv"][..], 3, "no-chip.csv: No such file"),
         (&[map[0], map[1], "fault.chip={ synthetic = { rows = 0 } }"], 2, "[fault] chip: "),
+        (&["fault={ model = 'shape', shape = { file = 'none.json' }, counts = [1] }"], 3, "none.json: "),
         (&["fault.pattern=none.json"], 3, "none.json: cannot read"),
     ] {
         let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();

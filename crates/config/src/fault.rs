@@ -227,6 +227,9 @@ impl FaultConfig {
         if let Some(pattern) = &mut self.pattern {
             *pattern = PatternConfig::Flips(pattern.loaded()?);
         }
+        if let Some(ShapeConfig::File(file)) = &self.shape {
+            file.load()?;
+        }
         let below = self.parts.iter_mut().flatten().chain(self.also.as_deref_mut());
         for part in below {
             part.load_patterns()?;

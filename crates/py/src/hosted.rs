@@ -185,7 +185,7 @@ impl PyTrial {
     #[getter]
     fn seen(&self, py: Python<'_>) -> PyResult<PyPattern> {
         let trial = self.0.as_ref().ok_or_else(|| usage(py, USED))?;
-        Ok(PyPattern::from(trial.seen.clone()))
+        Ok(PyPattern::from(trial.seen().clone()))
     }
 }
 

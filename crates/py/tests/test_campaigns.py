@@ -670,19 +670,57 @@ def test_values_that_go_past_the_cuts(batch, tmp_path):
     assert timeless(tmp_path / "1024") == timeless(tmp_path / "0")
 
 
-def test_reuse_stands_where_children_keep_nothing():
-    """What proves it must not take the short cut from networks that it suits."""
-    from bitquake._torch_campaign import _Prefix
+class Routes(torch.nn.Module):
+    """Keeps what most inputs have in common, in a list of its own, where no attribute tells."""
 
-    first = Keeps()
-    for more, depth in (((), 3), ((first, torch.nn.Tanh(), Adds(first)), 0)):
-        net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(inplace=True), *more, torch.nn.LSTM(8, 4)).eval()
-        for x in (torch.randn(5, 8), torch.zeros(5, 8)):
-            prefix = _Prefix(net, 1 << 20)
-            prefix.begin()
-            with torch.no_grad():
-                prefix.prove(x)
-            assert prefix.depth == depth
+    def __init__(self):
+        super().__init__()
+        self.kept = [None]
+
+    def forward(self, x):
+        self.kept[0] = x[:, :3].argmax(1)
+        return x
+
+
+class Scales(Adds):
+    def forward(self, x):
+        return x * (1.0 + self.first.kept[0][:, None])
+
+
+class Counts(torch.nn.Module):
+    def forward(self, x):
+        self.calls = getattr(self, "calls", 0) + 1
+        return x
+
+
+def pair(first, second):
+    return first, torch.nn.Tanh(), second(first)
+
+
+@pytest.mark.parametrize(
+    ("more", "depth"), [(lambda: (), 4), (lambda: pair(Keeps(), Adds), 0), (lambda: pair(Routes(), Scales), 0), (lambda: (Counts(),), 0)]
+)
+def test_reuse_stands_where_children_keep_nothing(more, depth, data, tmp_path, monkeypatch):
+    """What proves it must not take the short cut from networks that it suits."""
+    from bitquake import _torch_campaign
+
+    depths = []
+    prove = _torch_campaign._Prefix.prove
+    monkeypatch.setattr(_torch_campaign._Prefix, "prove", lambda self, *given: (prove(self, *given), depths.append(self.depth)))
+    torch.manual_seed(1)
+    net = torch.nn.Sequential(torch.nn.Linear(20, 8), torch.nn.ReLU(inplace=True), *more(), torch.nn.LSTM(8, 5)).eval()
+    net.append(First())
+    for batch in (64, 1000):
+        for reuse in (1024, 0):
+            campaign = bq.Campaign(net, data, bq.Fault(counts=[20]), trials=6, batch=batch, reuse_mb=reuse, dir=tmp_path / f"{batch}-{reuse}")
+            campaign.run(progress=False)
+        assert timeless(tmp_path / f"{batch}-1024") == timeless(tmp_path / f"{batch}-0")
+    assert depths == [depth, 0, depth, 0]
+
+
+class First(torch.nn.Module):
+    def forward(self, x):
+        return x[0]
 
 
 class Writes(torch.nn.Module):
@@ -698,6 +736,23 @@ class Writes(torch.nn.Module):
         if self.always or self.layer.weight.sum().item() != self.clean:
             self.seen += 1
         return self.layer(x)
+
+
+def test_counters_and_scratch_memory_may_be_written(net, data, tmp_path):
+    class Scratch(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+            self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+            self.register_buffer("scratch", torch.zeros(1), persistent=False)
+
+        def forward(self, x):
+            self.calls += 1
+            self.scratch.copy_(x.sum())
+            return self.net(x)
+
+    results = bq.Campaign(Scratch().eval(), data, bq.Fault(counts=[3]), trials=3, dir=tmp_path).run(progress=False)
+    assert len(results.trials()) == 3
 
 
 @pytest.mark.parametrize("failures", ["raise", "count"])
@@ -743,7 +798,7 @@ def test_campaigns_hit_the_check_bits_of_a_memory(protect, select, rate, net, da
                 best = net(data[0]).argmax(1)
             assert record["correct"] == int((best == data[1]).sum())
             assert (record["faults"], record["by_tensor"]) == (pattern.flips, pattern.tensors)
-            assert record["residual"] == held.seen(pattern).flips or record["corrected"] + record["detected"] > 0
+            assert record["residual"] < record["faults"] and record["corrected"] + record["detected"] > 0
 
 
 def test_shapes_of_faults_in_a_memory_are_those_of_the_module():

@@ -550,7 +550,7 @@ class TestPrecision:
             scaler.step(optimizer)
             scaler.update()
             scales.append(scaler.get_scale())
-        assert scales == [1024.0, 512.0, 512.0] and robust.steps == 3 and len(calls) == 6
+        assert scales == [512.0, 512.0, 512.0] and robust.steps == 3 and len(calls) == 6
 
     def test_channels_last_changes_no_step(self):
         runs = []
@@ -570,14 +570,13 @@ class TestPrecision:
 
 
 class TestParameters:
-    def test_what_the_closure_writes_would_be_lost(self):
-        torch.manual_seed(0)
+    def test_an_embedding_that_is_renormed_would_not_be(self):
+        """It writes to its weight in each pass; the masters come back afterwards."""
         model = nn.Sequential(nn.Embedding(20, 8, max_norm=1.0), nn.Flatten(), nn.Linear(16, 5))
-        before = values(model)
-        model, optimizer, robust = made(model=model, quantization=CODES, bit_errors=RANDBET)
-        with pytest.raises(bq.UsageError, match="the closure writes to `0.weight` .*max_norm"):
-            robust.step(lambda: model(torch.arange(6).reshape(3, 2)).square().mean())
-        assert same(before, values(model)) and model[2].weight.grad is None
+        with pytest.raises(bq.UsageError, match="`0` has max_norm: .* lost"):
+            made(model=model, quantization=CODES, bit_errors=RANDBET)
+        model[0].weight.requires_grad_(False)
+        made(model=model, quantization=CODES, bit_errors=RANDBET)
 
     def test_tied_weights_are_stored_once(self):
         class Tied(nn.Module):

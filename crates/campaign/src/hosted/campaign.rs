@@ -34,15 +34,22 @@ pub struct HostedTrial {
     pub trial: u64,
     /// The bits that change in what is stored.
     pub pattern: FaultPattern,
-    /// The bits that change in the host's words, for it may compute with others than those that are stored. The host applies it before it
-    /// runs the network, and again afterwards, which undoes it.
-    pub seen: FaultPattern,
+    /// The same in the host's words, where a memory gave it those.
+    pub(super) translated: Option<FaultPattern>,
     /// Faults that are present and change nothing, such as a bit stuck at what it holds.
     pub dormant: u64,
     /// What the protections of the memory did, if it has any.
-    pub(super) protection: Option<ProtectionRecord>,
+    pub protection: Option<ProtectionRecord>,
     /// What the flips do to the words, for the record.
     pub(super) tally: Tally,
+}
+
+impl HostedTrial {
+    /// The bits that change in the host's words. The host applies it before it runs the network, and again afterwards, which undoes it.
+    #[must_use]
+    pub fn seen(&self) -> &FaultPattern {
+        self.translated.as_ref().unwrap_or(&self.pattern)
+    }
 }
 
 /// Flips that outputs must show.
@@ -119,8 +126,8 @@ impl Hosted {
         check_bits: u64,
     ) -> Result<Self, HostedError> {
         let points = config.fault.amounts().len();
-        let exposure = Exposure::of_space(&config.fault, points, space)?;
         let identity = identity(&config, tensors, digests)?;
+        let exposure = Exposure::of_space(&config.fault, points, space)?;
         let hosted = Self { config, exposure, check_bits, identity };
         hosted.check_points()?;
         Ok(hosted)
@@ -188,8 +195,7 @@ impl Hosted {
         let mut tally = Tally::default();
         tally.add(&told, &told.total, resolved.dormant);
         let (pattern, dormant) = (resolved.pattern, resolved.dormant);
-        let seen = pattern.clone();
-        Ok(HostedTrial { point, trial, pattern, seen, dormant, protection: None, tally })
+        Ok(HostedTrial { point, trial, pattern, translated: None, dormant, protection: None, tally })
     }
 
     /// The flips of a trial in a memory, what its protections leave of them, and what those come to in the host's words, `native`, which
@@ -207,7 +213,7 @@ impl Hosted {
         let drawn = Trial::of(&self.draw(point, trial)?, memory, native)?;
         let tally = drawn.tally(memory, native)?;
         let Trial { stored: pattern, seen, dormant, protection } = drawn;
-        Ok(HostedTrial { point, trial, pattern, seen, dormant, protection, tally })
+        Ok(HostedTrial { point, trial, pattern, translated: Some(seen), dormant, protection, tally })
     }
 
     /// A probe for every tensor of the fault space, in their order: see [`Proof`](super::Proof).

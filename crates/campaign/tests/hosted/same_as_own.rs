@@ -83,11 +83,13 @@ fn trials_hit_all_that_a_memory_holds() {
                 let wanted = own.trial(point, trial, model.image()).expect("a trial");
                 let found = hosted.stored_trial(point, trial, own.memory(), model.image()).expect("a trial");
                 corrected += wanted.protection.map_or(0, |told| told.corrected);
-                let (wanted, found) = (
-                    (wanted.stored, wanted.seen, wanted.dormant),
-                    (found.pattern, found.seen, found.dormant),
+                assert_eq!(
+                    (&found.pattern, found.seen()),
+                    (&wanted.stored, &wanted.seen),
+                    "{memory}, {fault}"
                 );
-                assert_eq!(found, wanted, "{memory}, {fault}");
+                let told = (found.dormant, found.protection);
+                assert_eq!(told, (wanted.dormant, wanted.protection), "{memory}, {fault}");
             }
         }
         // Past the protections, and of check bits alone in the words that they protect.
@@ -162,7 +164,7 @@ fn run_hosted(own: &Campaign, model: Model, dir: &ResultDir) -> Result<End, Stri
             false => hosted.trial(point, trial, native),
         };
         let faults = faults.expect("a trial");
-        let outputs = run(&mut engine, &faults.seen);
+        let outputs = run(&mut engine, faults.seen());
         let result = golden.judge(&outputs, classes).expect("rows");
         to_do.record(faults, result, 0.0).map_err(|error| error.to_string())?;
     }

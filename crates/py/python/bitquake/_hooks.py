@@ -132,7 +132,7 @@ class Passes:
         if picked is not None and picked[1].is_nested and picked[1].dtype in _FORMATS:
             raise UnsupportedError(
                 f"layer `{layer}` gives a nested tensor, where a neuron has no place of its own (PyTorch's fast path of transformers makes them of a padding "
-                "mask): call torch.backends.mha.set_fastpath_enabled(False) first, or leave the layer out"
+                "mask): build the encoder with enable_nested_tensor=False, call torch.backends.mha.set_fastpath_enabled(False) first, or leave the layer out"
             )
         if self.faults.is_strict:
             what = f"{picked[1].dtype}" if picked else f"a {type(output).__name__} without a tensor"

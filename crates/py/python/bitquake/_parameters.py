@@ -17,7 +17,6 @@ from ._gradients import copied, core_of, fresh, plain
 #: What tells that the array of a tensor is still its own: it keeps that memory, so that nothing else can be there. (One that is a copy is
 #: good for a tensor that moves, too.)
 _WHERE = (torch.Tensor.data_ptr, attrgetter("dtype"))
-_version_of = attrgetter("_version")
 
 
 class PassGradients(NamedTuple):
@@ -141,20 +140,6 @@ class Parameters:
         """Puts values into the arrays."""
         for array, own in zip(self.arrays(), values):
             np.copyto(array, own)
-
-    def versions(self) -> list[int]:
-        """How often each was written to, by anybody but this class."""
-        return [*map(_version_of, self._tensors)]
-
-    def check_unwritten(self, versions: list[int]) -> None:
-        """That nobody has written to them since they had these versions."""
-        now = self.versions()
-        if now != versions:
-            written = [name for name, old, new in zip(self.names, versions, now) if old != new]
-            raise UsageError(
-                f"the closure writes to `{'`, `'.join(written)}` (as an embedding with max_norm does), which hold what the memory would, with faults too: "
-                "what is written there is lost, for the masters come back"
-            )
 
     def take_gradients(self) -> list[Any]:
         """What ``.grad`` holds, one a parameter, tied ones too; afterwards it holds nothing."""

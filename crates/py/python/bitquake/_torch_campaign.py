@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -57,7 +58,7 @@ class OfModule:
         self._was_training: dict[Any, bool] = {}
         self._had_gradients: bool | None = None
         self._storage: Any = None
-        #: The tensors whose changes PyTorch counts, by name.
+        #: The tensors that no run may write to, by name.
         self._counted: dict[str, Any] = {}
         self._exposed: list[tuple] = []
         #: The names of tensors that are not exposed.
@@ -96,8 +97,8 @@ class OfModule:
         for one in words:
             one.check_writable()
         self._read = [one.described() for one in words]
-        held = [*module.named_parameters(), *module.named_buffers()]
-        self._counted = {name: tensor for name, tensor in held if not tensor.is_inference()}
+        chosen = {one.name for one in words}
+        self._counted = {name: tensor for name, tensor in _lasting(module) if name in chosen or tensor.is_floating_point()}
 
     def end(self) -> None:
         """The module as before, as often as it is called."""
@@ -147,9 +148,11 @@ class OfModule:
         digest, rows, before = hashlib.sha256(), [], self._versions()
         for number, (inputs, labels) in enumerate(self._batches()):
             _add(digest, inputs, labels)
-            if number == 0:
-                self._prefix.prove(_moved(inputs, self._device))
             rows.append(self._run(number, inputs, labels, self._prefix.depth))
+        if rows:
+            # Those of another batch, or the first one's in another order.
+            turned = inputs.flip(0) if isinstance(inputs, torch.Tensor) and len(inputs) > 1 else None
+            self._prefix.prove(rows[0][0], _moved(inputs if len(rows) > 1 else turned, self._device))
         self._check_unwritten(self._written_since(before))
         self.data_digest = digest.hexdigest()
         return Outputs(rows)
@@ -211,42 +214,45 @@ class _Prefix:
         self._children = list(self._module) if self._left > 0 and _is_plain(self._module) else []
         self._first = _first_children(self._module) if self._children else {}
 
-    def prove(self, inputs: Any) -> None:
-        """Runs the module whole from now on, if what a child gives hangs on anything but what it gets."""
-        if self._children and not self._are_pure(inputs[:2] if isinstance(inputs, torch.Tensor) else inputs):
+    def prove(self, outputs: np.ndarray, other: Any) -> None:
+        """Runs the module whole from now on, if what a child gives hangs on anything but what it gets. ``outputs`` are those of the first batch,
+        of which values are kept; ``other`` are other inputs.
+        """
+        if self._children and not self._are_pure(outputs, other):
+            self.forget()
             self._children = []
 
-    def _are_pure(self, inputs: Any) -> bool:
-        """Whether children give the same again when those before them have run on other inputs, whose values one may have kept for a later one
-        (a skip connection past the cuts).
+    def _are_pure(self, outputs: np.ndarray, other: Any) -> bool:
+        """Whether children give the same again when those before them have run on other inputs, of which one may have kept something for a later
+        one (a skip connection past the cuts), and keep nothing that can be seen.
         """
-        if not isinstance(inputs, torch.Tensor):
+        if other is None:
             return False
-        other = torch.zeros_like(inputs)
+        before = self._held()
         try:
-            values = self._values(inputs)
-            self._values(torch.ones_like(inputs) if torch.equal(inputs, other) else other)
-            cuts = [place for place, value in enumerate(values) if value is not None and place > 0]
+            self._through(0, self.depth, other)
+            if self._held() != before:
+                return False
+            cuts = sorted(place for batch, place in self._kept if batch == 0 and place < self.depth)
             # The last ones first, so that all before a cut have run on the other inputs last.
-            for start, end in reversed([*zip(cuts, cuts[1:])]):
-                if _content(self._through(start, end, values[start].clone())) != _content(values[end]):
+            for start, end in reversed([*zip(cuts, [*cuts[1:], self.depth])]):
+                value = self._through(start, end, self._kept[0, start].clone())
+                same = _rows(value).tobytes() == outputs.tobytes() if end == self.depth else _content(value) == _content(self._kept[0, end])
+                if not same:
                     return False
         except Exception:  # of inputs that it cannot run on, nothing is known
             return False
         return True
 
-    def _values(self, inputs: Any) -> list[Any]:
-        """What each child gets, and what the last one gives; None for what is no tensor."""
-        values, value = [], inputs.clone()
-        for place in range(len(self._children)):
-            values.append(value.clone() if isinstance(value, torch.Tensor) else None)
-            value = self._through(place, place + 1, value)
-        return [*values, value]
+    def _held(self) -> dict[tuple[int, str], int]:
+        """What all parts have as attributes, by identity."""
+        parts = [part for child in self._children for part in child.modules()]
+        return {(id(part), name): id(value) for part in parts for name, value in vars(part).items()}
 
     def _through(self, start: int, end: int, value: Any) -> Any:
         for child in self._children[start:end]:
             value = child(value)
-        return value if end < len(self._children) else torch.from_numpy(_rows(value))
+        return value
 
     @property
     def depth(self) -> int:
@@ -285,6 +291,15 @@ class _Prefix:
             return
         self._left -= value.nbytes
         self._kept[place] = value.clone()
+
+
+def _lasting(module: Any) -> Iterator[tuple[str, Any]]:
+    """The parameters and buffers of the state dict whose changes PyTorch counts."""
+    for prefix, part in module.named_modules():
+        buffers = [(name, buffer) for name, buffer in part._buffers.items() if name not in part._non_persistent_buffers_set]
+        for name, tensor in [*part._parameters.items(), *buffers]:
+            if tensor is not None and not tensor.is_inference():
+                yield f"{prefix}.{name}".lstrip("."), tensor
 
 
 def _is_plain(module: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import operator
+import numbers
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -46,8 +46,8 @@ class Fault:
                 if isinstance(value, (list, tuple)):
                     raise UsageError(f"`{key}` is one number; several are `{_SINGULAR[key]}`")
                 key, value = _SINGULAR[key], [value]
-            if key in _BITS and hasattr(value, "__index__") and not isinstance(value, bool):
-                value = str(operator.index(value))
+            if key in _BITS and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+                value = str(value)
             if value is not None:
                 table[key] = value
         self._table = table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,7 +53,7 @@ class FakeQuantize(torch.nn.Module):
         self._turn = 0
         self.register_parameter("range", None)
         #: No learnt range falls below it. It follows from the weights of the beginning, so copies and state dicts have it.
-        self.register_buffer("least", None)
+        self._least: float | None = None
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         _check(self._name, weight)
@@ -62,6 +61,10 @@ class FakeQuantize(torch.nn.Module):
             self._begin(weight)
         elif weight.shape != self._shape:
             raise UsageError(f"a weight of {list(weight.shape)}, after one of {list(self._shape)}: make a {type(self).__name__} for each layer")
+        # Training alone writes to it: what is measured stays as it is, under faults too.
+        if self.range is not None and self.training and torch.is_grad_enabled() and self.range.item() < self._least:
+            with torch.no_grad():
+                self.range.fill_(self._least)
         return _Levels.apply(weight, self.range, self)
 
     def right_inverse(self, weight: torch.Tensor) -> torch.Tensor:
@@ -74,16 +77,27 @@ class FakeQuantize(torch.nn.Module):
         for _, value, *_, least in self._core.ranges:
             if self.range is None:
                 self.range = torch.nn.Parameter(torch.tensor(value, device=weight.device))
-            if self.least is None:
-                self.least = torch.tensor(least, device=weight.device)
+            if self._least is None:
+                self._least = least
 
     def _store(self, values: np.ndarray) -> None:
         """Codes of these values in the range of now."""
         if self.range is not None:
-            self.range.data.clamp_(min=self.least)
-            self._core.set_ranges([self.range.item()])
+            value = self.range.item()
+            self._core.set_ranges([self._least if value < self._least else value])
         self._core.begin(Floats.of_arrays([values]))
         self._turn += 1
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self._least is not None:
+            destination[f"{prefix}least"] = torch.tensor(self._least, dtype=torch.float64)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        least = state_dict.pop(f"{prefix}least", None)
+        if least is not None:
+            self._least = float(least)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _write(self, values: np.ndarray, out: np.ndarray) -> None:
         self._store(values)
@@ -161,13 +175,15 @@ class RandomBitErrors(FakeQuantize):
         self._seen = values.copy()
 
     def get_extra_state(self) -> torch.Tensor:
-        """The step as JSON in a tensor of bytes: all that whoever copies, averages or saves state dicts expects there are tensors."""
-        state = {"step": self._step, "digest": self._digest if self._seen is None else _digest(self._seen)}
-        return torch.tensor([*json.dumps(state).encode()], dtype=torch.uint8)
+        """A tensor, which is what whoever copies or saves state dicts expects: the step, and of the weights last seen, if any, a digest."""
+        digest = self._digest if self._seen is None else _digest(self._seen)
+        halves = [0, 0] if digest is None else [int.from_bytes(bytes.fromhex(half), "big", signed=True) for half in (digest[:16], digest[16:])]
+        return torch.tensor([self._step, int(digest is not None), *halves])
 
     def set_extra_state(self, state: torch.Tensor) -> None:
-        told = json.loads(bytes(state.tolist()))
-        self._step, self._digest, self._seen = told["step"], told["digest"], None
+        step, has_digest, *halves = state.tolist()
+        digest = b"".join(half.to_bytes(8, "big", signed=True) for half in halves).hex()
+        self._step, self._digest, self._seen = step, digest if has_digest else None, None
 
     def extra_repr(self) -> str:
         errors = self._table["bit_errors"]

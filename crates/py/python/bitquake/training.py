@@ -65,14 +65,13 @@ class RobustTraining:
         known = [*module.parameters(), *self._ranges.parameters]
         self._known = self._parameters.ids | {id(parameter) for parameter in known}
         self._check_optimizer()
+        _check_norms(module)
         self._steps = 0
         self._epoch: int | None = None
         self._is_open = False
         self._is_second = False
         self._is_finite = True
         self._has_scaler = False
-        #: A scaler that is to be told of an overflow which it has not seen.
-        self._overflowed: Any = None
         self._again: tuple | None = None
         self._losses: tuple[float | None, float | None] = (None, None)
         self._handle = optimizer.register_step_post_hook(self._stepped) if optimizer is not None else None
@@ -148,7 +147,6 @@ class RobustTraining:
 
         ``scaler`` is a ``torch.amp.GradScaler``: gradients are clamped and combined without its scale, and ``.grad`` has it again, so that
         ``scaler.step(optimizer)`` works as ever; if a gradient overflowed in any pass, all of ``.grad`` is infinite and the scaler skips the step.
-        (Of the second step of alternating training it hears with the next batch.)
 
         An error leaves weights, buffers and ``.grad`` as they were.
         """
@@ -157,19 +155,12 @@ class RobustTraining:
         self._check_closed()
         if curriculum(self._table) == "step" and self._epoch is None:
             raise UsageError("the rate of the curriculum `step` follows the epochs: call begin_epoch(epoch, epochs) first")
-        self._lower_scale()
         found = self._run(closure, scaler)
         self._again = (closure, scaler) if self._core.passes[3] else None
         return found
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise UsageError(f"a {type(self).__name__} is bound to its module and optimizer: save its state_dict(), and make another for a copy of them")
-
-    def _lower_scale(self) -> None:
-        """Tells a scaler of an overflow in the second step on a batch, which comes when it has looked already."""
-        scaler, self._overflowed = self._overflowed, None
-        if scaler is not None and scaler.is_enabled():
-            scaler.update(scaler.get_scale() * scaler.get_backoff_factor())
 
     def _check_closed(self) -> None:
         """A step that was begun and not ended is begun again, with the same faults: accumulation, or a step that a scaler skipped."""
@@ -190,10 +181,8 @@ class RobustTraining:
         self._is_second = self._is_alternating and not self._core.passes[0]
         passes = Passes(self._module, self._parameters, self._core, self._table.get("statistics", "clean"), closure, scaler)
         taken, of_ranges = self._parameters.take_gradients(), self._ranges.take_gradients()
-        versions = self._parameters.versions()
         try:
             loss = passes.run(self._steps)
-            self._parameters.check_unwritten(versions)
             self._parameters.fill(self._core.masters)
             # A scaler unscales the gradients of one step a batch: not those of the second one of alternating training.
             self._ranges.gather(passes.combine(taken, is_scaled=not self._is_second))
@@ -244,9 +233,15 @@ class RobustTraining:
             with _without_scale(self._optimizer):
                 self._optimizer.step()
         else:
-            self._overflowed = scaler
+            self._tell_overflow(scaler)
             self._parameters.drop_gradients()  # as the scaler does: no step
             self.after_step()
+
+    def _tell_overflow(self, scaler: Any) -> None:
+        """Has a scaler hear of an overflow in the second step on a batch: it is in the middle of the first one, and lowers its scale after it."""
+        states = getattr(scaler, "_per_optimizer_states", {})
+        for found in states.get(id(self._optimizer), {}).get("found_inf_per_device", {}).values():
+            found.fill_(1.0)
 
     def project_(self) -> None:
         """Clips the masters in place, as the next step would begin: what to do before the module is saved or measured."""
@@ -394,6 +389,13 @@ class RobustTraining:
     def __repr__(self) -> str:
         keys = ", ".join(f"{key}={value!r}" for key, value in self._table.items())
         return f"{type(self).__name__}({type(self._module).__name__}, seed={self._seed}, {keys})"
+
+
+def _check_norms(module: Any) -> None:
+    """That no embedding takes its rows back to a norm when it is run: what it writes to its weight is no master."""
+    for name, part in module.named_modules():
+        if getattr(part, "max_norm", None) is not None and getattr(part.weight, "requires_grad", False):
+            raise UsageError(f"`{name}` has max_norm: the rows that it writes when it is run would be lost, for the masters come back; take them to that norm after steps")
 
 
 @contextmanager
