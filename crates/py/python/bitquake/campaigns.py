@@ -38,11 +38,12 @@ class Campaign:
     what the memory holds, as :func:`quantize` takes it; not for callables. ``dir`` is where records go: the same call goes on from there.
 
     ``batch`` is how many inputs one call of the network has: 256 for a module, and for a file what ``[run]`` says. A trial of a plain
-    ``torch.nn.Sequential`` begins at the first child that flips touch, with up to ``reuse_mb`` MiB of kept values; 0 turns that off, which a
-    child needs that computes with weights of another one which are no parameters of its own.
+    ``torch.nn.Sequential`` whose children are seen to keep nothing for later ones begins at the first child that flips touch, with up to ``reuse_mb``
+    MiB of kept values; 0 turns that off, which a child needs that computes with weights of another one which are no parameters of its own.
 
     Before the first trial the campaign proves itself: without faults it gives the golden results again, bit for bit, and flips reach the
-    network. If not, it refuses to run (:class:`SelfCheckError`).
+    network. If not, it refuses to run (:class:`SelfCheckError`), and so it does where a module writes to parameters or float buffers of its own when it
+    is run (:class:`UnsupportedError`).
 
     >>> import bitquake as bq, numpy as np, tempfile
     >>> weights = np.linspace(0, 1, 1000, dtype=np.float32)
