@@ -693,12 +693,18 @@ class Counts(torch.nn.Module):
         return x
 
 
+def quantized():
+    layer = torch.nn.Linear(8, 8)
+    torch.nn.utils.parametrize.register_parametrization(layer, "weight", bq.FakeQuantize("symmetric"))
+    return (layer,)
+
+
 def pair(first, second):
     return first, torch.nn.Tanh(), second(first)
 
 
 @pytest.mark.parametrize(
-    ("more", "depth"), [(lambda: (), 4), (lambda: pair(Keeps(), Adds), 0), (lambda: pair(Routes(), Scales), 0), (lambda: (Counts(),), 0)]
+    ("more", "depth"), [(lambda: (), 4), (quantized, 5), (lambda: pair(Keeps(), Adds), 0), (lambda: pair(Routes(), Scales), 0), (lambda: (Counts(),), 0)]
 )
 def test_reuse_stands_where_children_keep_nothing(more, depth, data, tmp_path, monkeypatch):
     """What proves it must not take the short cut from networks that it suits."""

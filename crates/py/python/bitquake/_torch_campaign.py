@@ -149,7 +149,7 @@ class OfModule:
         for number, (inputs, labels) in enumerate(self._batches()):
             _add(digest, inputs, labels)
             rows.append(self._run(number, inputs, labels, self._prefix.depth))
-        if rows:
+        if rows and self._prefix.depth:
             # Those of another batch, or the first one's in another order.
             turned = inputs.flip(0) if isinstance(inputs, torch.Tensor) and len(inputs) > 1 else None
             self._prefix.prove(rows[0][0], _moved(inputs if len(rows) > 1 else turned, self._device))
@@ -245,8 +245,8 @@ class _Prefix:
         return True
 
     def _held(self) -> dict[tuple[int, str], int]:
-        """What all parts have as attributes, by identity."""
-        parts = [part for child in self._children for part in child.modules()]
+        """What all parts have as attributes, by identity. (Parametrizations of ours count how often they are asked, and tell nobody.)"""
+        parts = [part for child in self._children for part in child.modules() if not type(part).__module__.startswith("bitquake.")]
         return {(id(part), name): id(value) for part in parts for name, value in vars(part).items()}
 
     def _through(self, start: int, end: int, value: Any) -> Any:

@@ -394,7 +394,7 @@ class RobustTraining:
 def _check_norms(module: Any) -> None:
     """That no embedding takes its rows back to a norm when it is run: what it writes to its weight is no master."""
     for name, part in module.named_modules():
-        if getattr(part, "max_norm", None) is not None and getattr(part.weight, "requires_grad", False):
+        if getattr(part, "max_norm", None) is not None and getattr(getattr(part, "weight", None), "requires_grad", False):
             raise UsageError(f"`{name}` has max_norm: the rows that it writes when it is run would be lost, for the masters come back; take them to that norm after steps")
 
 
