@@ -228,7 +228,7 @@ impl FaultConfig {
             *pattern = PatternConfig::Flips(pattern.loaded()?);
         }
         if let Some(ShapeConfig::File(file)) = &self.shape {
-            file.load()?;
+            file.load()?; // seen here as an input; models read it again
         }
         let below = self.parts.iter_mut().flatten().chain(self.also.as_deref_mut());
         for part in below {
