@@ -63,6 +63,26 @@ def test_what_is_trained_stays_what_it_was():
         robust.step(batch_loss(module))
 
 
+@pytest.mark.parametrize(
+    ("replace", "name"),
+    [
+        (lambda module: module.load_state_dict(two_layers().state_dict(), assign=True), "0.weight"),
+        (lambda module: module.__setitem__(1, torch.nn.Linear(*module[1].weight.shape[::-1])), "1"),
+        (lambda module: module.__delitem__(1), "1"),
+        (lambda module: torch.nn.utils.parametrizations.weight_norm(module[0]), "0.weight"),
+    ],
+)
+def test_replaced_parameters_would_not_be_trained(replace, name):
+    module = two_layers()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    robust = bq.RobustTraining(module, optimizer, quantization=QUANTIZED, bit_errors=ERRORS)
+    robust.step(batch_loss(module))
+    optimizer.step()
+    replace(module)
+    with pytest.raises(bq.UsageError, match=f"`{name}` was replaced since the training was prepared"):
+        robust.step(batch_loss(module))
+
+
 def test_a_compiled_module_is_trained_by_the_names_of_what_was_compiled():
     states = []
     for compiled in (False, True):

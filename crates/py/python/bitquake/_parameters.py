@@ -48,6 +48,7 @@ class Parameters:
         self._tied = [[tensor for _, tensor in group] for group in groups]
         self._tensors = [tied[0] for tied in self._tied]
         self._frozen = [(name, tensor) for name, tensor in module.named_parameters() if not tensor.requires_grad]
+        self._slots = _slots(module, self.ids)
         self._are_tied = any(len(tied) > 1 for tied in self._tied)
         self._arrays: list[np.ndarray] = [np.empty(0, np.float32) for _ in groups]
         self._staged: list[Any] = [None for _ in groups]
@@ -62,6 +63,12 @@ class Parameters:
 
     def check_trained(self) -> None:
         """That the same parameters are trained as at first."""
+        for name, kept, key, value in self._slots:
+            if kept.get(key) is not value:
+                raise UsageError(
+                    f"`{name}` was replaced since the training was prepared (load_state_dict(assign=True), or a new layer): what the module runs "
+                    "with now would not be trained; make another optimizer and another training"
+                )
         for name, tensor in zip(self.names, self._tensors):
             if not tensor.requires_grad:
                 raise UsageError(f"parameter `{name}` was frozen since the training was prepared: make another one, which leaves it as it is")
@@ -198,6 +205,20 @@ def _check(name: str, tensor: torch.Tensor) -> None:
         raise UnsupportedError(
             f"parameter `{name}` is {dtype}: masters are float32; keep the parameters so and let autocast compute in {dtype}"
         )
+
+
+def _slots(module: torch.nn.Module, trained: set[int]) -> list[tuple[str, dict, str, Any]]:
+    """Where a module keeps its trained parameters, and the modules that they are in: name, what keeps it, by which key, and the thing itself."""
+    found = []
+    for path, part in module.named_modules():
+        for kept, is_ours in ((part._parameters, lambda value: id(value) in trained), (part._modules, lambda value: _holds(value, trained))):
+            if isinstance(kept, dict):  # a scripted module has none, and nothing of it can be replaced
+                found += [(f"{path}.{key}".lstrip("."), kept, key, value) for key, value in kept.items() if is_ours(value)]
+    return found
+
+
+def _holds(module: torch.nn.Module | None, trained: set[int]) -> bool:
+    return module is not None and any(id(parameter) in trained for parameter in module.parameters())
 
 
 def _grouped(named: list[tuple[str, torch.Tensor]]) -> list[list[tuple[str, torch.Tensor]]]:
