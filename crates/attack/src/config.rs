@@ -165,7 +165,7 @@ pub enum Labels {
 
 /// `"true"`, or the truth value, which is easily written for it.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "\"true\" or \"predicted\" is expected")]
 enum LabelsKey {
     Value(bool),
     Word(String),

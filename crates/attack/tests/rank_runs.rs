@@ -445,7 +445,7 @@ fn what_does_not_fit_is_refused() {
         (&["rank.agreement.bits=1"], "[rank.agreement] bits is 1; it must be at least 2"),
         (&["rank.rankings=[]"], "[rank] rankings is empty"),
         (&["rank.rankings=['max', 'max']"], "[rank] rankings names `max` twice"),
-        (&["rank.rankings=['best']"], "unknown variant `best`"),
+        (&["rank.rankings=['best']"], "unknown value `best`"),
         (&["rank.bits=nine"], "[rank] bits"),
         (&["rank.select=['c*']"], "[rank]: "),
         (

@@ -311,7 +311,7 @@ fn what_cannot_be_is_refused_with_a_reason() {
         ("attack.images=0", "[attack] images is 0"),
         ("attack.images=120", "none is left to judge"),
         ("attack.images=121", "121 images are to be attacked, and there are 120"),
-        ("attack.kind=best", "unknown variant `best`"),
+        ("attack.kind=best", "unknown value `best`"),
         ("attack.kinds=random", "did you mean `kind`?"),
         ("attack.select=['nothing*']", "`nothing*` matches no tensor"),
         ("attack.select=['a@scale']", "tensor `a@scale` (f32) cannot be attacked"),

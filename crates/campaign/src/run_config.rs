@@ -33,7 +33,7 @@ pub struct RunConfig {
 
 /// `[run] images`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a number of images is expected, or \"all\" or \"auto\"")]
 pub enum ImagesConfig {
     /// So many.
     Number(u64),

@@ -24,13 +24,13 @@ fn what_is_wrong_is_named() {
         ("fault.rates=[nan]", "rate NaN is not a probability"),
         ("fault.rates=[]", "there is nothing to run"),
         ("fault.rates=[0.1, 0.1]", "0.1 is listed twice"),
-        ("fault.rates='many'", "invalid type"),
+        ("fault.rates='many'", "fault.rates: invalid type: string \"many\", expected a list"),
         ("fault.length=3", "model `bit-flip` does not take it"),
         ("fault.model=brust", "[fault] model = \"brust\" is not known; known: bit-flip"),
         ("fault.model=burst", "needs length"),
         (
             "fault.target=memory",
-            "unknown variant `memory`, expected one of `weights`, `activations`, `inputs`",
+            "fault.target: unknown value `memory`. Known here: weights, activations, inputs",
         ),
         ("fault.persistence=permanent", "persistence is of activations and inputs"),
         ("fault.ops=['Relu']", "ops goes with target"),
@@ -38,7 +38,7 @@ fn what_is_wrong_is_named() {
         ("fault.also={ target = 'inputs', rates = [0.1, 0.2] }", "2 amounts for 6 points"),
         ("fault.bits=exponents", "[fault] bits"),
         ("fault.bits=9..3", "[fault] bits"),
-        ("storage.family=symetric", "unknown variant `symetric`"),
+        ("storage.family=symetric", "storage: unknown value `symetric`; did you mean `symmetric`?"),
         ("storage={ family = 'symmetric', bits = 40 }", "[storage]: "),
         ("storage.bitz=3", "unknown key `bitz`; did you mean `bits`?"),
         (
@@ -47,7 +47,7 @@ fn what_is_wrong_is_named() {
         ),
         ("storage.override=[{ select = ['*'], family = 'bfa', bits = 0 }]", "[[storage.override]]: "),
         ("run.trials=0", "trials is 0"),
-        ("run.trials=-1", "invalid value"),
+        ("run.trials=-1", "run.trials: invalid value: integer `-1`, expected a whole number from 0"),
         ("run.trials=9000000000000000000", "trials 9000000000000000000 is more than 4294967296"),
         ("run.threads=1000000", "threads 1000000 is more than 1024"),
         ("run.batch=0", "batch is 0"),
@@ -82,7 +82,7 @@ fn what_is_wrong_is_named() {
         ("data.limit=0", "limit"),
         ("data.preprocess.std=[0.0]", "std"),
         ("data.format=image-folder", "data.labels has no meaning for format image-folder"),
-        ("output.compat=other", "unknown variant `other`"),
+        ("output.compat=other", "output.compat: unknown value `other`"),
         ("run", "is not key=value"),
     ];
     let mut wrong = Vec::new();

@@ -17,7 +17,10 @@ use crate::fault::FaultConfig;
 
 /// Where a chip comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "the path of a chip map is expected, or { synthetic = { ... } }, also with a `number`"
+)]
 pub enum ChipConfig {
     /// A CSV file ([`ChipMap::from_csv`]), or an `.npz` with two-dimensional arrays `p01`, `p10`, `threshold`, `stuck`.
     File(PathBuf),
@@ -38,7 +41,7 @@ pub struct SyntheticConfig {
 
 /// The cell in which the first bit lies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a cell is expected, a list of one for each trial, or \"random\"")]
 pub enum OffsetConfig {
     /// This one.
     Fixed(u64),

@@ -13,7 +13,7 @@ use toml::Table;
 
 use crate::chip::{ChipConfig, OffsetConfig};
 use crate::error::ConfigError;
-use crate::layers::explain;
+use crate::explain::explain;
 use crate::pattern::PatternConfig;
 use crate::shape::{EffectConfig, ShapeConfig, SizeConfig};
 use crate::target::{Persistence, Target};
@@ -130,7 +130,10 @@ pub struct FaultConfig {
 
 /// Bits that never fail.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "bits are expected as `bits` names them, or a list of 1 for each that is protected and 0 for every other"
+)]
 pub enum ProtectConfig {
     /// As `bits` names them.
     Bits(String),
@@ -150,7 +153,7 @@ pub struct RegionConfig {
 
 /// What a word is set to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a number is expected, its bits as \"0x...\" or \"0b...\", or \"saturate\"")]
 pub enum ValueConfig {
     /// A number that every format hit has exactly.
     Number(f64),
@@ -160,7 +163,10 @@ pub enum ValueConfig {
 
 /// How long bursts are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a whole number is expected, or a list of lengths and their weights, such as [[1, 0.9], [2, 0.1]]"
+)]
 pub enum LengthConfig {
     /// All of one length.
     One(u64),

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use crate::error::ConfigError;
+use crate::explain::explain;
 
 /// The largest file that is taken for a configuration.
 const MOST_BYTES: u64 = 64 << 20;
@@ -214,30 +215,6 @@ fn assignment(text: &str) -> Result<Table, ConfigError> {
     toml::from_str(&format!("{key} = {value}"))
         .or_else(|_| toml::from_str(&format!("{key} = {}", Value::String(value.to_owned()))))
         .map_err(|_| wrong())
-}
-
-/// Says what a TOML error means for a person: where, and for an unknown key the nearest known one.
-#[must_use]
-pub fn explain(error: &toml::de::Error) -> String {
-    let message = error.message();
-    let Some(rest) = message.strip_prefix("unknown field `") else {
-        return error.to_string().trim_end().to_owned();
-    };
-    let mut quoted = rest.split('`');
-    let unknown = quoted.next().unwrap_or_default();
-    let known: Vec<&str> = quoted.skip(1).step_by(2).collect();
-    let nearest = known
-        .iter()
-        .max_by(|a, b| strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b)));
-    match nearest {
-        Some(nearest) => {
-            format!(
-                "unknown key `{unknown}`; did you mean `{nearest}`? Known keys here: {}",
-                known.join(", ")
-            )
-        }
-        None => format!("unknown key `{unknown}`; no keys are known here"),
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::error::ConfigError;
 
 /// A saved fault pattern.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "the path of a saved pattern is expected")]
 pub enum PatternConfig {
     /// The file that it is in.
     File(PathBuf),

@@ -15,7 +15,7 @@ use crate::fault::{FaultConfig, ValueConfig};
 
 /// Which words fail together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "the name of a shape is expected, or { file = \"pattern.json\" }")]
 pub enum ShapeConfig {
     /// A shape by its name.
     Named(String),
@@ -33,7 +33,7 @@ pub struct PatternFile {
 
 /// How large a shape is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a whole number is expected, or [rows, columns]")]
 pub enum SizeConfig {
     /// Rows and columns of a square block, or channels of a bullet wake.
     One(u64),
@@ -43,7 +43,7 @@ pub enum SizeConfig {
 
 /// What happens to a bit or to a word that is hit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "the name of an effect is expected, or { value = ... }")]
 pub enum EffectConfig {
     /// By its name.
     Named(String),

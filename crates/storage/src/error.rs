@@ -46,6 +46,16 @@ pub enum StorageError {
         /// What is wrong.
         source: SpecError,
     },
+    /// A tensor is named as what belongs to the codes of another one would be.
+    #[error(
+        "tensor `{tensor}` has the name of a part of `{owner}`: what follows an @ is its scale, check bits and the like; rename it"
+    )]
+    NameOfPart {
+        /// The tensor.
+        tensor: String,
+        /// The other one.
+        owner: String,
+    },
     /// The tensor's own format is not one that quantizers take.
     #[error(
         "tensor `{tensor}` is {dtype}: quantizers take f32, f16 and bf16; leave it out, or native by an override"

@@ -10,7 +10,7 @@ use bitquake_sample::StreamKey;
 use bitquake_tensors::{Dtype, Role, TensorInfo};
 
 use crate::error::StorageError;
-use crate::memory::Memory;
+use crate::memory::{Memory, PART};
 use crate::protect::{GuardRule, ProtectRule};
 use crate::spec::StorageSpec;
 
@@ -71,9 +71,12 @@ impl StoragePlan {
             let dims = info.shape.as_slice().into();
             Ok(Planned { info: info.clone(), dims, quantizer, by_name_only })
         };
-        let tensors =
-            tensors.iter().zip(specs(spec, tensors)?).map(plan).collect::<Result<_, StorageError>>()?;
-        Ok(Self { tensors, protect: spec.protect.clone(), guard: spec.guard.clone() })
+        let planned =
+            tensors.iter().zip(specs(spec, tensors)?).map(plan).collect::<Result<Vec<_>, StorageError>>()?;
+        if !spec.protect.is_empty() || planned.iter().any(|planned| planned.quantizer.is_some()) {
+            check_names(tensors)?;
+        }
+        Ok(Self { tensors: planned, protect: spec.protect.clone(), guard: spec.guard.clone() })
     }
 
     /// The quantizer of a tensor, counted in the order given; `None` for one that stays as it is, or that is not there.
@@ -109,6 +112,18 @@ impl StoragePlan {
         old: Memory,
     ) -> Result<Memory, StorageError> {
         Memory::of_plan(self, native, key, old)
+    }
+}
+
+/// That no tensor has a name that is kept for the parts of another one's codes.
+fn check_names(tensors: &[TensorInfo]) -> Result<(), StorageError> {
+    let names: HashSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let parts = names.iter().filter_map(|&name| Some((name, name.rsplit_once(PART)?.0)));
+    match parts.filter(|(_, owner)| names.contains(owner)).min() {
+        Some((tensor, owner)) => {
+            Err(StorageError::NameOfPart { tensor: tensor.to_owned(), owner: owner.to_owned() })
+        }
+        None => Ok(()),
     }
 }
 

@@ -180,6 +180,20 @@ fn what_cannot_be_stored_is_named() {
         let said = memory(spec, &model).unwrap_err().to_string();
         assert!(said.contains(want), "{spec}: {said}");
     }
+    let mut named = model.clone();
+    named.tensors.push(info("conv.weight@scale", Format::F32, &[1], Role::Weight));
+    for (spec, is_fine) in [
+        ("", true),
+        ("family = \"symmetric\"", false),
+        ("[[protect]]\nselect = [\"conv.bias\"]\nkind = \"parity\"", false),
+    ] {
+        let said = memory(spec, &named).map_or_else(|error| error.to_string(), |_| String::new());
+        assert_eq!(said.is_empty(), is_fine, "{spec}: {said}");
+        assert!(
+            is_fine || said.contains("`conv.weight@scale` has the name of a part of `conv.weight`"),
+            "{said}"
+        );
+    }
     let mut broken = model.clone();
     broken.words_mut("conv.weight").unwrap().set(17, 0x7fc0_0000).unwrap();
     let said = memory(INT4, &broken).unwrap_err().to_string();

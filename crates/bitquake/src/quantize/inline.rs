@@ -1,5 +1,6 @@
 //! Quantizers and storages as inline tables of a command line.
 
+use bitquake_config::explain_message;
 use bitquake_quant::{Quantizer, QuantizerSpec};
 use bitquake_storage::StorageSpec;
 use serde::Deserialize;
@@ -54,27 +55,8 @@ fn table<T: DeserializeOwned>(text: &str) -> Result<T, InlineError> {
     let text = text.trim();
     let braced = if text.starts_with('{') { text.to_owned() } else { format!("{{ {text} }}") };
     let line: Line<T> = toml::from_str(&format!("table = {braced}"))
-        .map_err(|error| InlineError { message: explain(error.message()) })?;
+        .map_err(|error| InlineError { message: explain_message(error.message()).replace('\n', " ") })?;
     Ok(line.table)
-}
-
-/// What a message means for a person: of an unknown name, the nearest known one.
-fn explain(message: &str) -> String {
-    let message = message.trim_end();
-    ["key", "value"]
-        .iter()
-        .zip(["unknown field `", "unknown variant `"])
-        .find_map(|(what, start)| {
-            let (before, rest) = message.split_once(start)?;
-            let mut quoted = rest.split('`');
-            let unknown = quoted.next()?;
-            let known: Vec<&str> = quoted.skip(1).step_by(2).collect();
-            let likeness = |name: &&&str| (strsim::jaro_winkler(unknown, name) * 1e6) as u64;
-            let nearest = known.iter().max_by_key(likeness)?;
-            let known = known.join(", ");
-            Some(format!("{before}unknown {what} `{unknown}`; did you mean `{nearest}`? Known here: {known}"))
-        })
-        .unwrap_or_else(|| message.replace('\n', " "))
 }
 
 #[cfg(test)]
@@ -101,7 +83,10 @@ mod tests {
         for (text, wanted) in [
             ("{ familly = 'bfa' }", "unknown key `familly`; did you mean `family`?"),
             ("{ family = 'symetric' }", "unknown value `symetric`; did you mean `symmetric`?"),
-            ("{ family = 'symmetric', rounding = 'floor' }", "unknown value `floor`; did you mean"),
+            (
+                "{ family = 'symmetric', rounding = 'floor' }",
+                "unknown value `floor`. Known here: nearest-even",
+            ),
             ("{ family = 'wcat', range = { fixd = 1 } }", "unknown key `fixd`; did you mean `fixed`?"),
             ("{ family = 'bfa', bits = 33 }", "quantizer field `bits` is 33: bfa allows 2..32"),
             ("{ family = 'bfa', clip = 1 }", "quantizer field `clip` has no meaning for family `bfa`"),

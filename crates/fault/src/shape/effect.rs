@@ -52,7 +52,7 @@ pub struct BitsHitError {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "\"one\", \"all\" or a probability in [0, 1] is expected")]
 enum Text {
     Named(String),
     Each(f64),

@@ -105,7 +105,7 @@ enum FileChoice {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a whole number is expected, a list of numbers and their weights, or a name")]
 enum FileCount {
     One(u64),
     Weighted(Vec<(u64, f64)>),
