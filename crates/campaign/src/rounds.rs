@@ -79,6 +79,13 @@ struct Point {
     group: usize,
 }
 
+impl Point {
+    /// The shard's trials that are wanted, as far as is known.
+    fn asked(&self) -> u64 {
+        if self.is_over { self.looked } else { self.trials }
+    }
+}
+
 /// What looks at the results: a stopping rule, or importance sampling, or both.
 struct Rule {
     goal: StopGoal,
@@ -267,10 +274,14 @@ impl Rounds {
         Ok(seen)
     }
 
-    /// The shard's trials found finished when the run began.
-    pub(crate) fn done(&self) -> u64 {
-        let is_own = |trial| own_count(self.shard, trial).is_some();
-        self.finished.iter().filter(|(_, trial)| is_own(*trial)).count() as u64
+    /// The shard's trials that are finished, of those that are asked for now, when `ran` of them were run since the run began. Earlier runs
+    /// may have been asked for more.
+    pub(crate) fn done(&self, ran: u64) -> u64 {
+        let is_asked = |(point, trial): &(u32, u64)| {
+            let own = own_count(self.shard, *trial).zip(self.points.get(*point as usize));
+            own.is_some_and(|(own, point)| own < point.asked())
+        };
+        self.finished.iter().filter(is_asked).count() as u64 + ran
     }
 
     fn trial(&self, own: u64) -> u64 {
@@ -279,7 +290,7 @@ impl Rounds {
 
     /// Trials that the run has, at most.
     pub(crate) fn most(&self) -> u64 {
-        self.points.iter().map(|point| if point.is_over { point.looked } else { point.trials }).sum()
+        self.points.iter().map(Point::asked).sum()
     }
 
     /// Whether nothing is left to run.

@@ -114,7 +114,7 @@ impl Campaign {
         let file = self.claim(dir, file)?;
         observer(Event::Golden(&file));
         let mut rounds = self.rounds(dir, options.shard, &file)?;
-        let mut done = rounds.done();
+        let (done, mut ran) = (rounds.done(0), 0);
         if done == 0 {
             let depth = if self.is_piloted() { Depth::Pilot(measured) } else { Depth::Light };
             observer(Event::Plan(&self.plan_of(&mut workers, &file, options, depth)?));
@@ -125,22 +125,22 @@ impl Campaign {
         let until = Until { stop: options.stop, deadline: self.deadline() };
         while let Some(round) = rounds.next().filter(|_| !until.is_over()) {
             let mut values = rounds.values();
-            let ran = pool::run(&mut workers, rounds.jobs(&round), until, Worker::run, |trial| {
+            let ended = pool::run(&mut workers, rounds.jobs(&round), until, Worker::run, |trial| {
                 appender.append(trial).map_err(CampaignError::NotRecorded)?;
                 values.add(options.shard, trial);
-                done += 1;
+                ran += 1;
                 observer(Event::Trial(trial));
                 Ok(())
             });
             let values = values.into_values();
-            ran?;
+            ended?;
             match rounds.finish(&round, values)? {
                 Some(look) => observer(Event::Look(look)),
                 None => break,
             }
         }
         appender.sync().map_err(CampaignError::NotRecorded)?;
-        Ok(match rounds.most().saturating_sub(done) {
+        Ok(match rounds.most().saturating_sub(rounds.done(ran)) {
             0 => {
                 let settled = Some(stop_text(&self.config().run));
                 RunNote { settled, ..note }.write(dir)?;

@@ -81,6 +81,33 @@ fn stopping_and_resuming_at_random_moments_changes_nothing() {
     }
 }
 
+/// What is more of one point is not less missing of another.
+#[test]
+fn fewer_trials_than_before_are_missed_where_they_are() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let dir = ResultDir::at(temp.path());
+    let stopped_after = |settings: &[&str], trials: u64| {
+        let stop = AtomicBool::new(false);
+        let mut left = trials;
+        let (campaign, model) = Campaign::prepare(config(settings)).expect("a campaign");
+        let options = RunOptions { shard: Shard::default(), stop: &stop };
+        let end = campaign.run(model, &dir, options, |event| {
+            if let Event::Trial(_) = event {
+                left = left.saturating_sub(1);
+                stop.store(left == 0, Ordering::Relaxed);
+            }
+        });
+        end.expect("a run")
+    };
+    assert!(matches!(stopped_after(&[], 7), End::Stopped { .. }));
+    // Six of the first point are three more than are asked for now.
+    let end = stopped_after(&["run.trials=3"], 1);
+    let asked = timeless(&dir).iter().filter(|trial| trial.trial < 3).count() as u64;
+    assert!(asked < 9 && timeless(&dir).len() > asked as usize, "{asked}");
+    assert_eq!(end, End::Stopped { missing: 9 - asked });
+    assert_eq!(run_with(config(&["run.trials=3"]), &dir, Shard::default()), End::Finished);
+}
+
 #[test]
 fn patterns_do_not_depend_on_the_batch() {
     let faults = |trials: Vec<TrialRecord>| -> Vec<(String, u64)> {

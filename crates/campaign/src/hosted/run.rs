@@ -39,7 +39,8 @@ pub struct HostedRun {
     values: BTreeMap<u64, Found>,
     looks: Vec<Look>,
     is_over: bool,
-    done: u64,
+    /// Trials recorded since it was opened.
+    ran: u64,
     note: RunNote,
     deadline: Option<Instant>,
 }
@@ -74,8 +75,7 @@ impl Hosted {
             group: &|_| 1,
         };
         let rounds = Rounds::new(&terms, dir, shard, &there)?;
-        let done = rounds.done();
-        let note = RunNote::now(shard, rounds.most(), done);
+        let note = RunNote::now(shard, rounds.most(), rounds.done(0));
         note.write(dir)?;
         let seconds = config.stop.as_ref().and_then(|stop| stop.max_seconds);
         let left = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -93,7 +93,7 @@ impl Hosted {
             values: BTreeMap::new(),
             looks: Vec::new(),
             is_over: false,
-            done,
+            ran: 0,
             note,
             deadline: left.and_then(|left| Instant::now().checked_add(left)),
         };
@@ -226,7 +226,7 @@ impl HostedRun {
         let record = TrialRecord { seconds, ..self.trial_record(trial, &result) };
         self.appender.append(&record).map_err(CampaignError::NotRecorded)?;
         self.pending = None;
-        self.done += 1;
+        self.ran += 1;
         self.values.extend(self.rounds.found(&record));
         self.advance()?;
         Ok(record)
@@ -254,10 +254,10 @@ impl HostedRun {
         &self.file
     }
 
-    /// Trials that are recorded, those of earlier runs included.
+    /// Trials that are recorded, those of earlier runs included, of what the campaign asks for now.
     #[must_use]
     pub fn done(&self) -> u64 {
-        self.done
+        self.rounds.done(self.ran)
     }
 
     /// Trials that the campaign has, those that are recorded included; with a stopping rule, the most that there can be.
@@ -277,7 +277,7 @@ impl HostedRun {
     /// [`CampaignError::NotRecorded`]; [`RecordError`](bitquake_record::RecordError).
     pub fn finish(mut self) -> Result<End, HostedError> {
         self.appender.sync().map_err(CampaignError::NotRecorded)?;
-        Ok(match self.rounds.most().saturating_sub(self.done) {
+        Ok(match self.rounds.most().saturating_sub(self.done()) {
             0 => {
                 let settled = Some(stop_text(&self.config));
                 RunNote { settled, ..self.note }.write(&self.dir)?;
