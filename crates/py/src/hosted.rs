@@ -306,6 +306,11 @@ impl PyRun {
         Ok((run.done(), run.most()))
     }
 
+    /// Lets the result directory go, whatever is missing.
+    fn close(&mut self) {
+        self.0 = None;
+    }
+
     /// Ends the run: `finished`, `stopped` or `out-of-time`, and how many trials are missing.
     fn finish(&mut self, py: Python<'_>) -> PyResult<(&'static str, u64)> {
         let run = taken(py, &mut self.0)?;

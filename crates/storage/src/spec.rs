@@ -56,26 +56,43 @@ pub struct Override {
     pub spec: QuantizerSpec,
 }
 
-/// For people, on one line: `symmetric, 8 bits; 1 override; secded over 64 bits`.
+/// For people, on one line: `symmetric, 4 bits by 1 override; else symmetric, 8 bits; secded over 64 bits`.
 impl fmt::Display for StorageSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.base.is_native(), self.base.scheme, self.base.bits) {
-            (true, ..) => f.write_str("native words")?,
-            (false, Some(_), _) | (false, None, None) => {
-                write!(f, "{}", self.base.family.unwrap_or_default())?
-            }
-            (false, None, Some(bits)) => write!(f, "{}, {bits} bits", self.base.family.unwrap_or_default())?,
+        for (words, count) in self.overriding() {
+            write!(f, "{words} by {count} override{}; ", if count == 1 { "" } else { "s" })?;
         }
-        match self.overrides.len() {
-            0 => {}
-            1 => f.write_str("; 1 override")?,
-            count => write!(f, "; {count} overrides")?,
-        }
+        write!(f, "{}{}", if self.overrides.is_empty() { "" } else { "else " }, words_of(&self.base))?;
         for rule in &self.protect {
             write!(f, "; {}", rule.protection.kind)?;
             rule.protection.data_bits.map_or(Ok(()), |bits| write!(f, " over {bits} bits"))?;
         }
         if self.guard.is_empty() { Ok(()) } else { f.write_str("; range guards") }
+    }
+}
+
+impl StorageSpec {
+    /// What the overrides come to, for people, and how many come to it.
+    fn overriding(&self) -> Vec<(String, usize)> {
+        let mut all: Vec<(String, usize)> = Vec::new();
+        for over in &self.overrides {
+            let words = words_of(&self.base.overridden_by(&over.spec));
+            match all.iter_mut().find(|(known, _)| *known == words) {
+                Some((_, count)) => *count += 1,
+                None => all.push((words, 1)),
+            }
+        }
+        all
+    }
+}
+
+/// The words of a quantizer, for people.
+fn words_of(spec: &QuantizerSpec) -> String {
+    let family = spec.family.unwrap_or_default();
+    match (spec.is_native(), spec.scheme, spec.bits) {
+        (true, ..) => "native words".into(),
+        (false, None, Some(bits)) => format!("{family}, {bits} bits"),
+        (false, ..) => family.to_string(),
     }
 }
 
@@ -134,7 +151,15 @@ mod tests {
         assert_eq!(line(""), "native words");
         let text = "family = \"symmetric\"\nbits = 8\n[[override]]\nselect = [\"a\"]\nbits = 4\n\
                     [[protect]]\nkind = \"secded\"\ndata_bits = 64\n[[guard]]";
-        assert_eq!(line(text), "symmetric, 8 bits; 1 override; secded over 64 bits; range guards");
+        assert_eq!(
+            line(text),
+            "symmetric, 4 bits by 1 override; else symmetric, 8 bits; secded over 64 bits; range guards"
+        );
+        let over = |tensor: &str, bits: u32| {
+            format!("[[override]]\nselect = [\"{tensor}\"]\nfamily = \"bfa\"\nbits = {bits}\n")
+        };
+        let text = [over("a", 8), over("b", 4), over("c", 8)].concat();
+        assert_eq!(line(&text), "bfa, 8 bits by 2 overrides; bfa, 4 bits by 1 override; else native words");
     }
 
     #[test]

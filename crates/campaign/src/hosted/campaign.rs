@@ -88,6 +88,7 @@ impl Hosted {
         digests: Digests,
     ) -> Result<Self, HostedError> {
         let config = config.settled()?;
+        config.check_memory(false)?;
         let digests = digests.checked()?;
         check_names(&tensors)?;
         let space = fault_space(&config, &tensors, others)?;
@@ -95,16 +96,17 @@ impl Hosted {
     }
 
     /// The same of a host whose words are what a memory gives: trials hit what the memory holds, codes, their parts, and the check bits
-    /// and copies of its protections.
+    /// and copies of its protections. The configuration's `storage` is what the memory was made of.
     ///
     /// # Errors
-    /// As [`prepare`](Self::prepare).
+    /// As [`prepare`](Self::prepare); and when there is no `storage`.
     pub fn prepare_stored(
         config: HostedConfig,
         memory: &Memory,
         digests: Digests,
     ) -> Result<Self, HostedError> {
         let config = config.settled()?;
+        config.check_memory(true)?;
         let digests = digests.checked()?;
         let tensor = |(held, dims): (Candidate<'_>, Vec<u64>)| HostTensor {
             name: held.name.to_owned(),
@@ -250,9 +252,10 @@ impl Hosted {
     }
 
     pub(super) fn storage_record(&self) -> StorageRecord {
+        let HostedConfig { host, storage, .. } = &self.config;
         StorageRecord {
-            model: self.config.host.model.clone(),
-            memory: "as the host holds it".into(),
+            model: host.model.clone(),
+            memory: storage.as_ref().map_or_else(|| "as the host holds it".into(), ToString::to_string),
             check_bits: self.check_bits,
             bits: self.space().bits(),
             tensors: self.space().tensors().iter().map(tensor_record).collect(),

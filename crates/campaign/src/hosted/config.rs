@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
-use bitquake_config::{FaultConfig, Target, absolute_paths, check_name, explain};
+use bitquake_config::{
+    FaultConfig, Target, absolute_paths, check_name, check_storage, explain, fill_storage,
+};
 use bitquake_engine::OutputKind;
+use bitquake_storage::StorageSpec;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -38,6 +41,9 @@ pub struct HostedConfig {
     /// What the host says of itself.
     #[serde(default)]
     pub host: HostConfig,
+    /// What the memory holds that the host's words come from; left out where it is the words themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageSpec>,
     /// The faults, in stored words.
     pub fault: FaultConfig,
     /// For models that are no classifiers: when outputs count as failed. Then labels play no part.
@@ -156,6 +162,7 @@ impl HostedConfig {
             name: default_name(),
             seed: 0,
             host: HostConfig::default(),
+            storage: None,
             fault,
             outcome: None,
             run: HostedRunConfig::default(),
@@ -195,7 +202,18 @@ impl HostedConfig {
             return Err(HostedError::Target);
         }
         self.fault.fill_defaults();
+        self.storage.iter_mut().for_each(fill_storage);
         Ok(self)
+    }
+
+    /// That `[storage]` is there where a memory gives the host its words, and only there.
+    pub(super) fn check_memory(&self, is_there: bool) -> Result<(), HostedError> {
+        let reason = match (is_there, &self.storage) {
+            (true, None) => "[storage] is not there: it says what the memory holds",
+            (false, Some(_)) => "[storage] is of a host whose words come from a memory: there is none",
+            _ => return Ok(()),
+        };
+        Err(CampaignError::config("campaign", reason).into())
     }
 
     /// Everything that can be checked without the tensors.
@@ -213,6 +231,7 @@ impl HostedConfig {
         if self.host.batch == 0 {
             return Err("[host] batch is 0: give the number of images in one call of the network".into());
         }
+        self.storage.as_ref().map_or(Ok(()), check_storage)?;
         self.fault.check()?;
         self.outcome.map_or(Ok(()), OutcomeConfig::check)?;
         self.report.check()?;

@@ -231,6 +231,9 @@ pub enum MetricProblem {
     #[error("a metric needs a name")]
     NoName,
     /// Given twice.
+    #[error("campaigns have a metric of that name, which is worked out here: give it another name")]
+    Taken,
+    /// Two of one name.
     #[error("it was given before")]
     Repeated,
 }

@@ -27,6 +27,9 @@ pub(super) fn identity(
         put("data", data.clone());
     }
     put("seed", config.seed.to_string());
+    if let Some(storage) = &config.storage {
+        as_table(storage)?.iter().for_each(|(key, value)| put(&format!("storage {key}"), value.to_string()));
+    }
     let fault = config.fault.with_digests().map_err(CampaignError::from)?;
     as_table(&fault)?.iter().for_each(|(key, value)| put(&format!("fault {key}"), value.to_string()));
     if let Some(outcome) = &config.outcome {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bitquake_config::hex;
-use bitquake_record::{Counts, HostRecord, TrialRecord};
+use bitquake_record::{Counts, HostRecord, METRICS, TrialRecord};
 use sha2::{Digest, Sha256};
 
 use super::error::{HostedError, MetricProblem};
@@ -30,6 +30,12 @@ pub(super) struct HostMetrics {
     own: BTreeMap<String, Option<f64>>,
 }
 
+/// Whether a number would stand in the place of a metric that every campaign has.
+fn is_ours(name: &str) -> bool {
+    let is_told = KNOWN_COUNTS.contains(&name) || [ACCURACY, LOSS].contains(&name);
+    !is_told && METRICS.iter().any(|metric| metric.name == name)
+}
+
 impl HostMetrics {
     /// Sorts what a host told: counts of images ([`KNOWN_COUNTS`]), `accuracy`, `loss`, and numbers of its own.
     pub(super) fn new<N: Into<String>>(
@@ -41,6 +47,7 @@ impl HostMetrics {
             let problem = match given.contains_key(&name) {
                 _ if name.trim().is_empty() => MetricProblem::NoName,
                 true => MetricProblem::Repeated,
+                false if is_ours(&name) => MetricProblem::Taken,
                 false => {
                     given.insert(name, value);
                     continue;

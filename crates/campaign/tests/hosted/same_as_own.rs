@@ -42,6 +42,7 @@ fn hosted(own: &Campaign, model: &Model) -> Hosted {
     };
     let digests = Digests { words: "0".repeat(64), data: None };
     if is_stored(own) {
+        config.storage = Some(own.config().storage.clone());
         return Hosted::prepare_stored(config, own.memory(), digests).expect("a campaign");
     }
     Hosted::prepare(config, model.tensors().iter().filter_map(tensor).collect(), digests).expect("a campaign")
@@ -196,6 +197,9 @@ fn records_and_statistics_are_the_same() {
         assert_eq!((&a.metrics, &a.outputs, &a.points), (&b.metrics, &b.outputs, &b.points));
         assert_eq!((&a.distance, &a.storage.tensors), (&b.distance, &b.storage.tensors));
         assert_eq!((a.storage.bits, a.storage.check_bits), (b.storage.bits, b.storage.check_bits));
+        if is_stored(&own) {
+            assert_eq!(a.storage.memory, b.storage.memory);
+        }
         assert_ne!(a.campaign, b.campaign, "one is not the other's to go on with");
         let summary = |golden, trials: &[TrialRecord]| {
             summarise(golden, trials, SummaryOptions::default()).expect("a summary")
