@@ -29,8 +29,13 @@ pub const ENERGY_HTML: &str = "energy.html";
 const MIXED: &str =
     "the networks are judged on different images: intervals tell how trials differ, not how images do";
 
-/// What an identity says of the images that a campaign judges.
-type Images = BTreeMap<String, String>;
+/// How a campaign judges its network.
+struct Judged {
+    /// What its identity says of the images.
+    images: BTreeMap<String, String>,
+    /// That of its intervals.
+    confidence: f64,
+}
 
 /// What an energy file and the results of campaigns come to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -68,12 +73,11 @@ pub fn trade(file: EnergyFile, more: &[PathBuf]) -> Result<EnergyResults, Error>
     let curve = Curve::new(&file.curve)?;
     let named = file.models.iter().map(|model| (model.results.as_path(), model.name.as_deref()));
     let entries = named.chain(more.iter().map(|dir| (dir.as_path(), None)));
-    let mut images: Vec<Images> = Vec::new();
+    let mut judged: Vec<Judged> = Vec::new();
     let contenders = entries
-        .map(|(dir, name)| contender(&ResultDir::at(dir), name, file.access.reads, &mut images))
+        .map(|(dir, name)| contender(&ResultDir::at(dir), name, file.access.reads, &mut judged))
         .collect::<Result<Vec<_>, _>>()?;
-    let is_mixed = images.windows(2).any(|pair| pair[0] != pair[1]);
-    let warnings = is_mixed.then(|| MIXED.to_owned()).into_iter().collect();
+    let warnings = warnings(&judged);
     let trade = if contenders.is_empty() { None } else { Some(Trade::new(&curve, contenders)?) };
     let budget = |trade: &Trade| {
         let of = |&loss: &f64| Budget { loss, lowest: trade.lowest(loss, file.budget.from) };
@@ -89,16 +93,33 @@ pub fn trade(file: EnergyFile, more: &[PathBuf]) -> Result<EnergyResults, Error>
     })
 }
 
-/// The network of a campaign; the images that it is judged on are added to a list.
+fn warnings(judged: &[Judged]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if judged.windows(2).any(|pair| pair[0].images != pair[1].images) {
+        warnings.push(MIXED.to_owned());
+    }
+    let mut all: Vec<String> = judged.iter().map(|one| format!("{} %", 100.0 * one.confidence)).collect();
+    all.dedup();
+    if all.len() > 1 {
+        warnings.push(format!(
+            "the intervals of the networks have different confidences ({}): give their campaigns one [run] confidence",
+            all.join(", ")
+        ));
+    }
+    warnings
+}
+
+/// The network of a campaign; how it is judged is added to a list.
 fn contender(
     dir: &ResultDir,
     name: Option<&str>,
     reads: Reads,
-    images: &mut Vec<Images>,
+    judged: &mut Vec<Judged>,
 ) -> Result<Contender, Error> {
     let (overview, config) = summarised(dir)?;
     let of_data = overview.golden.identity.iter().filter(|(key, _)| key.starts_with("data"));
-    images.push(of_data.map(|(key, value)| (key.clone(), value.clone())).collect());
+    let images = of_data.map(|(key, value)| (key.clone(), value.clone())).collect();
+    judged.push(Judged { images, confidence: overview.options.confidence });
     let invalid =
         |reason: &str| RecordError::Invalid { path: dir.path().to_owned(), reason: reason.to_owned() };
     let Some(config) = config.own() else {

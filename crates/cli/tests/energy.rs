@@ -84,7 +84,7 @@ fn the_files_and_the_table_tell_the_same() {
     let dir = folder.campaign("floats", &[]);
     let out = folder.energy(&[&dir], &["--set", "access.picojoules_per_bit=0.5"]).ok();
     assert!(out.contains("rate = exp(-14 energy)") && out.contains("reliable"), "{out}");
-    assert!(out.contains("lowest energy within a loss of 1.00 %"), "{out}");
+    assert!(out.contains("lowest energy within a loss of 1.00 percentage points"), "{out}");
     let csv = std::fs::read_to_string(folder.path("energy/energy.csv")).unwrap();
     let rows: Vec<&str> = csv.lines().collect();
     assert_eq!(rows.len(), 4, "{csv}");
@@ -92,7 +92,9 @@ fn the_files_and_the_table_tell_the_same() {
     assert!(rows[3].starts_with("floats,,,1,2128704,1064352,"), "{csv}");
     let page = std::fs::read_to_string(folder.path("energy/energy.html")).unwrap();
     assert_eq!(page.matches("<svg class=\"plot\"").count(), 1);
-    assert!(page.contains("in µJ") && page.contains("The lowest energy within a loss of 2.50 %"));
+    assert!(
+        page.contains("in µJ") && page.contains("The lowest energy within a loss of 2.50 percentage points")
+    );
 }
 
 #[test]

@@ -51,6 +51,9 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Accesses of bits that tables count in.
+const MBIT: f64 = 1e6;
+
 fn told(found: &EnergyResults) -> String {
     let mut parts = vec![format!("curve: {}", found.curve)];
     match &found.trade {
@@ -58,7 +61,8 @@ fn told(found: &EnergyResults) -> String {
         Some(trade) => {
             parts.push(points(trade));
             for budget in &found.budget {
-                let title = format!("lowest energy within a loss of {}:", percent(budget.loss));
+                let title =
+                    format!("lowest energy within a loss of {:.2} percentage points:", 100.0 * budget.loss);
                 parts.push(format!("{title}\n{}", lowest(trade, &budget.lowest)));
             }
         }
@@ -89,7 +93,7 @@ fn points(trade: &Trade) -> String {
             contender.name.clone(),
             point.setting(),
             format!("{:.4}", point.access),
-            format!("{:.4}", point.inference / 1e6),
+            format!("{:.4}", point.inference / MBIT),
             percent(point.inference / contender.reading.energy(1.0)),
             format!("{}{interval}", percent(point.error)),
             if point.is_on_front {
@@ -110,19 +114,25 @@ fn lowest(trade: &Trade, lowest: &[Lowest]) -> String {
     let rows = lowest.iter().map(|lowest| {
         let contender = &trade.contenders[lowest.contender];
         let reliable = contender.reading.energy(1.0);
-        let measured = lowest.measured.map_or_else(
-            || "none".into(),
-            |point| format!("{} of reliable, {}", percent(point.inference / reliable), point.setting()),
-        );
-        let crossing = lowest.crossing.map_or_else(
-            || "-".into(),
-            |crossing| {
-                let at_most = if crossing.is_at_most { "at most " } else { "" };
-                let [lo, hi] = crossing.ends.map(|end| 100.0 * end / reliable);
-                format!("{at_most}{} [{lo:.2}, {hi:.2}]", percent(crossing.energy / reliable))
+        let [setting, reads, share] = lowest.measured.map_or_else(
+            || ["none", "-", "-"].map(str::to_owned),
+            |point| {
+                let reads = format!("{:.4}", point.inference / MBIT);
+                [point.setting(), reads, percent(point.inference / reliable)]
             },
         );
-        vec![contender.name.clone(), percent(contender.clean), percent(lowest.most_error), measured, crossing]
+        let crossing = lowest.crossing.map_or_else(|| "-".into(), |crossing| crossing.shown(MBIT, 4));
+        let (clean, limit) = (percent(contender.clean), percent(lowest.most_error));
+        vec![contender.name.clone(), clean, limit, setting, reads, share, crossing]
     });
-    table(&["network", "clean error", "limit", "measured", "reached by the mean"], &[1, 2], rows)
+    let head = [
+        "network",
+        "clean error",
+        "limit",
+        "measured",
+        "Mbit reads",
+        "of reliable",
+        "Mbit reads by the mean",
+    ];
+    table(&head, &[1, 2, 4, 5], rows)
 }

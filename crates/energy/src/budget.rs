@@ -30,6 +30,25 @@ pub struct Crossing {
     pub is_at_most: bool,
 }
 
+impl Crossing {
+    /// For people, in units of so many accesses: `0.366 [0.358, 0.371]`. Where points end before the budget is reached `at most 0.283`, and
+    /// with which energy the upper ends of the intervals reach it, if they do.
+    #[must_use]
+    pub fn shown(&self, accesses: f64, digits: usize) -> String {
+        let shown = |energy: f64| {
+            if energy.is_finite() { format!("{:.digits$}", energy / accesses) } else { "∞".into() }
+        };
+        let [lo, hi] = self.ends.map(shown);
+        match self.is_at_most {
+            false => format!("{} [{lo}, {hi}]", shown(self.energy)),
+            true if self.ends[1] > self.energy => {
+                format!("at most {lo}; {hi} by the interval", lo = shown(self.energy))
+            }
+            true => format!("at most {}", shown(self.energy)),
+        }
+    }
+}
+
 impl Trade {
     /// The error that losses are counted from.
     #[must_use]
@@ -126,7 +145,7 @@ mod tests {
         assert!((crossing.energy - 58.888_888).abs() < 1e-4, "{crossing:?}");
         // By the ends: 0.11 and 0.29, 0.13 and 0.31.
         assert!((crossing.ends[0] - 58.333_333).abs() < 1e-4 && (crossing.ends[1] - 59.444_444).abs() < 1e-4);
-        assert!(!crossing.is_at_most);
+        assert_eq!(crossing.shown(10.0, 2), "5.89 [5.83, 5.94]");
     }
 
     /// A mean of 0.12 is within 0.125, but not its interval.
@@ -145,6 +164,10 @@ mod tests {
         assert!(own.iter().all(|lowest| lowest.crossing.unwrap().is_at_most));
         assert!((own[1].most_error - 0.7).abs() < 1e-12);
         assert!((own[1].crossing.unwrap().energy - 50.0).abs() < 1e-9);
+        assert_eq!(own[1].crossing.unwrap().shown(1.0, 1), "at most 50.0");
+        // The upper end of a's interval meets it before its points end, the mean does not.
+        let near = trade.lowest(0.205, LossFrom::Own)[0].crossing.unwrap();
+        assert_eq!(near.shown(1.0, 1), "at most 50.0; 50.3 by the interval");
         // From the best clean error, b has lost ten points before any fault.
         let best = trade.lowest(0.05, LossFrom::Best);
         assert_eq!((best[1].measured, best[1].crossing), (None, None));

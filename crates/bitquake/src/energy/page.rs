@@ -137,18 +137,7 @@ fn budget_table(budget: &Budget, trade: &Trade, unit: &Unit) -> TradeTable {
         );
         let crossing = lowest.crossing.map_or_else(
             || "the clean error exceeds it".to_owned(),
-            |crossing| {
-                let at_most = if crossing.is_at_most { "at most " } else { "" };
-                let end = |end: f64| {
-                    if end.is_finite() { format!("{:.3}", end / unit.accesses) } else { "∞".into() }
-                };
-                format!(
-                    "{at_most}{} [{}, {}]",
-                    end(crossing.energy),
-                    end(crossing.ends[0]),
-                    end(crossing.ends[1])
-                )
-            },
+            |crossing| crossing.shown(unit.accesses, 3),
         );
         let [what, at, error] = measured;
         vec![
@@ -162,7 +151,7 @@ fn budget_table(budget: &Budget, trade: &Trade, unit: &Unit) -> TradeTable {
         ]
     };
     TradeTable {
-        title: format!("The lowest energy within a loss of {}", percent(budget.loss)),
+        title: format!("The lowest energy within a loss of {:.2} percentage points", 100.0 * budget.loss),
         caption: format!(
             "Measured: the point furthest down whose whole interval, and those of all points above it, stay within. Reached: where the mean \
              error meets the limit, linear between points, and where the ends of its interval do. Energies in {}; in brackets the share \
