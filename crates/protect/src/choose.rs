@@ -15,9 +15,10 @@ const NO_BIT: &str = "rank all bits of the campaign's memory, with the same [sto
 /// Chooses, for each tensor, at most one protection of neighbouring bits, so that the expected damage that is left is small and all check bits together are
 /// at most `budget`.
 ///
-/// Tensors move along the upper hull of what their choices save, always the step that saves most for a check bit (Sinha and Zoltners, "The Multiple-Choice
-/// Knapsack Problem", Operations Research 27, 1979); what is left of the budget then goes to the largest savings that fit. The plan saves at least what the
-/// best of all saves less one step.
+/// The best plan of all is found by dynamic programming over what the check bits may cost (Dudziński and Walukiewicz, "Exact Methods for the Knapsack Problem
+/// and Its Generalizations", European Journal of Operational Research 28, 1987), as long as 2^28 sums are enough; of larger memories costs are rounded up to as
+/// many cells. Beside it tensors move along the upper hull of what their choices save, always the step that saves most for a check bit (Sinha and Zoltners,
+/// "The Multiple-Choice Knapsack Problem", Operations Research 27, 1979), and what saves more is the plan: at least what the best of all saves less one step.
 ///
 /// ```
 /// use bitquake_bits::Format;
@@ -95,6 +96,70 @@ struct Step {
 
 /// Of each tensor the choice that it gets; its choices rise in cost and in what they save.
 fn fill(choices: &[Vec<Choice>], budget: u128) -> Vec<Option<Choice>> {
+    let all = [by_cells(choices, budget, MOST_SUMS), along_hulls(choices, budget)];
+    let filled = all.map(|chosen| with_what_fits(choices, chosen, budget));
+    let saved = |chosen: &[Option<Choice>]| chosen.iter().flatten().map(|choice| choice.saves).sum::<f64>();
+    let [best, other] = filled;
+    if saved(&other) > saved(&best) { other } else { best }
+}
+
+/// How many sums [`by_cells`] may try.
+const MOST_SUMS: u128 = 1 << 28;
+/// How many choices it may keep, two bytes each.
+const MOST_KEPT: u128 = 1 << 25;
+
+/// The best choices when each costs a whole number of cells of the budget: of one bit each, if there are few enough sums of choices and costs.
+fn by_cells(choices: &[Vec<Choice>], budget: u128, most_sums: u128) -> Vec<Option<Choice>> {
+    let number: usize = choices.iter().map(Vec::len).sum();
+    let [sums, kept] =
+        [(most_sums, number), (MOST_KEPT, choices.len())].map(|(most, each)| most / each.max(1) as u128);
+    let cell = budget.div_ceil(sums.min(kept).max(1)).max(1);
+    // Not more than the sums, which are far fewer than addresses.
+    let cells = (budget / cell) as usize;
+    let mut best = vec![0.0_f64; cells + 1];
+    let mut picked: Vec<Vec<u16>> = Vec::with_capacity(choices.len());
+    for all in choices {
+        let (before, mut picks) = (best.clone(), vec![0_u16; cells + 1]);
+        for (pick, choice) in (1..=u16::MAX).zip(all) {
+            let cost = choice.cost.div_ceil(cell);
+            if cost > cells as u128 {
+                break;
+            }
+            let with = before.iter().map(|saved| saved + choice.saves);
+            let places = best.iter_mut().zip(&mut picks).skip(cost as usize);
+            for ((most, picks), saved) in places.zip(with) {
+                if saved > *most {
+                    (*most, *picks) = (saved, pick);
+                }
+            }
+        }
+        picked.push(picks);
+    }
+    let mut left = cells;
+    let mut chosen: Vec<Option<Choice>> = vec![None; choices.len()];
+    for ((slot, picks), all) in chosen.iter_mut().zip(&picked).zip(choices).rev() {
+        *slot = usize::from(picks[left]).checked_sub(1).map(|place| all[place]);
+        left -= slot.map_or(0, |choice| choice.cost.div_ceil(cell) as usize);
+    }
+    chosen
+}
+
+/// What is left of the budget goes to the largest savings that fit.
+fn with_what_fits(
+    choices: &[Vec<Choice>],
+    mut chosen: Vec<Option<Choice>>,
+    budget: u128,
+) -> Vec<Option<Choice>> {
+    let mut left = budget - chosen.iter().flatten().map(|choice| choice.cost).sum::<u128>();
+    while let Some((tensor, choice, cost)) = largest_that_fits(choices, &chosen, left) {
+        left -= cost;
+        chosen[tensor] = Some(choice);
+    }
+    chosen
+}
+
+/// Always the step that saves most for a check bit, while steps of the tensor fit.
+fn along_hulls(choices: &[Vec<Choice>], budget: u128) -> Vec<Option<Choice>> {
     let mut steps: Vec<Step> =
         choices.iter().enumerate().flat_map(|(tensor, all)| hull_steps(tensor, all)).collect();
     // Stable, so steps of one tensor stay in their order: along a hull they save ever less for a bit.
@@ -109,10 +174,6 @@ fn fill(choices: &[Vec<Choice>], budget: u128) -> Vec<Option<Choice>> {
         }
         left -= step.cost;
         chosen[step.tensor] = Some(step.to);
-    }
-    while let Some((tensor, choice, cost)) = largest_that_fits(choices, &chosen, left) {
-        left -= cost;
-        chosen[tensor] = Some(choice);
     }
     chosen
 }
@@ -205,25 +266,38 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nearly_the_best_and_never_beyond_the_budget(
+        fn the_best_and_never_beyond_the_budget(
             raw in proptest::collection::vec(proptest::collection::vec((0_u8..20, 0_u8..20), 0..4), 0..5),
             budget in 0_u128..120,
         ) {
             let choices: Vec<Vec<Choice>> = raw.into_iter().map(rising).collect();
-            let chosen = fill(&choices, budget);
-            let cost: u128 = chosen.iter().flatten().map(|choice| choice.cost).sum();
-            let saves: f64 = chosen.iter().flatten().map(|choice| choice.saves).sum();
-            prop_assert!(cost <= budget);
-            let step = choices.iter().enumerate().flat_map(|(tensor, all)| hull_steps(tensor, all));
-            let largest = step.map(|step| step.saves).fold(0.0, f64::max);
             let best = best(&choices, budget);
-            prop_assert!(saves <= best && saves >= best - largest, "{saves} of {best}, step {largest}");
+            let (cost, saves) = totals(&fill(&choices, budget));
+            prop_assert!(cost <= budget && (saves - best).abs() < 1e-9, "{saves} of {best}");
+            // Of coarse cells, and along hulls alone.
+            let largest = largest_step(&choices);
+            for chosen in [by_cells(&choices, budget, 20), along_hulls(&choices, budget)] {
+                let (cost, saves) = totals(&with_what_fits(&choices, chosen, budget));
+                prop_assert!(cost <= budget && saves <= best + 1e-9);
+            }
+            let (_, saves) = totals(&with_what_fits(&choices, along_hulls(&choices, budget), budget));
+            prop_assert!(saves >= best - largest, "{saves} of {best}, step {largest}");
         }
     }
 
+    fn totals(chosen: &[Option<Choice>]) -> (u128, f64) {
+        let chosen = || chosen.iter().flatten();
+        (chosen().map(|choice| choice.cost).sum(), chosen().map(|choice| choice.saves).sum())
+    }
+
+    fn largest_step(choices: &[Vec<Choice>]) -> f64 {
+        let steps = choices.iter().enumerate().flat_map(|(tensor, all)| hull_steps(tensor, all));
+        steps.map(|step| step.saves).fold(0.0, f64::max)
+    }
+
     #[test]
-    fn along_the_hull_then_what_fits() {
-        // The second choice of the first tensor lies below its hull: the hull goes from the first to the third.
+    fn a_step_that_does_not_fit_stops_nobody() {
+        // The second choice of the first tensor lies below its hull, which goes from the first to the third.
         let choices = [vec![choice(10, 10.0), choice(15, 11.0), choice(20, 18.0)], vec![choice(10, 9.0)]];
         let saved =
             |budget| -> f64 { fill(&choices, budget).iter().flatten().map(|choice| choice.saves).sum() };
