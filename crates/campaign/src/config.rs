@@ -1,6 +1,6 @@
 //! What a campaign file says.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use bitquake_config::ModelConfig;
 use bitquake_config::{
@@ -160,8 +160,18 @@ pub(crate) const LAYOUT: Layout<'static> = Layout {
 pub fn read_config(files: &[PathBuf], settings: &[String]) -> Result<Config, CampaignError> {
     let all: Table = read_layers(files, settings, LAYOUT)?;
     refuse_hosted(&all, files)?;
-    let config = all.try_into().map_err(|error| ConfigError::in_files(files, explain(&error)))?;
+    let mut config: Config = all.try_into().map_err(|error| ConfigError::in_files(files, explain(&error)))?;
+    config.fault.load_patterns()?;
     finished(config, files)
+}
+
+/// The file of a result directory, which has all defaults and patterns, and is good for looking at results where no input is left.
+///
+/// # Errors
+/// [`CampaignError::Config`].
+pub(crate) fn read_saved(file: &Path) -> Result<Config, CampaignError> {
+    let files = [file.to_owned()];
+    finished(read_layers(&files, &[], LAYOUT)?, &files)
 }
 
 /// That the network is one that is run here: a file with `[host]` is a result's, whose host ran it.
@@ -193,14 +203,14 @@ pub fn read_config_beside<T: DeserializeOwned>(
     refuse_hosted(&all, files)?;
     let beside = all.remove(table).unwrap_or(Value::Table(Table::new()));
     let wrong = |error: &toml::de::Error| ConfigError::in_files(files, explain(error));
-    let config = all.try_into().map_err(|error| wrong(&error))?;
+    let mut config: Config = all.try_into().map_err(|error| wrong(&error))?;
+    config.fault.load_patterns()?;
     let beside = beside.try_into().map_err(|error| wrong(&error))?;
     Ok((finished(config, files)?, beside))
 }
 
 fn finished(mut config: Config, files: &[PathBuf]) -> Result<Config, CampaignError> {
     fill_metric(&mut config);
-    config.fault.load_patterns()?;
     config.check().map_err(|reason| ConfigError::in_files(files, reason))?;
     fill_defaults(&mut config);
     config.output.dir.get_or_insert_with(|| default_dir(files, "results", &config.name));

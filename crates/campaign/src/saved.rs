@@ -6,7 +6,7 @@ use std::path::Path;
 use bitquake_config::{ConfigError, FaultConfig, explain, read_layers};
 use toml::Table;
 
-use crate::config::{Config, LAYOUT, ReportConfig, read_config};
+use crate::config::{Config, LAYOUT, ReportConfig, read_saved};
 use crate::error::CampaignError;
 use crate::hosted::HostedConfig;
 use crate::run_config::RunConfig;
@@ -29,7 +29,7 @@ impl SavedConfig {
         let files = [path.to_owned()];
         let all: Table = read_layers(&files, &[], LAYOUT)?;
         if !all.contains_key("host") {
-            return Ok(Self::Own(Box::new(read_config(&files, &[])?)));
+            return Ok(Self::Own(Box::new(read_saved(path)?)));
         }
         let wrong = |reason| ConfigError::in_files(&files, reason);
         let config: HostedConfig = all.try_into().map_err(|error| wrong(explain(&error)))?;

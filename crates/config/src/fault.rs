@@ -357,13 +357,15 @@ impl FaultConfig {
             return Err("[fault] at_least is 1, or left out".into());
         }
         self.check_points()?;
-        let amounts = self.amounts().into_iter().filter(|_| !self.is_map());
+        let amounts = self.amounts().into_iter().filter(|_| !self.is_of_file());
         amounts.into_iter().try_for_each(|amount| self.model(amount).map(|_| ()))
     }
 
-    /// Whether a chip is needed to make the model. It is a file, which is read when the work is prepared.
-    fn is_map(&self) -> bool {
-        self.chip.is_some() || self.parts.iter().flatten().any(Self::is_map)
+    /// Whether a file is needed to make the model, a chip or a spatial pattern. It is read when the work is prepared: results can be looked at
+    /// without it.
+    fn is_of_file(&self) -> bool {
+        let has_file = self.chip.is_some() || matches!(self.shape, Some(ShapeConfig::File(_)));
+        has_file || self.parts.iter().flatten().any(Self::is_of_file)
     }
 
     fn check_target(&self) -> Result<(), String> {

@@ -10,7 +10,7 @@ use crate::error::ConfigError;
 use crate::layers::{Layout, read_layers};
 
 /// That the fields of `[storage]` make quantizers. Those of an override go on top of others that only the model tells; on top
-/// of `[storage]` they must make sense all the same.
+/// of `[storage]`, of one that comes before, or of all of these they must make sense.
 ///
 /// # Errors
 /// What is wrong, and where.
@@ -18,9 +18,17 @@ pub fn check_storage(storage: &StorageSpec) -> Result<(), String> {
     let check = |place: &str, spec: &QuantizerSpec| {
         Quantizer::unless_native(spec).map(drop).map_err(|error| format!("{place}: {error}"))
     };
-    check("[storage]", &storage.base)?;
+    let base = &storage.base;
+    check("[storage]", base)?;
+    let mut below = vec![base.clone()];
+    let mut all = base.clone();
     for over in &storage.overrides {
-        check("[[storage.override]]", &storage.base.overridden_by(&over.spec))?;
+        let on = |spec: &QuantizerSpec| check("[[storage.override]]", &spec.overridden_by(&over.spec));
+        if below.iter().chain([&all]).all(|spec| on(spec).is_err()) {
+            on(base)?;
+        }
+        below.push(base.overridden_by(&over.spec));
+        all = all.overridden_by(&over.spec);
     }
     Ok(())
 }
