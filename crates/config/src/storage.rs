@@ -56,3 +56,19 @@ pub fn fill_storage(storage: &mut StorageSpec) {
         *base = quantizer.spec().clone();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_may_stand_on_others() {
+        let symmetric = "[[override]]\nselect = ['*']\nfamily = 'symmetric'\nbits = 8\n";
+        let narrow = "[[override]]\nselect = ['fc*']\nbits = 4\n";
+        let zero = "[[override]]\nselect = ['fc*']\nbits = 0\n";
+        let check = |text: &str| check_storage(&toml::from_str(text).unwrap());
+        assert_eq!(check(&[symmetric, narrow].concat()), Ok(()));
+        assert!(check(narrow).unwrap_err().starts_with("[[storage.override]]: native words"));
+        assert!(check(&[symmetric, narrow, zero].concat()).is_err());
+    }
+}
