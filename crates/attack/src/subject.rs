@@ -201,9 +201,7 @@ pub(crate) fn gather(data: &Dataset, rows: &[u64]) -> Vec<f32> {
 
 /// The number of classes: the outputs for one image.
 fn classes(network: &Network) -> Result<u32, AttackError> {
-    let sizes = network.input_shape().iter().skip(1);
-    let zeros = vec![0.0; sizes.map(|size| size.unwrap_or(1)).product()];
-    let classes = network.forward(&zeros, 1, Mode::Evaluate)?.len();
+    let classes = network.outputs()?;
     match u32::try_from(classes) {
         Ok(classes) if classes >= 2 => Ok(classes),
         _ => Err(AttackError::setting(

@@ -12,6 +12,9 @@ use crate::pass::{Gradients, HessianProduct, Mode, Pass, ValueInfo};
 use crate::runner::{Engine, Images, Runner};
 use crate::{Device, Edit, GradError, Parameter};
 
+/// The most numbers of an image that [`Network::outputs`] makes one of.
+const MOST_VALUES: usize = 1 << 26;
+
 /// An ONNX graph with its parameters on a device, differentiable.
 ///
 /// The graph is computed as the file has it: nothing is folded, and what the project's own kernels compute at once they compute in the
@@ -197,6 +200,27 @@ impl Network {
     /// The sizes of the input, the batch first; `None` where the file leaves them open, as it does for the batch.
     pub fn input_shape(&self) -> &[Option<usize>] {
         &self.model.plan.dims
+    }
+
+    /// How many numbers the network gives for an image, found by running it on one of zeros. Sizes that the file leaves open are 1.
+    ///
+    /// # Errors
+    /// [`GradError::Images`] for images of more than 2^26 numbers, which a file says easily; as [`forward`](Self::forward).
+    pub fn outputs(&self) -> Result<usize, GradError> {
+        let sizes = || self.input_shape().iter().skip(1).map(|size| size.unwrap_or(1));
+        let values = sizes()
+            .try_fold(1_usize, |all, size| all.checked_mul(size))
+            .filter(|values| *values <= MOST_VALUES);
+        let too_large = || {
+            let sizes: Vec<String> = sizes().map(|size| size.to_string()).collect();
+            GradError::Images {
+                problem: format!(
+                    "the network takes images of {}: more than {MOST_VALUES} numbers each",
+                    sizes.join(" x ")
+                ),
+            }
+        };
+        Ok(self.forward(&vec![0.0; values.ok_or_else(too_large)?], 1, Mode::Evaluate)?.len())
     }
 
     /// The values that nodes compute, in the order of the nodes.

@@ -298,3 +298,20 @@ fn changed_bytes_do_no_harm() {
     }
     assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
+
+/// A file says easily that its images are larger than any memory.
+#[test]
+fn an_input_that_no_memory_holds_is_refused() {
+    let model = |size: u64| {
+        let mut model = ModelBuilder::new("large");
+        let dims = [BuildDim::Named("batch"), BuildDim::Fixed(size), BuildDim::Fixed(size)];
+        model.graph().input("x", ElemType::F32, &dims);
+        model.graph().initializer(TensorSpec::f32("w", &[1], &[0.5]));
+        model.graph().node("Mul", &["x", "w"], &["y"], &[]);
+        model.graph().output("y", ElemType::F32, &dims);
+        Network::from_onnx(&model.finish(), Device::Cpu).expect("a network")
+    };
+    assert_eq!(model(3).outputs().expect("outputs"), 9);
+    let said = model(1 << 31).outputs().expect_err("too large").to_string();
+    assert!(said.contains("images of 2147483648 x 2147483648: more than 67108864 numbers"), "{said}");
+}

@@ -341,9 +341,7 @@ fn places_of_statistics(network: &Network) -> Vec<Statistic> {
 
 /// The number of classes: the outputs for one image.
 fn classes(network: &Network) -> Result<u32, TrainError> {
-    let sizes = network.input_shape().iter().skip(1);
-    let zeros = vec![0.0; sizes.map(|size| size.unwrap_or(1)).product()];
-    let classes = network.forward(&zeros, 1, Mode::Evaluate)?.len();
+    let classes = network.outputs()?;
     if classes < 2 {
         let reason =
             format!("the network has {classes} output; training needs one for each class, two or more");
