@@ -32,7 +32,11 @@ impl Default for Limits {
 }
 
 impl Limits {
-    pub(crate) fn check(self) -> Result<(), String> {
+    /// That something may be flipped.
+    ///
+    /// # Errors
+    /// The key that is 0.
+    pub fn check(self) -> Result<(), String> {
         let bounds = [
             ("per_word", self.per_word.map(u64::from)),
             ("per_tensor", self.per_tensor),

@@ -7,11 +7,11 @@ use crate::csv::or_empty;
 use crate::evaluate::Evaluation;
 use crate::record::{AttackRecords, FlipRecord, StepRecord, TrialLines};
 
-/// The columns. Levels are what the network computes with; accuracies are shares of `images`, with Clopper and Pearson's interval, and
+/// The columns. Levels are what the network computes with; accuracies are shares of `images`, not percent, with Clopper and Pearson's interval, and
 /// the drop is from the clean network on the same images. The last columns stand in the last row of a step, if the network was judged
 /// after it; losses in every row of a step.
 const COLUMNS: &str = "trial,step,flip,tensor_index,tensor,element,bit,word_before,word_after,level_before,level_after,\
-loss_before,loss_after,distance,images,accuracy,accuracy_ci_lo,accuracy_ci_hi,accuracy_drop,success";
+loss_before,loss_after,distance,images,accuracy,ci_method,ci_confidence,accuracy_ci_lo,accuracy_ci_hi,accuracy_drop,success";
 
 /// The profile of all trials as CSV. `tensors` are the attacked ones, in their order.
 pub(crate) fn profile(
@@ -19,7 +19,7 @@ pub(crate) fn profile(
     tensors: &[&str],
     confidence: f64,
 ) -> Result<String, StatsError> {
-    let mut text = format!("# shares, not percent; intervals: clopper-pearson at {confidence}\n{COLUMNS}\n");
+    let mut text = format!("{COLUMNS}\n");
     for trial in &records.trials {
         for step in &trial.steps {
             step_rows(&mut text, trial, step, tensors, confidence)?;
@@ -72,12 +72,14 @@ fn flip_cells(flip: &FlipRecord) -> [String; 7] {
 fn evaluation_cells(
     judged: Option<(Evaluation, Evaluation)>,
     confidence: f64,
-) -> Result<[String; 6], StatsError> {
+) -> Result<[String; 8], StatsError> {
     let Some((faulty, clean)) = judged else { return Ok(Default::default()) };
     let interval = faulty.interval(confidence)?;
     Ok([
         faulty.images.to_string(),
         faulty.accuracy().to_string(),
+        "clopper-pearson".into(),
+        confidence.to_string(),
         interval.lo.to_string(),
         interval.hi.to_string(),
         (clean.accuracy() - faulty.accuracy()).to_string(),

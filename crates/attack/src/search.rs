@@ -74,7 +74,11 @@ pub enum NonFinite {
 }
 
 impl SearchConfig {
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// That a step tries something.
+    ///
+    /// # Errors
+    /// The key that is 0, or the most flips below the first ones.
+    pub fn check(&self) -> Result<(), String> {
         let zero = |key: &str| Err(format!("{key} is 0; it must be at least 1"));
         if self.top_elements == Some(0) {
             return zero("top_elements");

@@ -171,8 +171,12 @@ fn records_patterns_and_tables_agree() {
     }
     let profile = String::from_utf8(place.bytes("out/profile.csv")).expect("text");
     let mut rows = profile.lines();
-    assert!(rows.next().is_some_and(|line| line.starts_with("# shares")));
-    let columns = rows.next().expect("a header").split(',').count();
+    let header = rows.next().expect("a header");
+    assert!(
+        header.starts_with("trial,step,flip,") && header.contains(",ci_method,ci_confidence,"),
+        "{header}"
+    );
+    let columns = header.split(',').count();
     let total: u64 = summary.trials.iter().map(|trial| trial.flip_count).sum();
     let rows: Vec<&str> = rows.collect();
     assert!(
