@@ -70,7 +70,7 @@ impl Campaign {
         }
         let native = Native::new(model, self.data().image_shape())?;
         for tensor in self.weights().iter().flat_map(|exposure| exposure.space.tensors()) {
-            native.check_tensor(model, tensor.name.split('@').next().unwrap_or_default())?;
+            native.check_tensor(model, self.memory().owner(&tensor.name))?;
         }
         Ok(Chosen::Native(Box::new(native)))
     }

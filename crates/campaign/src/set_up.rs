@@ -11,6 +11,7 @@ use bitquake_engine::{
 use bitquake_fault::{FaultPattern, SpaceTensor};
 use bitquake_record as record;
 use bitquake_record::{DistanceMeasure, ResultDir};
+use bitquake_storage::Memory;
 use sha2::{Digest, Sha256};
 
 use crate::activation_codes::{ActivationCodes, ValueCodes};
@@ -92,7 +93,8 @@ impl Campaign {
 
     /// Where the model is cut: at the values that faults hit, and where starting in the middle pays.
     fn chain_plan(&self, model: &Model) -> Result<ChainPlan, CampaignError> {
-        let mut values = self.values().map(|(_, exposure)| names(exposure)).unwrap_or_default();
+        let mut values =
+            self.values().map(|(_, exposure)| names(exposure, self.memory())).unwrap_or_default();
         values.extend(self.codes().into_iter().flat_map(ActivationCodes::names));
         let reuse = self.config().run.reuse.prefix;
         if values.is_empty() && !reuse {
@@ -101,7 +103,9 @@ impl Campaign {
         let exposure = self.weights().filter(|_| reuse).map(|exposure| self.hits(exposure));
         let points = 0..self.config().fault.amounts().len();
         let around = match self.weights() {
-            Some(weights) if points.into_iter().any(|point| self.splices(point)) => names(weights),
+            Some(weights) if points.into_iter().any(|point| self.splices(point)) => {
+                names(weights, self.memory())
+            }
             _ => Vec::new(),
         };
         let request = CutRequest { links: 1, exposure: exposure.unwrap_or_default(), values, around };
@@ -158,10 +162,8 @@ impl Campaign {
     /// Which stored tensors are hit, and how often.
     fn hits(&self, exposure: &Exposure) -> Hits {
         let all = exposure.space.bits().max(1) as f64;
-        let tensor = |tensor: &SpaceTensor| {
-            let name = tensor.name.split('@').next().unwrap_or_default().to_owned();
-            (name, tensor.bits() as f64 / all)
-        };
+        let tensor =
+            |tensor: &SpaceTensor| (self.memory().owner(&tensor.name).to_owned(), tensor.bits() as f64 / all);
         let expected = |model| exposure.expected(model).unwrap_or(MANY);
         Hits {
             tensors: exposure.space.tensors().iter().map(tensor).collect(),
@@ -255,9 +257,9 @@ impl Campaign {
 }
 
 /// The tensors or values of an exposure; parts of a tensor, such as its scales, count as the tensor.
-fn names(exposure: &Exposure) -> Vec<String> {
+fn names(exposure: &Exposure, memory: &Memory) -> Vec<String> {
     let name = |tensor: &SpaceTensor| match exposure.target {
-        Target::Weights => tensor.name.split('@').next().unwrap_or_default().to_owned(),
+        Target::Weights => memory.owner(&tensor.name).to_owned(),
         _ => tensor.name.clone(),
     };
     exposure.space.tensors().iter().map(name).collect()

@@ -20,7 +20,8 @@ static RUNTIME: OnceLock<Result<Runtime, EngineError>> = OnceLock::new();
 
 impl Runtime {
     /// Loads the library, on the first call, from the first of these places that exists: `ORT_DYLIB_PATH`; beside the
-    /// executable; the cache that `cargo xtask setup` fills; the `onnxruntime` package of the `python3` on the path.
+    /// executable; the cache that `cargo xtask setup` fills; the `onnxruntime` package of the `python3` on the path. Started from
+    /// Python the package of that Python comes first, which is told by `ORT_DYLIB_PATH`.
     ///
     /// # Errors
     /// [`EngineError::NoRuntime`] tells the places looked at and the command that mends it; [`EngineError::Runtime`] is the

@@ -143,8 +143,7 @@ impl Coded {
         (0..=format.mask()).min_by(|a, b| distance(a).total_cmp(&distance(b)))
     }
 
-    /// Writes what the codes stand for into the tensor that the network computes with, and returns the largest change of a
-    /// value.
+    /// Writes what the codes stand for into the tensor that the network computes with.
     pub(crate) fn write_levels(&self, target: &mut WordsMut<'_>) -> Result<(), QuantError> {
         for (element, level) in (0..).zip(self.grid.dequantize(&self.words)?) {
             // The store was checked to have this tensor; a level always has a nearest float.

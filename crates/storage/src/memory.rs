@@ -296,8 +296,8 @@ impl Memory {
     }
 
     /// What the network sees of the tensors that a pattern over the memory hits, without protections: their names and all their
-    /// values, decoded once from the faulted words. The same floats as [`translate`](Self::translate) leads to, as float32; made
-    /// for training, where many words of a tensor are hit and `native` holds the weights that were stored.
+    /// values, decoded once from the faulted words. In models of float32 the same floats as [`translate`](Self::translate) leads to; not
+    /// rounded to the narrower floats of others. Made for training, where many words of a tensor are hit and `native` holds the weights that were stored.
     ///
     /// # Errors
     /// [`StorageError`] if the pattern was made for another memory, or `native` is another model.
@@ -341,6 +341,13 @@ impl Memory {
             }
         }
         Ok((by_tensor, flips))
+    }
+
+    /// The tensor of the model that something stored belongs to: itself, or the one whose scale, check bits and the like it is.
+    #[must_use]
+    pub fn owner<'n>(&self, name: &'n str) -> &'n str {
+        let is_tensor = self.entries.iter().any(|entry| entry.name == name && entry.dims.is_some());
+        name.rsplit_once(PART).filter(|_| !is_tensor).map_or(name, |(owner, _)| owner)
     }
 
     /// The coded tensor of a name, and the part if it names one; `None` for native words.
