@@ -116,7 +116,8 @@ pub fn compare(first: &ResultDir, second: &ResultDir, metric: &str) -> Result<Co
         .iter()
         .find(|known| known.name == metric)
         .ok_or_else(|| invalid(first, format!("metric `{metric}` is not known")))?;
-    let (a, b) = (Side::read(first, metric)?, Side::read(second, metric)?);
+    let a = Side::read(first, metric, None)?;
+    let b = Side::read(second, metric, Some(a.options.margin))?;
     let mut points = Vec::new();
     for plan in &a.golden.points {
         let Some(other) = b.golden.points.iter().find(|other| other.amount == plan.amount) else { continue };
@@ -162,9 +163,11 @@ fn nothing_pairs(first: &ResultDir, metric: &Metric, a: &Side, b: &Side) -> Stri
 }
 
 impl Side {
-    fn read(dir: &ResultDir, metric: &Metric) -> Result<Self, Error> {
+    /// What a trial may lose before it counts as dropped is `margin`, or what the campaign says.
+    fn read(dir: &ResultDir, metric: &Metric, margin: Option<f64>) -> Result<Self, Error> {
         let golden = dir.require_golden()?;
         let options = configuration(dir)?.1;
+        let margin = margin.unwrap_or(options.margin);
         if golden.points.iter().any(|plan| plan.sampling == Sampling::Stratified) {
             let reason = "its trials are drawn with unequal probabilities (sampling = \"importance\") and cannot be paired";
             return Err(RecordError::Invalid { path: dir.path().to_owned(), reason: reason.into() }.into());
@@ -176,7 +179,7 @@ impl Side {
         let mut trials: BTreeMap<u32, Trials> = BTreeMap::new();
         dir.for_each_trial(|trial| {
             if let Some(value) = metric.of(&trial, &golden.metrics) {
-                let kept = kept(&trial, value, &golden, options.margin);
+                let kept = kept(&trial, value, &golden, margin);
                 trials.entry(trial.point).or_default().insert(trial.trial, kept);
             }
             Ok(())

@@ -70,6 +70,18 @@ fn pairs_share_their_faults_and_differences_are_second_minus_first() {
         );
     }
 
+    // What counts as dropped is one thing for both: the same trials are not better by their margin.
+    let strict = folder.ran("strict", &["--set", "run.margin=0.0"]);
+    let lax = folder.ran("lax", &["--set", "run.margin=0.9"]);
+    for pair in [(&strict, &lax), (&lax, &strict)] {
+        for point in compared(pair.0, pair.1, &[])["points"].as_array().expect("points") {
+            assert_eq!(
+                (&point["dropped"]["first_only"], &point["dropped"]["second_only"]),
+                (&0.into(), &0.into())
+            );
+        }
+    }
+
     // Eight bits in place of floats: what is printed has the sign, and tells what differs.
     let codes = folder.ran("codes", &["--set", "storage={ family = 'symmetric', bits = 8 }"]);
     let (there, back) = (compared(&one, &codes, &[]), compared(&codes, &one, &[]));

@@ -104,6 +104,10 @@ fn networks_that_are_judged_on_other_images_are_told() {
     let told = "judged on different images";
     assert!(folder.energy(&[&one, &other], &[]).err.contains(told));
     assert!(!folder.energy(&[&one], &[]).err.contains(told));
+    let loose = folder.campaign("loose", &["--set", "run.confidence=0.5"]);
+    let told = "different confidences (95 %, 50 %)";
+    assert!(folder.energy(&[&one, &loose], &[]).err.contains(told));
+    assert!(!folder.energy(&[&one, &other], &[]).err.contains(told));
 }
 
 #[test]

@@ -91,6 +91,10 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
             words.iter().map(|&word| look.as_json(args.dtype, word)).collect::<Result<Vec<_>, _>>()?;
         return output.json(&shown);
     }
+    let beyond = args.values.iter().zip(&words).filter(|(value, word)| is_beyond(args.dtype, value, **word));
+    beyond.for_each(|(value, _)| {
+        output.note(format!("note: {value} is beyond the finite numbers of {}", args.dtype))
+    });
     let text = words.iter().map(|&word| look.as_text(args.dtype, word)).collect::<Result<Vec<_>, _>>()?;
     let between = if look.has_table() { "\n\n" } else { "\n" };
     output.data(&text.join(between))?;
@@ -109,6 +113,14 @@ fn check_file_options(args: &Args) -> Result<(), Failure> {
 
 fn parsed(format: Format, value: &str) -> Result<u64, Failure> {
     format.parse_word(value).map_err(|error| Failure::usage(format!("`{value}`: {error}")))
+}
+
+/// Whether a finite number was rounded to what is none.
+fn is_beyond(format: Format, value: &str, word: u64) -> bool {
+    value.bytes().any(|byte| byte.is_ascii_digit())
+        && !value.to_ascii_lowercase().starts_with("0x")
+        && !value.to_ascii_lowercase().starts_with("0b")
+        && !format.is_finite(word)
 }
 
 /// Says which colour is which field, where there are colours.

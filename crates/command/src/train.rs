@@ -52,7 +52,8 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     match end? {
         End::Finished(summary) => show(&dir, &summary, args.json, output),
         End::Stopped { epoch, step, steps } => Err(Failure::stopped(format!(
-            "stopped in epoch {epoch} after step {step} of {steps}; run the same command again to resume"
+            "stopped in epoch {} after step {step} of {steps}; run the same command again to resume",
+            epoch + 1
         ))),
     }
 }
@@ -81,7 +82,13 @@ fn models(models: &[TrainedModel]) -> String {
     let row = |model: &TrainedModel| {
         let file =
             model.files.model.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
-        vec![model.name.to_owned(), model.epoch.to_string(), error(model.validation), error(model.test), file]
+        vec![
+            model.name.to_owned(),
+            (model.epoch + 1).to_string(),
+            error(model.validation),
+            error(model.test),
+            file,
+        ]
     };
     table(&["model", "epoch", "validation error", "test error", "file"], &[1, 2, 3], models.iter().map(row))
 }

@@ -36,7 +36,7 @@ impl fmt::Display for FoldedEvidence {
         write!(
             f,
             "batch normalization looks folded: all {} Conv nodes have a bias and nothing normalizes; faults then hit \
-             folded weights (to keep BatchNorm, export with `torch.onnx.export(..., optimize=False)`)",
+             folded weights (to keep BatchNorm, export with `torch.onnx.export(..., optimize=False)`, or, with `dynamo=False`, with `training=TrainingMode.PRESERVE`)",
             self.convolutions
         )
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::anytime::{Sequences, StopGoal, StopStatus};
 use crate::error::RecordError;
 use crate::golden::{Golden, PointPlan, Sampling};
-use crate::metric::METRICS;
+use crate::metric::{METRICS, Metric};
 use crate::own::{OwnSummary, OwnTally};
 use crate::trial::{Amount, TrialRecord};
 
@@ -229,7 +229,7 @@ impl PointTally {
         if let Some(weight) = trial.weight {
             self.weighted.resize_with(METRICS.len(), WeightedMean::new);
             for (metric, changes) in METRICS.iter().zip(&mut self.weighted) {
-                let value = metric.of(trial, &golden.metrics).zip(metric.of_golden(&golden.metrics));
+                let value = metric.of(trial, &golden.metrics).zip(control(metric, golden));
                 value.map_or(Ok(()), |(value, clean)| changes.push(value - clean, weight))?;
             }
         }
@@ -309,7 +309,7 @@ impl PointTally {
         let moments = self.moments.get(place).copied().unwrap_or_default();
         let (summary, interval) = if plan.sampling == Sampling::Stratified {
             let changes = self.weighted.get(place).copied().unwrap_or_default();
-            let clean = metric.of_golden(&golden.metrics);
+            let clean = control(metric, golden);
             let (summary, interval) = horvitz_thompson(&changes, clean, moments.range(), options.confidence)?;
             // The sum of weights is not quite the number of trials, so that the mean may lie a little beyond where a share can be.
             let cut = |mean: f64| if metric.is_share { mean.clamp(0.0, 1.0) } else { mean };
@@ -337,6 +337,11 @@ impl PointTally {
             overall.map(|((weight, clean), summary)| Overall::new(weight, clean, summary.mean, interval));
         Ok(MetricSummary { metric: metric.name, summary, interval, overall })
     }
+}
+
+/// What trials of unequal weight are compared with: the golden run; in the number of faults a single upset, which each of them is.
+fn control(metric: &Metric, golden: &Golden) -> Option<f64> {
+    if metric.name == "faults" { Some(1.0) } else { metric.of_golden(&golden.metrics) }
 }
 
 /// The mean over the fault space from trials that say with which weight they count: the golden value plus the weighted mean of the
@@ -638,12 +643,15 @@ pub(crate) mod tests {
         let mut golden = golden(&[Amount::Count(1)]);
         golden.points[0].sampling = Sampling::Stratified;
         golden.strata = vec![StratumRecord { sites: 10, ..StratumRecord::default() }; 2];
-        let trial = |n| TrialRecord { stratum: Some(0), weight: Some(5.0), ..record(0, n, 10 + n) };
+        let trial =
+            |n| TrialRecord { faults: 1, stratum: Some(0), weight: Some(5.0), ..record(0, n, 10 + n) };
         let trials: Vec<TrialRecord> = (0..9).map(trial).collect();
         let point = summarise(&golden, &trials, SummaryOptions::default()).unwrap().remove(0);
         // 0.9 + 5 * (0.14 - 0.9) is no share.
         assert_eq!(point.metric("accuracy").unwrap().summary.unwrap().mean, 0.0);
         assert_eq!(point.metric("err").unwrap().summary.unwrap().mean, 1.0);
+        // Each has one fault, whatever its weight.
+        assert_eq!(point.metric("faults").unwrap().summary.unwrap().mean, 1.0);
     }
 
     #[test]

@@ -21,7 +21,7 @@ const GAP: &str = "  ";
 
 /// One row a point, below a row for the golden run, as lines of text with an end.
 ///
-/// Columns: the rate or flip count; finished trials (`12 of 50` while some are missing); mean number of faults; mean accuracy
+/// Columns: the rate or fault count; finished trials (`12 of 50` while some are missing); mean number of faults; mean accuracy
 /// with its interval over trials; the worst trial's accuracy; mean share of images whose best class differs from the golden
 /// run's (SDC-1); mean share of images with non-finite outputs; share of trials that dropped by more than the margin, with
 /// its interval. Shares are in percent. What does not exist is `–`. The lines below tell method and confidence, and which
@@ -106,6 +106,9 @@ fn columns(view: &View<'_>) -> Vec<Column> {
         };
         columns.push(column("corrected", NONE.into(), 6, &words("corrected")));
         columns.push(column("detected", NONE.into(), 6, &words("detected")));
+        if has_guarded(view) {
+            columns.push(column("guarded", NONE.into(), 6, &words("guarded")));
+        }
     }
     if view.is_conditioned() {
         let weight =
@@ -202,6 +205,12 @@ fn intervals_note(view: &View<'_>) -> String {
     )
 }
 
+/// Whether range guards had anything to do.
+fn has_guarded(view: &View<'_>) -> bool {
+    let is_any = |point| summary(point, "guarded").is_some_and(|guarded| guarded.max > 0.0);
+    view.is_protected() && view.points.iter().any(is_any)
+}
+
 /// What a stopping rule asks for, and whether it got it.
 fn rule_notes(view: &View<'_>) -> Vec<String> {
     let Some(rule) = view.rule_text() else { return Vec::new() };
@@ -209,15 +218,14 @@ fn rule_notes(view: &View<'_>) -> Vec<String> {
     for point in view.points {
         let Some(stop) = point.stop else { continue };
         let verdict = if stop.is_met { "met" } else { "not met" };
-        let (estimate, half) = (100.0 * stop.estimate, 100.0 * stop.interval.half_width());
+        let [estimate, lo, hi] =
+            [stop.estimate, stop.interval.lo, stop.interval.hi].map(|share| plain(100.0 * share));
         notes.push(format!(
-            "  {} {}: {verdict} after {}, {} = {} % ± {} %",
+            "  {} {}: {verdict} after {}, {} = {estimate} % [{lo}, {hi}]",
             point.amount.kind(),
             point.amount,
             counted(point.trials, "trial"),
             stop.metric,
-            plain(estimate),
-            plain(half)
         ));
     }
     notes
@@ -246,6 +254,9 @@ fn notes(view: &View<'_>, left_out: &[String]) -> Vec<String> {
         notes.push(
             "corrected, detected: code words a trial whose faults were corrected, or only detected".into(),
         );
+    }
+    if has_guarded(view) {
+        notes.push("guarded: values a trial that range guards replaced".into());
     }
     if view.is_conditioned() {
         notes.push(

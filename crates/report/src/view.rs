@@ -189,10 +189,10 @@ impl<'a> View<'a> {
         format!("{text} percentage point{plural}")
     }
 
-    /// `bit error rate`, `flip count` and so on.
+    /// `bit error rate`, `fault count` and so on.
     pub(crate) fn amount_name(&self) -> &'static str {
         match self.points.first().map(|point| point.amount) {
-            Some(Amount::Count(_)) => "flip count",
+            Some(Amount::Count(_)) => "fault count",
             Some(Amount::Fraction(_)) => "share of elements",
             Some(Amount::Voltage(_)) => "supply voltage",
             Some(Amount::Rate(_)) | None => "bit error rate",

@@ -151,7 +151,7 @@ impl Plans {
     /// The campaign that judges a memory.
     pub(super) fn campaign(&self, contender: &Contender) -> Config {
         let mut config = self.file.campaign.clone();
-        config.name = format!("{} - {}", config.name, contender.name.replace([',', '%'], ""));
+        config.name = format!("{} - {}", config.name, contender.name.replace([',', '%'], "").trim_end());
         config.storage = contender.storage.clone();
         config.output.dir = Some(self.results(contender).path().to_owned());
         if contender.guarded {

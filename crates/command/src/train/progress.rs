@@ -51,9 +51,10 @@ impl Progress {
         }
         if done > 0 {
             self.say(&format!(
-                "resuming: {} of {} steps are done, in epoch {epoch}",
+                "resuming: {} of {} steps are done, in epoch {}",
                 grouped(done),
-                grouped(steps)
+                grouped(steps),
+                epoch + 1
             ));
         }
     }
@@ -66,7 +67,7 @@ impl Progress {
             _ => format!("; with faults {}", of(&step.perturbed)),
         };
         let rate = step.images_per_second;
-        let epoch = step.epoch;
+        let epoch = step.epoch + 1;
         self.bar.set_message(format!("epoch {epoch}: {}{perturbed}  {rate:.0} images/s", of(&step.clean)));
     }
 

@@ -55,7 +55,7 @@ impl AmountAxis {
             log: domain(&powers).map(|values| Linear { values, pixels: (start, frame.right) }),
             counts,
             title: match amounts.first().map_or("rate", Amount::kind) {
-                "count" if counts => "flipped bits per trial",
+                "count" if counts => "fault count",
                 "rate" if all("rate") => "bit error rate",
                 "fraction" if all("fraction") => "share of elements hit",
                 "voltage" if all("voltage") => "supply voltage",
