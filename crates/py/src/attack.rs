@@ -46,7 +46,10 @@ impl PyAttacked {
     ) -> PyResult<Self> {
         let limits: Limits =
             serde_json::from_str(limits).map_err(|error| usage(py, format!("limits: {error}")))?;
-        let search = serde_json::from_str(search).map_err(|error| usage(py, format!("search: {error}")))?;
+        let search: SearchConfig =
+            serde_json::from_str(search).map_err(|error| usage(py, format!("search: {error}")))?;
+        limits.check().map_err(|reason| usage(py, format!("limits: {reason}")))?;
+        search.check().map_err(|reason| usage(py, format!("search: {reason}")))?;
         let store = ReadStore::new(py, &native)?;
         let words = AttackedWords::new(&memory.0, &source.space, &store).map_err(|error| of(py, error))?;
         let room = Room::new(limits, budget, words.tensors().len());

@@ -63,6 +63,12 @@ impl PyFault {
     fn __eq__(&self, other: &Self) -> bool {
         self.0 == other.0
     }
+
+    /// Which of these names its globs reach.
+    fn selects(&self, py: Python<'_>, names: Vec<String>) -> PyResult<Vec<bool>> {
+        let names = names.iter().map(|text| Name { text, by_name_only: false, also: &[] });
+        self.selected(py, &names.collect::<Vec<_>>())
+    }
 }
 
 impl PyFault {
@@ -125,10 +131,9 @@ impl PySource {
         self.space.tensors().iter().map(one).collect()
     }
 
-    /// The faults of a trial; `part` names a part of its key.
-    #[pyo3(signature = (seed, trial, part=None))]
-    fn draw(&self, py: Python<'_>, seed: u64, trial: u64, part: Option<String>) -> PyResult<PyFaults> {
-        let key = key(seed, trial, part);
+    /// The faults of a trial.
+    fn draw(&self, py: Python<'_>, seed: u64, trial: u64) -> PyResult<PyFaults> {
+        let key = key(seed, trial);
         let drawn = detached(py, || self.faults(&key))?;
         drawn.map(PyFaults).map_err(|error| of(py, error))
     }
@@ -151,7 +156,6 @@ impl PySource {
 
     /// The faults of each of some images of a trial, as those of one tensor that holds the values of all of them. For a space
     /// of one tensor.
-    #[pyo3(signature = (seed, trial, first, images, part=None))]
     fn draw_images(
         &self,
         py: Python<'_>,
@@ -159,9 +163,8 @@ impl PySource {
         trial: u64,
         first: u64,
         images: u64,
-        part: Option<String>,
     ) -> PyResult<Vec<(String, PyFaults)>> {
-        let key = key(seed, trial, part);
+        let key = key(seed, trial);
         let end = first.checked_add(images).ok_or_else(|| usage(py, "so many images cannot be counted"))?;
         let drawn = detached(py, || -> Result<Vec<Faults>, bitquake::Error> {
             let sampler = self.model.sampler(&self.space)?;
@@ -187,7 +190,7 @@ impl PySource {
     ) -> PyResult<Option<Vec<(String, PyHits)>>> {
         let end = first.checked_add(images).ok_or_else(|| usage(py, "so many images cannot be counted"))?;
         let hits = detached(py, || -> Result<_, bitquake::Error> {
-            let drawn = self.model.sampler(&self.space)?.draw_images(&key(seed, trial, None), first..end)?;
+            let drawn = self.model.sampler(&self.space)?.draw_images(&key(seed, trial), first..end)?;
             Ok(hits(&drawn))
         })?;
         hits.map_err(|error| of(py, error))
@@ -284,13 +287,9 @@ fn are_flips(faults: &Faults) -> bool {
 const EFFECTS: [Effect; 6] =
     [Effect::Flip, Effect::Set0, Effect::Set1, Effect::Rise, Effect::Fall, Effect::Saturate];
 
-/// The key of a trial, or of a part of it.
-fn key(seed: u64, trial: u64, part: Option<String>) -> PartKey {
-    let key = PartKey::from(StreamKey { seed, point: 0, trial });
-    match part {
-        Some(label) => key.part(label),
-        None => key,
-    }
+/// The key of a trial.
+fn key(seed: u64, trial: u64) -> PartKey {
+    PartKey::from(StreamKey { seed, point: 0, trial })
 }
 
 /// The faults of one tensor of several images, one image after the other.

@@ -62,6 +62,8 @@ mod _core {
     #[pymodule_export]
     const OVERLAPS: &str = crate::slot::OVERLAPS;
     #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    #[pymodule_export]
     use crate::slot::overlaps;
     #[pymodule_export]
     use crate::slots::{PySlot, PySlots};

@@ -12,12 +12,11 @@ use crate::error::{of, usage};
 use crate::hosted::ended;
 use crate::threads::in_own_process;
 
-/// Runs a campaign of files as `bitquake run` does. `observe` is told what happens: `("golden", 0, 0)`, `("begin", todo, done)` and
+/// Runs a campaign of settings `key=value` as `bitquake run` does. `observe` is told what happens: `("golden", 0, 0)`, `("begin", todo, done)` and
 /// `("trial", point, trial)`; what it raises stops the run after the running trials, and is raised then.
 #[pyfunction]
 pub fn run_campaign(
     py: Python<'_>,
-    files: Vec<PathBuf>,
     settings: Vec<String>,
     dir: PathBuf,
     observe: Py<PyAny>,
@@ -26,7 +25,7 @@ pub fn run_campaign(
     let stop = AtomicBool::new(false);
     let mut raised = None;
     let end = py.detach(|| -> Result<_, bitquake::Error> {
-        let (campaign, model) = Campaign::prepare(read_config(&files, &settings)?)?;
+        let (campaign, model) = Campaign::prepare(read_config(&[], &settings)?)?;
         let options = RunOptions { shard: Shard::default(), stop: &stop };
         let end = campaign.run(model, &ResultDir::at(dir), options, |event| {
             let told = match event {

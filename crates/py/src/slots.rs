@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use bitquake::tensors::Role;
 use pyo3::exceptions::PyIndexError;
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -40,7 +41,12 @@ impl PySlots {
         let py = module.py();
         let (parts, mut slots) = slots_of(module, None)?;
         for slot in slots.iter().filter(|slot| slot.role != Role::Attribute) {
-            if let Err(why) = &slot.words {
+            // Complex numbers are no weights that a quantizer takes: rotations of positions and the like stay as they are.
+            let is_complex =
+                || slot.kept.tensor.bind(py).call_method0(intern!(py, "is_complex"))?.is_truthy();
+            if let Err(why) = &slot.words
+                && !is_complex()?
+            {
                 let message = format!("`{}` {why}: it cannot be stored", slot.name);
                 return Err(raise(py, "UnsupportedError", message));
             }

@@ -789,3 +789,26 @@ def test_compiled_modules(monkeypatch):
             with bq.faulty_activations(compiled, fault, x, seed=1):
                 compiled(x)
         assert hooks_of(module) == 0
+
+
+class Detector(nn.Module):
+    """Takes a list of images of one size, as detectors do."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Conv2d(3, 4, 3)
+
+    def forward(self, images):
+        return [{"scores": scores} for scores in self.backbone(torch.stack(images)).flatten(1)]
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_a_list_of_images_has_as_many_images(count):
+    images = [torch.randn(3, 8, 8) for _ in range(count)]
+    for per, wanted in (("image", count), ("batch", 1)):
+        neurons = bq.ActivationFaults(Detector().eval(), bq.Fault(count=1), inputs=(images,), per=per)
+        with torch.no_grad(), neurons.faulty(seed=1) as record:
+            neurons.module(images)
+        assert record.flips == wanted
+        if per == "image":
+            assert record.to_frame()["image"].tolist() == list(range(count))

@@ -339,3 +339,39 @@ def test_bits_are_selected_by_number_too():
 def test_the_keys_of_a_dict_are_names():
     with pytest.raises(bq.UsageError, match="the keys of a dict of arrays are their names, not 1"):
         bq.inject_({1: np.ones(3)}, 0.1)
+
+
+@pytest.mark.parametrize("format", ["u8", "bf16", "i4"])
+def test_floats_are_not_narrowed(format):
+    x = np.array([0.5, -1.0], dtype=np.float32)
+    for call in (bq.bits, bq.bit_strings, lambda x, format: bq.inject_(x, 1.0, format=format), lambda x, format: bq.flip_(x, 0, 0, format=format)):
+        with pytest.raises(bq.UsageError, match=f"`x` is float32, whose words are no {format}"):
+            call(x, format=format)
+    assert x.tolist() == [0.5, -1.0]
+    assert bq.bit_strings(np.array([5], dtype=np.int64), format="i4").tolist() == ["0101"]
+
+
+def test_frames_of_whole_numbers_and_floats():
+    polars = pytest.importorskip("polars")
+    arrays = {"ids": np.arange(4), "w": np.ones(4, dtype=np.float32)}
+    pattern = bq.inject_(arrays, bq.Fault(count=9), seed=2)
+    assert set(pattern.tensors) == {"ids", "w"}
+    frame = pattern.to_frame(faulty=arrays, library="polars")
+    assert frame["old"].dtype == polars.Float64 and len(frame) == 9
+    whole = bq.inject_({"ids": arrays["ids"]}, bq.Fault(count=2, bits="0..3"), seed=1)
+    assert whole.to_frame(faulty={"ids": arrays["ids"]}, library="polars")["old"].dtype == polars.Int64
+
+
+def test_arrays_without_words_that_are_not_selected():
+    arrays = {"mask": np.zeros(3, dtype=bool), "w": np.ones(3, dtype=np.float32)}
+    for fault in (bq.Fault(count=1, select="w"), bq.Fault(count=1, select=["*", "!mask"])):
+        assert bq.inject_(arrays, fault).tensors == {"w": 1}
+    for fault in (bq.Fault(count=1), bq.Fault(count=1, select=["m*"])):
+        with pytest.raises(bq.UnsupportedError, match="`mask` is bool"):
+            bq.inject_(arrays, fault)
+
+
+def test_the_version_is_that_of_the_command():
+    from bitquake import _core
+
+    assert bq.__version__ == _core.VERSION and bq.__version__.count(".") == 2

@@ -227,3 +227,39 @@ def test_no_gradients_are_to_be_had():
         bq.attack(inside, x, labels)
     with torch.no_grad():
         assert bq.attack(net, x, labels, budget=1).pattern.flips == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"search": {"candidates": 0}}, "search: candidates is 0"),
+        ({"search": {"most": 1, "candidates": 2}}, "search: most 1 is below candidates 2"),
+        ({"limits": {"page_bytes": 0}}, "limits: page_bytes is 0"),
+        ({"limits": {"per_word": 0}}, "limits: per_word is 0"),
+        ({"goal": 0.1}, "a goal is what `evaluate` gives"),
+        ({"budget": 1.5}, "budget is a whole number"),
+    ],
+)
+def test_attacks_that_would_never_end_or_do_nothing(trained, options, message):
+    with pytest.raises(bq.UsageError, match=message):
+        bq.attack(*trained, **{"budget": 2, **options})
+
+
+@pytest.mark.parametrize("options", [{"vectors": 0}, {"vectors": 1 << 33}, {"tolerance": -1.0}, {"tolerance": float("nan")}])
+def test_curvature_of_nothing(trained, options):
+    with pytest.raises(bq.UsageError, match="vectors is"):
+        bq.rank(*trained, curvature=True, **options)
+
+
+def test_nothing_is_ranked_by_what_is_no_number(trained):
+    net, x, labels = trained
+    with torch.no_grad():
+        net[0].weight[0, 0] = float("nan")
+    with pytest.raises(bq.UsageError, match="the loss without flips is nan"):
+        bq.rank(net, x, labels)
+
+
+def test_arrays_are_no_modules():
+    for call in (bq.attack, bq.rank, lambda x, *_: bq.clip_weights_(x, 0.1), lambda x, *_: bq.RandBET(x, None, rate=0.1)):
+        with pytest.raises(bq.UsageError, match=r"a torch.nn.Module is needed here, not a ndarray"):
+            call(np.ones(3), None, None)

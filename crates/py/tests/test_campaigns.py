@@ -629,6 +629,9 @@ def test_faults_in_codes(net, data, tmp_path):
     results = bq.Campaign(net, data, bq.Fault(rates=[5e-2]), storage=storage, seed=2, trials=4, dir=tmp_path).run(progress=False)
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     assert {tensor["format"] for tensor in results.golden["storage"]["tensors"]} == {"i4"}
+    assert results.golden["storage"]["memory"] == "symmetric, 4 bits" and "bits = 4" in (tmp_path / "campaign.toml").read_text()
+    with pytest.raises(bq.UsageError, match="storage bits is `8` here and `4` there"):
+        bq.Campaign(net, data, bq.Fault(rates=[5e-2]), storage={**storage, "bits": 8}, seed=2, trials=4, dir=tmp_path).run(progress=False)
     with bq.quantize(net, storage) as stored:
         for record in results.trials().to_dict("records"):
             with stored.faulty(bq.Fault(rate=5e-2), seed=2, trial=record["trial"]) as pattern, torch.no_grad():
@@ -832,3 +835,55 @@ def test_scores_are_found_in_what_a_module_gives(form, net, data, tmp_path):
     if form != "tuple":
         attacked = bq.attack(Named().eval(), data[0][:16], data[1][:16], budget=1)
         assert len(attacked.steps) == 1
+
+
+def test_what_raises_lets_the_folder_go(tmp_path):
+    """The exception keeps the frames that it went through, and they the run."""
+    weights, broken = np.ones(100, dtype=np.float32), [True]
+
+    def evaluate():
+        if broken[0] and not (weights == 1).all():
+            broken.append(True)
+            if len(broken) > 9:
+                raise ValueError("mine")
+        return {"sum": float(weights.sum())}
+
+    campaign = bq.Campaign(evaluate, fault=bq.Fault(counts=[2]), weights=[weights], trials=20, dir=tmp_path)
+    try:
+        campaign.run(progress=False)
+        raise AssertionError("it raises")
+    except ValueError as error:
+        kept = error
+    broken[0] = False
+    assert len(campaign.run(progress=False).trials()) == 20 and kept.__traceback__ is not None
+
+
+def test_strided_weights_are_looked_at_when_it_runs(tmp_path):
+    held = np.zeros(200, dtype=np.uint8)[::2]
+    campaign = bq.Campaign(lambda: {"sum": float(held.sum())}, fault=bq.Fault("stuck-at-1", counts=[20]), weights={"w": held}, trials=3, dir=tmp_path)
+    held[:] = 255
+    with pytest.raises(bq.SelfCheckError):  # every bit is 1 already, but for those that probes flip
+        bq.Campaign(lambda: 1.0, fault=bq.Fault(counts=[1]), weights={"w": held}, trials=1, dir=tmp_path / "blind").run(progress=False)
+    trials = campaign.run(progress=False).trials()
+    assert trials["faults"].tolist() == [0, 0, 0] and (held == 255).all()
+
+
+@pytest.mark.parametrize("name", ["faults", "err", "masked"])
+def test_metrics_with_the_name_of_others(name, tmp_path):
+    weights = np.ones(10, dtype=np.float32)
+    with pytest.raises(bq.UsageError, match=f"metric `{name}` is 1.*campaigns have a metric of that name"):
+        bq.Campaign(lambda: {name: 1.0}, fault=1e-2, weights=[weights], dir=tmp_path).run(progress=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"confidence": "a"}, "confidence is 'a'"), ({"margin": None}, "margin is None"), ({"reuse_mb": "a"}, "reuse_mb is a whole number"), ({"trials": -1}, "expected a whole number from 0")],
+)
+def test_numbers_that_are_none(options, message, net, data, tmp_path):
+    with pytest.raises(bq.UsageError, match=message):
+        bq.Campaign(net, data, bq.Fault(rates=[1e-3]), dir=tmp_path, **options).run(progress=False)
+
+
+def test_a_class_is_no_model(data, tmp_path):
+    with pytest.raises(bq.UsageError, match="the model is the class Linear"):
+        bq.Campaign(torch.nn.Linear, data, bq.Fault(rates=[1e-3]), dir=tmp_path)

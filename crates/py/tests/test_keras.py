@@ -180,3 +180,64 @@ def test_variables_that_can_only_be_assigned():
     assert [word.name for word in words] == ["dense/kernel"] and not words[0].is_shared
     words[0].flip(np.array([3], dtype=np.uint64), np.array([1 << 31], dtype=np.uint64))
     assert Model.weights[0].value.tolist() == [[1, 1], [1, -1]]
+
+
+def nested(*names):
+    """A model of models, each of which has a layer `dense`, with 4 bits, 5 bits ..."""
+    layer = lambda bits: {"class_name": "QDense", "config": {"name": "dense", "kernel_quantizer": f"quantized_bits({bits})"}}  # noqa: E731
+    parts = [{"class_name": "Sequential", "config": {"name": name, "layers": [layer(4 + place)]}} for place, name in enumerate(names)]
+    return {"class_name": "Functional", "config": {"name": "whole", "layers": parts}}
+
+
+def test_layers_of_one_name_in_several_parts(tmp_path):
+    def found(config):
+        path = tmp_path / "q.keras"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json", json.dumps(config))
+        return {place: table["bits"] for place, table in bq_keras.quantizers(path).items()}
+
+    assert found(nested("encoder", "decoder")) == {"encoder/dense/kernel": 4, "decoder/dense/kernel": 5}
+    assert found(nested("encoder")) == {"dense/kernel": 4}
+    with pytest.raises(bq.BadInputError, match="two layers are called `encoder/dense`"):
+        found(nested("encoder", "encoder"))
+
+
+def test_weights_of_any_format(tmp_path):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    torch = pytest.importorskip("torch")
+    numbers = torch.tensor([1.0, -1.5, 2.0])
+    torch.save({"a": numbers.to(torch.float8_e4m3fn), "b": numbers.to(torch.bfloat16), "c": numbers.half(), "d": torch.tensor([-3, 4], dtype=torch.int16)}, tmp_path / "w.pt")
+    found = bq_keras.load_weights(tmp_path / "w.pt")
+    assert {name: str(array.dtype) for name, array in found.items()} == {"a": "float8_e4m3fn", "b": "bfloat16", "c": "float16", "d": "int16"}
+    assert found["a"].astype(float).tolist() == [1, -1.5, 2] and found["d"].tolist() == [-3, 4]
+    assert found["a"].dtype == ml_dtypes.float8_e4m3fn
+
+
+class Assigned:
+    """A variable as JAX has it: an array that nobody writes to, in a variable that takes a new one."""
+
+    path = "dense/kernel"
+
+    def __init__(self, value):
+        self.assign(value)
+
+    def numpy(self):
+        return self.value
+
+    def assign(self, value):
+        self.value = np.array(value)
+        self.value.flags.writeable = False
+
+
+def test_weights_that_were_trained_since_a_campaign_was_made(tmp_path):
+    keras = pytest.importorskip("keras")
+
+    class Model(keras.Layer):
+        weights = [Assigned(np.ones(64, dtype=np.float32))]
+
+    model = Model()
+    campaign = bq.Campaign(lambda: {"sum": model.weights[0].value.sum()}, fault=bq.Fault(counts=[3]), weights=model, trials=4, dir=tmp_path)
+    model.weights[0].assign(np.full(64, 2, dtype=np.float32))
+    results = campaign.run(progress=False)
+    assert results.golden["metrics"]["host"]["own"]["sum"] == 128
+    assert model.weights[0].value.tolist() == [2] * 64

@@ -591,3 +591,56 @@ def test_compiled_modules_compute_with_faulty_weights():
         assert torch.equal(compiled(x), clean)
     with bq.faulty(module, bq.Fault(count=9, bits="sign"), seed=1) as wanted:
         assert pattern == wanted
+
+
+@pytest.mark.parametrize("flip", [lambda w: bq.flip_(w, 0, 30), lambda w: bq.inject_(w, 0.5), lambda w: bq.inject_({"w": w}, bq.Fault(count=1)), lambda w: bq.inject_(w, bq.Fault(count=1), nonfinite="zero")])
+def test_autograd_is_told_of_flips_in_place(flip):
+    """As it is of any change: else gradients would be of weights that were not used."""
+    layer, x = torch.nn.Linear(3, 2), torch.ones(1, 3, requires_grad=True)
+    y = layer(x).sum()
+    pattern = flip(layer.weight)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()
+    version = layer.weight._version
+    pattern.undo_(layer.weight)
+    assert layer.weight._version > version
+    layer(x).sum().backward()
+    with torch.inference_mode():
+        bq.inject_(torch.ones(3), 0.5)  # counts no changes
+
+
+def test_flips_that_were_undone_leave_a_storage_as_it_was():
+    module = small_cnn()
+    storage = bq.quantize(module, "symmetric", bits=8)
+    pattern = bq.flip_(module[0].weight, 3, 20, name="0.weight")
+    with pytest.raises(bq.UsageError, match="`0.weight` changed since"):
+        storage.faulty(0.1).__enter__()
+    pattern.undo_({"0.weight": module[0].weight})
+    with storage.faulty(0.1):
+        pass
+
+
+def test_names_with_the_sign_of_parts():
+    class Odd(torch.nn.Module):
+        def __init__(self, name):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.randn(4, 4))
+            self.register_parameter(name, torch.nn.Parameter(torch.ones(3)))
+
+    module = Odd("a@scale_w")
+    with bq.quantize(module, "symmetric", bits=8) as storage:
+        with pytest.raises(bq.UsageError, match="`a@scale_w`.*written to inside"):
+            with storage.faulty(bq.Fault(count=1, select="a@scale_w")), torch.no_grad():
+                module.get_parameter("a@scale_w").mul_(2)
+    with pytest.raises(bq.UsageError, match="`weight@scale` has the name of a part of `weight`"):
+        bq.quantize(Odd("weight@scale"), "symmetric", bits=8)
+
+
+def test_complex_buffers_stay_as_they_are():
+    module = small_cnn()
+    module.register_buffer("rotations", torch.randn(4, dtype=torch.complex64))
+    before = module.rotations.clone()
+    with bq.quantize(module, "symmetric", bits=4) as storage:
+        assert "rotations" not in storage.tensors
+        with storage.faulty(0.1):
+            assert torch.equal(module.rotations, before)

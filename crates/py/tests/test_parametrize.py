@@ -137,9 +137,13 @@ def test_clipping():
     assert changed > 0 and model[5].weight.abs().max() <= 0.1 and model[1].weight.max() == 1.0
     assert bq.clip_weights_(model, 0.1, select=["0.*", "1.*"]) > 0 and model[0].weight[0, 0, 0, 0].isnan()
     assert bq.clip_weights_(model, 0.1) == 0
+    with torch.no_grad():
+        model[1].bias.fill_(1.0)
+    assert bq.clip_weights_(model, 0.1, select=["*", "!1.bias"]) == 0 and model[1].bias[0] == 1
+    assert bq.clip_weights_(model, 0.1, select="{1.bias}") == model[1].bias.numel()
     with pytest.raises(bq.UsageError, match="w_max is -1"):
         bq.clip_weights_(model, -1)
-    with pytest.raises(bq.UsageError, match="no float parameter is named `conv`"):
+    with pytest.raises(bq.UsageError, match="`conv` matches no tensor; there are `0.weight`"):
         bq.clip_weights_(model, 0.1, select="conv")
 
 

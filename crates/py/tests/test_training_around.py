@@ -204,3 +204,42 @@ def test_states_of_numpy_numbers_are_plain(tmp_path):
     robust = bq.RobustTraining(two_layers(), quantization=QUANTIZED, w_max=np.float32(0.25), seed=np.int64(3))
     torch.save(robust.state_dict(), tmp_path / "state.pt")
     robust.load_state_dict(torch.load(tmp_path / "state.pt"))
+
+
+def test_what_is_no_optimizer_and_no_closure():
+    module = two_layers()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    with pytest.raises(bq.UsageError, match="the optimizer is one of torch.optim, not a list"):
+        bq.RandBET(module, [optimizer], rate=0.1)
+    robust = bq.RandBET(module, optimizer, rate=0.1)
+    with pytest.raises(bq.UsageError, match="step takes a function that computes the loss"):
+        robust.step(batch_loss(module)())
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+@pytest.mark.parametrize("by_optimizer", [True, False])
+def test_a_skipped_step_moves_no_learnt_range(by_optimizer, set_to_none):
+    """A fresh scaler skips its first steps, whose gradients are no numbers."""
+
+    def trained(scaler):
+        module = two_layers()
+        optimizer = torch.optim.SGD(module.parameters(), lr=1e-3)
+        robust = bq.RobustTraining(
+            module, optimizer, seed=1, quantization={"family": "wcat", "bits": 4}, tensors="kernels", ranges={"rule": "learn"}, bit_errors=ERRORS
+        )
+        if by_optimizer:
+            optimizer.add_param_group({"params": robust.range_parameters, "weight_decay": 0.0})
+        loss = batch_loss(module)
+        while robust.steps < 3:
+            optimizer.zero_grad(set_to_none=set_to_none)
+            robust.step(lambda: 100 * loss(), scaler=scaler)
+            scaler.step(optimizer)
+            scaler.update()
+        return [parameter.item() for parameter in robust.range_parameters], [p.detach().clone() for p in module.parameters()]
+
+    plain = trained(torch.amp.GradScaler("cpu", init_scale=1.0))
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    ranges, weights = trained(scaler)
+    assert scaler.get_scale() < 2.0**127, "some steps were skipped"
+    assert np.isfinite(ranges).all() and np.allclose(ranges, plain[0], rtol=1e-5)
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(weights, plain[1]))

@@ -42,6 +42,8 @@ from .weights import WeightFaults, faulty
 if TYPE_CHECKING:
     from .parametrize import FakeQuantize, RandomBitErrors
 
+__version__: str = _core.VERSION
+
 # The threads of the library are not in a forked child (a DataLoader worker): it gets its own.
 if hasattr(_os, "register_at_fork"):
     _os.register_at_fork(after_in_child=_core.after_fork)

@@ -39,10 +39,30 @@ def exposed(x: Any, fault: Fault, name: str = "x", *, format: str | None = None)
     """The tensors of ``x`` that a fault may hit, and the fault over them. What has no words is an error if it is selected."""
     if _is_module(x) and not _is_keras(x) and format is None:
         return exposed_in_module(x, fault)
-    tensors = collect(x, name, format=format)
+    if isinstance(x, Mapping):
+        tensors, fault = _with_words(x, fault, format)
+    else:
+        tensors = collect(x, name, format=format)
     source = _core.Source(fault._core, 0, [words.exposed() for words in tensors])
     chosen = {tensor[0] for tensor in source.tensors}
     return [words for words in tensors if words.name in chosen], source
+
+
+def _with_words(arrays: Mapping, fault: Fault, format: str | None) -> tuple[list[Words], Fault]:
+    """Those of a dict that have words, and the fault over them. One that has none is an error if it is selected."""
+    found, wordless = [], {}
+    for key, value in arrays.items():
+        try:
+            found += collect({key: value}, format=format)
+        except UnsupportedError as error:
+            wordless[key] = error
+    if wordless:
+        chosen = [name for name, is_selected in zip(arrays, fault._core.selects(list(arrays))) if is_selected]
+        for name in chosen:
+            if name in wordless:
+                raise wordless[name]
+        fault = fault.with_(select=[f"{{{name}}}" for name in chosen])
+    return distinct(found), fault
 
 
 def names_of(module: Any) -> list[str]:

@@ -124,9 +124,8 @@ class Passes:
         if self.faults.per == "batch" and self.faults.by_layer:
             self.is_regular = False
             return ()
-        raise UsageError(
-            f"layer `{layer}` gives {list(shape)}, whose first axis is not that of {self.images} images: leave the layer out, or draw per='batch'"
-        )
+        way = "draw per='batch'" if self.faults.per == "image" else "give a rate, which is drawn layer by layer"
+        raise UsageError(f"layer `{layer}` gives {list(shape)}, whose first axis is not that of {self.images} images: leave the layer out, or {way}")
 
     def _refuse(self, layer: str, output: Any, picked: Any) -> None:
         if picked is not None and picked[1].is_nested and picked[1].dtype in _FORMATS:
@@ -167,7 +166,7 @@ class Hooks:
             _check_forward("the module")
             self._forget()
             tensors = _values.tensors_in((args, kwargs))
-            passes.begin(_values.first_axis(tensors))
+            passes.begin(_values.images_in(args, kwargs))
             passes.is_running = True
             shapes, has_given = _values.shapes_of(tensors), False
             calls = None if on_begin is None else on_begin(shapes)

@@ -154,6 +154,10 @@ class Parameters:
         self.drop_gradients()
         return taken
 
+    def have_gradients(self) -> bool:
+        """Whether any ``.grad`` holds anything but zeros."""
+        return any(tensor.grad is not None and bool(tensor.grad.any()) for tied in self._tied for tensor in tied)
+
     def drop_gradients(self) -> None:
         for tied in self._tied:
             for tensor in tied:

@@ -41,6 +41,14 @@ class LearntRanges:
     def drop(self) -> None:
         """Forgets gradients that no optimizer has seen."""
         self._gradients = [0.0] * len(self.names)
+        for parameter in self._of_nobody():
+            parameter.grad = None  # nobody's `zero_grad` reaches it
+
+    def _of_nobody(self) -> list:
+        """Those that no optimizer moves."""
+        groups = self._optimizer.param_groups if self.names and self._optimizer is not None else []
+        moved = {id(parameter) for group in groups for parameter in group["params"]}
+        return [parameter for parameter in self.parameters if id(parameter) not in moved] if self._optimizer is not None else []
 
     def take_gradients(self) -> list:
         return [parameter.grad for parameter in self.parameters]
@@ -66,13 +74,9 @@ class LearntRanges:
             parameter.data.fill_(value)
 
     def _descend(self) -> None:
-        groups = self._optimizer.param_groups if self._optimizer is not None else []
-        moved = {id(parameter) for group in groups for parameter in group["params"]}
-        rate = self._rate if self._rate is not None else float(groups[0]["lr"])
+        rate = self._rate if self._rate is not None else float(self._optimizer.param_groups[0]["lr"])
+        own = {id(parameter) for parameter in (self.parameters if self._optimizer is None else self._of_nobody())}
         for parameter, gradient, (_, _, _, decay, factor, _) in zip(self.parameters, self._gradients, self._core.ranges):
-            if id(parameter) in moved:
-                continue
-            value = parameter.item()
-            parameter.data.fill_(value - rate * factor * (gradient + decay * value))
-            if self._optimizer is not None:
-                parameter.grad = None  # nobody's `zero_grad` reaches it
+            if id(parameter) in own:
+                value = parameter.item()
+                parameter.data.fill_(value - rate * factor * (gradient + decay * value))

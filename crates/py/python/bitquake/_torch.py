@@ -27,9 +27,11 @@ def cells_of(tensor: Any, name: str) -> tuple:
     dtype = str(tensor.dtype).removeprefix("torch.")
     if tensor.dtype is torch.bool or tensor.is_complex():
         raise UnsupportedError(f"`{name}` is {dtype}: give {'x.view(torch.uint8)' if tensor.dtype is torch.bool else 'torch.view_as_real(x)'}")
+    if tensor.is_nested:
+        raise UnsupportedError(f"`{name}` is a nested tensor: flip bits of x.values(), or of its parts")
     if not _is_whole(tensor):
         raise UnsupportedError(f"`{name}` has lost its memory: its storage has {tensor.untyped_storage().nbytes()} bytes, too few for {list(tensor.shape)}")
-    words = _integers(tensor.detach())
+    words = _integers(tensor.detach(), f"`{name}`")
     if words.device.type != "cpu":
         return words, dtype, True
     return words.numpy().view(_UNSIGNED[words.element_size()]), dtype, True
@@ -61,10 +63,10 @@ def _is_whole(tensor: torch.Tensor) -> bool:
     return (tensor.storage_offset() + elements) * tensor.element_size() <= tensor.untyped_storage().nbytes() or not tensor.numel()
 
 
-def _integers(tensor: torch.Tensor) -> torch.Tensor:
+def _integers(tensor: torch.Tensor, name: str = "a value") -> torch.Tensor:
     """The same memory as whole numbers."""
     if tensor.is_conj() or tensor.is_neg():
-        raise UnsupportedError("a tensor that is lazily negated or conjugated has no bits of its own: resolve it first")
+        raise UnsupportedError(f"{name} is lazily negated or conjugated and has no bits of its own: resolve it first")
     if tensor.is_quantized:
         bare = torch.empty(0, dtype=_SIGNED[tensor.element_size()], device=tensor.device)
         return bare.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())

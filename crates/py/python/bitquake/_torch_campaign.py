@@ -16,10 +16,11 @@ from ._collect import exposed, names_of
 from ._errors import UnsupportedError, UsageError
 from ._words import words_of
 from ._torch import logits_of
+from .arrays import _check_key
 from .campaigns import Outputs, digest_of, result_of
 from .faults import Fault
 from .patterns import flips_in, hit_of, under
-from .storage import Storage, table_of
+from .storage import Storage
 from .weights import check_module
 
 
@@ -36,7 +37,7 @@ class OfModule:
         data: Any,
         labels: Any,
         fault: Fault,
-        storage: Any,
+        storage: dict | None,
         seed: int,
         *,
         batch: int | None,
@@ -46,6 +47,7 @@ class OfModule:
     ) -> None:
         if failures not in ("raise", "count"):
             raise UsageError(f"failures is `raise` or `count`, not `{failures}`")
+        _check_key(reuse_mb=reuse_mb)
         if batch is not None and (isinstance(batch, bool) or not hasattr(batch, "__index__") or operator.index(batch) < 1):
             raise UsageError(f"batch is {batch!r}: give the number of inputs in one call of the module")
         self._module, self._batch, self._counts = module, _BATCH if batch is None else operator.index(batch), failures == "count"
@@ -91,7 +93,7 @@ class OfModule:
             self._flips = lambda seen: flips_in(seen, hit_of(seen, words))
             self._exposed = [one.exposed() for one in words]
         else:
-            self._storage = Storage(module, table_of(self._storage_wanted), self._seed)
+            self._storage = Storage(module, self._storage_wanted, self._seed)
             self._storage.write_levels()
             words, self._flips = self._storage.words, self._storage.watched.flips
         for one in words:
@@ -125,7 +127,7 @@ class OfModule:
             with suppress(UnsupportedError):
                 if slot.format is not None:
                     held.append(words_of(slot.tensor, slot.name))
-        return digest_of(held, "" if self._storage is None else self._storage.text)
+        return digest_of(held)
 
     def trial(self, hosted: Any, point: int, trial: int) -> Any:
         if self._storage is not None:

@@ -218,10 +218,17 @@ def shapes_of(given: Any) -> tuple:
     return tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors_in(given))
 
 
-def first_axis(given: Any) -> int | None:
-    """The size of the first axis of the first tensor that has one."""
-    sizes = [tensor.shape[0] for tensor in tensors_in(given) if tensor.dim()]
-    return int(sizes[0]) if sizes else None
+def images_in(args: tuple, kwargs: Mapping) -> int | None:
+    """How many images a call is given: of a list of images, as detectors take them, each with three axes, its length; else the size of the
+    first axis of the first tensor that has one.
+    """
+    for given in (*args, *kwargs.values()):
+        if isinstance(given, list) and given and all(isinstance(image, torch.Tensor) and image.dim() == 3 for image in given):
+            return len(given)
+        sizes = [tensor.shape[0] for tensor in tensors_in(given) if tensor.dim()]
+        if sizes:
+            return int(sizes[0])
+    return None
 
 
-__all__ = ["Layer", "check_memory", "first_axis", "hits_of", "pick", "put", "repeated", "replaced", "shapes_of", "tensors_in"]
+__all__ = ["Layer", "check_memory", "hits_of", "images_in", "pick", "put", "repeated", "replaced", "shapes_of", "tensors_in"]

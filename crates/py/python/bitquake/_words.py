@@ -45,6 +45,8 @@ class Words:
     by_name_only: bool = False
     #: Other names of the same words.
     also: list = field(default_factory=list)
+    #: The tensor whose changes PyTorch counts.
+    counted: Any = None
 
     @property
     def elements(self) -> int:
@@ -90,6 +92,11 @@ class Words:
 
         flip_on_device(self.cells, self._at(elements), masks)
 
+    def count_change(self) -> None:
+        """Tells autograd of a change for good: a backward pass through what was computed with the words of before is refused."""
+        if self.counted is not None:
+            count_change(self.counted)
+
     def taken(self, elements: np.ndarray) -> Any:
         """A copy of the words at flat C-order places."""
         found = self.cells[self._at(elements)]
@@ -113,14 +120,17 @@ class Words:
 def words_of(x: Any, name: str = "x", *, format: str | None = None) -> Words:
     """The words of a NumPy array, a PyTorch tensor, a Keras variable, or anything with the buffer protocol.
 
-    ``format`` says what the words are where the dtype does not: ``"i4"`` for 4-bit codes in the low bits of bytes.
+    ``format`` says what the words are where the dtype does not: ``"i4"`` for 4-bit codes in the low bits of bytes. Of floats, it must take
+    all bits: others would be left out without a word.
     """
     if type(x).__module__.split(".")[0] == "torch" or hasattr(x, "untyped_storage"):
         from ._torch import cells_of
 
         cells, dtype, writable = cells_of(x, name)
+        counted = x
     else:
         cells, dtype, writable = _numpy_cells(x, name)
+        counted = None
     container = cells.dtype.itemsize
     if format is None:
         format = FORMATS.get(dtype)
@@ -128,7 +138,9 @@ def words_of(x: Any, name: str = "x", *, format: str | None = None) -> Words:
             raise UnsupportedError(f"`{name}` is {dtype}: its words have no format; known are {', '.join(FORMATS)}")
     elif _core.width(format) > container * 8:
         raise UsageError(f"`{name}` is {dtype}: {container * 8} bits are too few for words of {format}")
-    return Words(name, format, cells, container, writable, tuple(cells.shape))
+    elif _core.width(format) < container * 8 and FORMATS.get(dtype, "").startswith(("f", "bf")):
+        raise UsageError(f"`{name}` is {dtype}, whose words are no {format}: bits are not converted; narrow words lie in integers")
+    return Words(name, format, cells, container, writable, tuple(cells.shape), counted=counted)
 
 
 def plain_words(x: Any, name: str) -> tuple | None:
@@ -155,6 +167,12 @@ def forget_casts() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.clear_autocast_cache()
+
+
+def count_change(x: Any) -> None:
+    """Counts a change in place of a PyTorch tensor; arrays, and tensors of inference, count none."""
+    if type(x) is not np.ndarray and not x.is_inference():
+        sys.modules["torch"].autograd.graph.increment_version(x)
 
 
 @lru_cache(maxsize=64)

@@ -12,7 +12,7 @@ import numpy as np
 from . import _core
 from ._collect import collect, exposed
 from ._errors import BoundsError, UsageError
-from ._words import FORMATS, Words, forget_casts, plain_words, words_of
+from ._words import FORMATS, Words, count_change, forget_casts, plain_words, words_of
 from .faults import one_amount
 from .patterns import FaultPattern, apply_to
 
@@ -159,6 +159,7 @@ def inject_(
         plain = plain_words(x, name)
         if plain is not None:
             pattern, dormant = _source_at(fault, *plain[:2], x.shape).inject(seed, trial, [plain])
+            count_change(x)
             forget_casts()
             return FaultPattern(pattern, {name: tuple(x.shape)}, dormant)
     fault = one_amount(fault)
@@ -168,6 +169,8 @@ def inject_(
     shapes = {words.name: words.shape for words in tensors}
     if nonfinite == "allow" and all(words.is_shared for words in tensors):
         pattern, dormant = source.inject(seed, trial, [words.described() for words in tensors])
+        for words in tensors:
+            words.count_change()
         forget_casts()
         return FaultPattern(pattern, shapes, dormant)
     faults = source.draw(seed, trial)

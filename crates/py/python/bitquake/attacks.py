@@ -17,6 +17,7 @@ from ._words import Words, forget_casts
 from .arrays import _check_key
 from .faults import Fault, to_toml
 from .patterns import FaultPattern
+from .weights import check_module
 
 _KINDS = ("search", "exhaustive", "random", "random-tensor")
 
@@ -69,9 +70,11 @@ def attack(
     """
     if kind not in _KINDS:
         raise UsageError(f"kind is one of {', '.join(_KINDS)}, not `{kind}`")
+    _check_key(seed=seed, budget=budget)
     if budget < 1:
         raise UsageError("the budget is 0: nothing may be flipped")
-    _check_key(seed=seed)
+    if goal is not None and evaluate is None:
+        raise UsageError("a goal is what `evaluate` gives: there is none")
     with _Subject(model, inputs, labels, loss, select, bits).at_work() as subject:
         attacked = subject.attacked(budget, limits, search)
         found = Attack(FaultPattern(attacked.pattern))
@@ -155,9 +158,13 @@ def rank(
     [31, 31]
     """
     _check_key(seed=seed, top=top, vectors=vectors)
+    if not 1 <= vectors < 1 << 32 or not tolerance >= 0:
+        raise UsageError(f"vectors is {vectors} and tolerance {tolerance}: from 1 to 2^32 - 1, and 0 or more")
     with _Subject(model, inputs, labels, loss, select, bits).at_work() as subject:
         attacked = subject.attacked(1, None, None)
-        _, gradients = subject.slopes()
+        value, gradients = subject.slopes()
+        if not np.isfinite(value) or not all(np.isfinite(gradient).all() for gradient in gradients):
+            raise UsageError(f"the loss without flips is {value}, or its gradient is no finite number everywhere: nothing can be ranked by it")
         trace = attacked.hutchinson(subject, vectors, tolerance, seed) if curvature else None
         diagonal = trace.pop("diagonal") if trace is not None else None
         ranked = attacked.rank([gradient.astype(np.float64) for gradient in gradients], diagonal, top)
@@ -172,7 +179,7 @@ class _Subject:
 
     def __init__(self, model: Any, inputs: Any, labels: Any, loss: Any, select: Any, bits: str) -> None:
         self._storage = model if hasattr(model, "memory") else None
-        self._module = self._storage.module if self._storage is not None else model
+        self._module = self._storage.module if self._storage is not None else check_module(model)
         self._inputs, self._labels = inputs, labels
         if loss is None:
             from torch.nn.functional import cross_entropy as loss

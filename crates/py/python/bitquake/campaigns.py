@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -80,7 +79,9 @@ class Campaign:
         if fault is None:
             raise UsageError("a campaign needs a fault, such as bq.Fault(rates=[1e-5, 1e-4])")
         self.dir, self.fault = Path(dir), as_fault(fault)
-        run = {"trials": trials, "confidence": float(confidence), "margin": float(margin), "stop": stop}
+        if isinstance(model, type):
+            raise UsageError(f"the model is the class {model.__name__}: give an object of it")
+        run = {"trials": trials, "confidence": _number("confidence", confidence), "margin": _number("margin", margin), "stop": stop}
         self._table: dict[str, Any] = {"schema": 1, "name": name, "seed": seed, "fault": self.fault.table}
         self._table["run"] = {key: value for key, value in run.items() if value is not None}
         if outcome is not None:
@@ -93,18 +94,26 @@ class Campaign:
             _check_read(given, "an ONNX file", ("data", "storage", "batch", "settings"))
             if batch is not None:
                 self._table["run"]["batch"] = batch
-            self._runner: Any = _OfFile(self._table, Path(model), data, storage, dict(settings or {}))
+            self._store(storage)
+            self._runner: Any = _OfFile(self._table, Path(model), data, dict(settings or {}))
         elif hasattr(model, "state_dict") and hasattr(model, "forward"):
             from ._torch_campaign import OfModule
 
             _check_read(given, "a PyTorch module", ("data", "labels", "storage", "batch", "outputs", "failures", "reuse_mb"))
             options = {"batch": batch, "outputs": outputs, "failures": failures, "reuse_mb": reuse_mb}
-            self._runner = _Hosted(self._table, OfModule(model, data, labels, self.fault, storage, seed, **options))
+            self._store(storage)
+            self._runner = _Hosted(self._table, OfModule(model, data, labels, self.fault, self._table.get("storage"), seed, **options))
         elif callable(model):
             _check_read(given, "a callable", ("weights",))
             self._runner = _Hosted(self._table, _OfCallable(model, weights))
         else:
             raise UsageError(f"a campaign takes the path of an ONNX file, a PyTorch module or a callable, not {model!r}")
+
+    def _store(self, storage: Any) -> None:
+        if storage is not None:
+            from .storage import table_of
+
+            self._table["storage"] = table_of(storage)
 
     def run(self, *, progress: bool | None = None) -> Results:
         """Runs the trials that are missing, and makes the report.
@@ -134,6 +143,13 @@ class Campaign:
         return Results(self.dir, Path(_core.rebuild(self.dir)))
 
 
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} is {value!r}: it is a number") from None
+
+
 def _check_read(given: dict[str, Any], kind: str, read: tuple[str, ...]) -> None:
     """What would be left unread is an error: results would be of something else than was asked for."""
     defaults = {"data": None, **(Campaign.__init__.__kwdefaults__ or {})}
@@ -146,14 +162,10 @@ def _check_read(given: dict[str, Any], kind: str, read: tuple[str, ...]) -> None
 class _OfFile:
     """A campaign that the library runs alone."""
 
-    def __init__(self, table: dict, model: Path, data: Any, storage: Any, settings: dict) -> None:
+    def __init__(self, table: dict, model: Path, data: Any, settings: dict) -> None:
         if not isinstance(data, Mapping):
             raise UsageError("data of an ONNX file is a table, such as {'format': 'idx', 'images': ..., 'labels': ...}")
         self._table = {**table, "model": {"path": model.resolve()}, "data": dict(data)}
-        if storage is not None:
-            from .storage import table_of
-
-            self._table["storage"] = table_of(storage)
         self._settings = [f"{key}={to_toml(value)}" for key, value in settings.items()]
 
     def run(self, dir: Path, bar: Any) -> tuple[str, int]:
@@ -164,11 +176,9 @@ class _OfFile:
                 bar.advance()
 
         offer_runtime()
-        # Here, since paths in a campaign file are relative to it.
-        with tempfile.NamedTemporaryFile("w", suffix=".toml", prefix=".bitquake-", dir=".", encoding="utf-8") as file:
-            file.write(_document(self._table))
-            file.flush()
-            return _core.run_campaign([Path(file.name)], self._settings, dir.resolve(), observe)
+        # As settings, for paths in these are relative to the working directory.
+        table = [f"{key}={to_toml(value)}" for key, value in self._table.items()]
+        return _core.run_campaign([*table, *self._settings], dir.resolve(), observe)
 
 
 class _Hosted:
@@ -187,7 +197,10 @@ class _Hosted:
             hosted = host.prepared(_document(self._table))
             golden = found.golden(hosted, seconds)
             run = hosted.open(dir, self._prove(hosted, golden))
-            return self._trials(hosted, golden, run, bar)
+            try:
+                return self._trials(hosted, golden, run, bar)
+            finally:
+                run.close()  # an exception keeps it, and the next run writes to the same file
         finally:
             try:
                 host.end()
@@ -236,7 +249,19 @@ class _OfCallable:
     def __init__(self, evaluate: Callable[[], Any], weights: Any) -> None:
         if weights is None:
             raise UsageError("with a callable, give weights: the arrays that hold what it computes with")
-        self._evaluate = evaluate
+        self._evaluate, self._weights = evaluate, weights
+        self.begin()  # what is wrong with them is told at once
+
+    @property
+    def described(self) -> dict[str, Any]:
+        return {"model": getattr(self._evaluate, "__qualname__", type(self._evaluate).__name__), "engine": "Python callable"}
+
+    def prepared(self, text: str) -> Any:
+        return _core.Hosted(text, [words.exposed() for words in self._words], digest_of(self._words), None, [])
+
+    def begin(self) -> None:
+        """Looks at the weights: a model may hold others than at the last run, in other memory."""
+        weights = self._weights
         if collected(weights):
             tensors = collect(weights)
         elif isinstance(weights, Sequence):
@@ -247,16 +272,6 @@ class _OfCallable:
             words.check_writable()
         self._words = tensors
         self._read = [words.described() for words in tensors]
-
-    @property
-    def described(self) -> dict[str, Any]:
-        return {"model": getattr(self._evaluate, "__qualname__", type(self._evaluate).__name__), "engine": "Python callable"}
-
-    def prepared(self, text: str) -> Any:
-        return _core.Hosted(text, [words.exposed() for words in self._words], digest_of(self._words), None, [])
-
-    def begin(self) -> None:
-        pass
 
     def end(self) -> None:
         pass
@@ -329,13 +344,11 @@ class Outputs:
         return outputs.finish()
 
 
-def digest_of(tensors: list[Words], *more: str) -> str:
-    """SHA-256 over words, in order, and texts."""
+def digest_of(tensors: list[Words]) -> str:
+    """SHA-256 over words, in order."""
     digest = hashlib.sha256()
     for words in tensors:
         digest.update(words.bytes())
-    for text in more:
-        digest.update(text.encode())
     return digest.hexdigest()
 
 

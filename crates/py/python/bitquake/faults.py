@@ -48,6 +48,8 @@ class Fault:
                 key, value = _SINGULAR[key], [value]
             if key in _BITS and isinstance(value, numbers.Integral) and not isinstance(value, bool):
                 value = str(value)
+            if key == "select" and isinstance(value, str):
+                value = [value]
             if value is not None:
                 table[key] = value
         self._table = table

@@ -13,6 +13,7 @@ import numpy as np
 from . import _core
 from ._errors import BadInputError, BitquakeError, UnsupportedError
 from ._words import Words, words_of
+from .arrays import _as_dtype
 
 
 def load_weights(path: str | Path) -> dict[str, np.ndarray]:
@@ -24,30 +25,32 @@ def load_weights(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _array(data: np.ndarray, format: str, shape: list[int]) -> np.ndarray:
-    names = {"f64": "f8", "f32": "f4", "f16": "f2", "i64": "i8", "u64": "u8", "i32": "i4", "u32": "u4", "i16": "i2", "u16": "u2"}
-    dtype = np.dtype(names.get(format, "u1" if format.startswith("u") or _core.width(format) < 8 else "i1"))
-    if format == "bf16":
-        try:
-            import ml_dtypes
+    """Of formats that no dtype of NumPy or ml_dtypes has, whole numbers with the bits of the words; of codes below 8 bits their bytes."""
+    width = _core.width(format)
+    if width % 8:
+        return data
+    try:
+        name = _DTYPES[format]
+        return _as_dtype(data.reshape(-1, width // 8), name, name).reshape(shape)
+    except (KeyError, ImportError):
+        return data.view(f"u{width // 8}").reshape(shape)
 
-            dtype = np.dtype(ml_dtypes.bfloat16)
-        except ImportError:
-            dtype = np.dtype("u2")
-    if dtype.itemsize * 8 != _core.width(format):
-        return data  # packed codes: their bytes
-    return data.view(dtype).reshape(shape)
+
+_DTYPES = {format: dtype for dtype, format in _core.dtypes() if not dtype.startswith("q")}
 
 
 def quantizers(path: str | Path) -> dict[str, dict[str, Any]]:
     """The QKeras quantizers of a model file, as storages of bitquake: the layer's name and role, such as ``dense/kernel``, to the table
-    that :func:`quantize` and ``[storage]`` take.
+    that :func:`quantize` and ``[storage]`` take. Where parts of a model have layers of the same name, theirs are paths, such as
+    ``encoder/dense/kernel``.
 
     Reads the configuration that ``.keras`` archives hold, and that of ``.h5`` files if h5py is installed. Quantizers other than
     ``quantized_bits`` are an error that names them and their layer, and so are arguments that make codes depend on more than the weights.
     """
     config = model_config(path)
     try:
-        return dict(_found(config))
+        found = list(_found(config))
+        return {_place(layers, role, found): table for layers, role, table in found}
     except RecursionError:
         raise BadInputError(f"{path}: the configuration is nested too deeply") from None
 
@@ -84,26 +87,35 @@ def _h5_config(path: Path) -> str:
         return text.decode() if isinstance(text, bytes) else text
 
 
-def _found(node: Any, layer: str = "") -> Any:
-    """Every quantizer below a node of a configuration."""
+def _found(node: Any, layers: tuple[str, ...] = ()) -> Any:
+    """Every quantizer below a node of a configuration: the names of the layers that it is in, its role, its table."""
     if isinstance(node, list):
         for item in node:
-            yield from _found(item, layer)
+            yield from _found(item, layers)
         return
     if not isinstance(node, Mapping):
         return
     config = node.get("config")
     if isinstance(config, Mapping) and "name" in config:
-        layer = str(config["name"])
+        layers = (*layers, str(config["name"]))
     for key, value in node.items():
         if key.endswith("_quantizer") and value is not None:
-            place = f"{layer}/{key[: -len('_quantizer')]}"
+            role = key[: -len("_quantizer")]
             try:
-                yield place, quantizer_table(value)
+                yield layers, role, quantizer_table(value)
             except (BadInputError, UnsupportedError) as error:
-                raise type(error)(f"{place}: {error}") from None
+                raise type(error)(f"{'/'.join(layers[-1:])}/{role}: {error}") from None
         elif isinstance(value, (Mapping, list)):
-            yield from _found(value, layer)
+            yield from _found(value, layers)
+
+
+def _place(layers: tuple[str, ...], role: str, found: list) -> str:
+    """The name of a layer and the role; where others have the same, the path from below the outermost model."""
+    alike = [others for others, its_role, _ in found if others[-1:] == layers[-1:] and its_role == role]
+    path = layers[-1:] if len(alike) == 1 else layers[1:]
+    if len(alike) > 1 and alike.count(layers) > 1:
+        raise BadInputError(f"two layers are called `{'/'.join(path)}`")
+    return "/".join((*path, role))
 
 
 def quantizer_table(quantizer: Any) -> dict[str, Any]:

@@ -162,7 +162,7 @@ class FaultPattern:
         columns = self.columns(clean, faulty=faulty)
         if library not in ("pandas", "polars"):
             raise UsageError(f"library is `pandas` or `polars`, not `{library}`")
-        frame = __import__(library).DataFrame(columns)
+        frame = __import__(library).DataFrame({**columns, **_of_one_type(columns)} if library == "polars" else columns)
         if columns["bit"]:
             return frame
         # Columns of nothing have no types, which frames that are put together want.
@@ -206,6 +206,13 @@ class FaultPattern:
         return (_from_json, (self._core.to_json(), self._shapes, self._dormant))
 
 
+def _of_one_type(columns: dict[str, list]) -> dict[str, list]:
+    """The numbers of words as floats, where they are not all whole ones of 64 bits with a sign: a column of polars has one type."""
+    wide = {key: columns[key] for key in ("old", "new") if key in columns}
+    whole = range(-(1 << 63), 1 << 63)
+    return {key: [*map(float, values)] for key, values in wide.items() if not all(type(value) is int and value in whole for value in values)}
+
+
 def _from_json(text: str, shapes: dict, dormant: int) -> FaultPattern:
     return FaultPattern(_core.Pattern.from_json(text), shapes, dormant)
 
@@ -237,6 +244,8 @@ def apply_to(pattern: Any, target: list[Words]) -> None:
     shared.apply(described)
     for words, elements, masks in others:
         words.flip(elements, masks)
+    for words in hit_of(pattern, target):
+        words.count_change()
     forget_casts()
 
 

@@ -139,7 +139,7 @@ class Storage:
             if known == fault:
                 return source, exposed
         source = self._held().source(fault._core, 0)
-        owners = {name.partition("@")[0] for name, *_ in source.tensors}
+        owners = {name if name in self._slots else name.rpartition("@")[0] for name, *_ in source.tensors}
         hit = [slot for name, slot in self._slots.items() if name in owners]
         statistics = [(slot.name, slot.module) for slot in hit if slot.role == "statistic"]
         exposed = Exposed(tuple([slot.tensor for slot in hit]), statistics)
@@ -178,10 +178,20 @@ class Storage:
 
     def _check_current(self) -> None:
         self._held()
-        if self._now() != self._versions:
-            counted = [slot.name for slot in self._coded if not slot.tensor.is_inference()]
-            changed = [name for name, old, new in zip(counted, self._versions, self._now()) if old != new]
+        now = self._now()
+        if now == self._versions:
+            return
+        changed = self._changed()
+        if changed:
             raise UsageError(f"{', '.join(f'`{name}`' for name in changed)} changed since {_SINCE} (inside a block of faults of its own a storage cannot be used)")
+        self._versions = now  # flips that were undone
+
+    def _changed(self) -> list[str]:
+        """The coded tensors that are not what their codes stand for."""
+        here = [self.watched.words(slot.name).described() for slot in self._coded]
+        levels = [(*told[:-1], told[-1].copy()) for told in here]
+        self._memory.write_levels(levels)
+        return [own[0] for own, level in zip(here, levels) if not np.array_equal(own[-1], level[-1])]
 
     def _held(self) -> Any:
         if self._memory is None:
@@ -230,9 +240,9 @@ def table_of(quantizer: Any, keys: Mapping[str, Any] | None = None) -> dict[str,
     """The table `[storage]` of what :func:`quantize` takes."""
     if isinstance(quantizer, str):
         quantizer = {"family": quantizer}
-    given = quantizer if isinstance(quantizer, Mapping) else getattr(quantizer, "table", {} if quantizer is None else None)
-    if given is None:
-        raise UsageError(f"a quantizer is the name of a family or a dict of the keys of [storage], not {quantizer!r}")
+    given = {} if quantizer is None else quantizer
+    if not isinstance(given, Mapping):
+        raise UsageError(f"a quantizer is the name of a family or a dict of the keys of [storage], such as `storage` of a RobustTraining, not {quantizer!r}")
     table = {**given, **(keys or {})}
     if not table:
         raise UsageError("how is the module to be stored? Give a family, such as `symmetric`, or a dict of the keys of [storage]")

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ._collect import uncompiled
 from ._core import Floats
 from ._errors import UsageError
 from ._method import combination, core_method, curriculum, storage_of, table_of
 from .arrays import _check_key
+from .weights import check_module
 
 
 class RobustTraining:
@@ -51,7 +51,9 @@ class RobustTraining:
         from ._ranges import LearntRanges
 
         _check_key(seed=seed)
-        self._module = module = uncompiled(module)
+        self._module = module = check_module(module)
+        if optimizer is not None and not hasattr(optimizer, "param_groups"):
+            raise UsageError(f"the optimizer is one of torch.optim, not a {type(optimizer).__name__}; several are several trainings")
         self._optimizer = optimizer
         self._seed = operator.index(seed)
         self._table = table_of(table)
@@ -150,6 +152,8 @@ class RobustTraining:
 
         An error leaves weights, buffers and ``.grad`` as they were.
         """
+        if not callable(closure):
+            raise UsageError(f"step takes a function that computes the loss, for it is called once a pass, not a {type(closure).__name__}")
         self._parameters.check_trained()
         self._check_optimizer()
         self._check_closed()
@@ -167,6 +171,8 @@ class RobustTraining:
         if not self._is_open:
             self._ranges.drop()
             return
+        if self._ranges.names and not self._parameters.have_gradients():
+            self._ranges.drop()  # a scaler skipped the step, and weights begin anew
         if not self._core.are_masters(self._parameters.load()):
             advice = "call after_step() after each step of the optimizer"
             if self._optimizer is not None:
