@@ -97,7 +97,7 @@ def save_images(path, images, labels):
 def main():
     parser = argparse.ArgumentParser(description="Train and export a small model of your own.")
     parser.add_argument("--data", type=Path, help="folder of the whole Fashion-MNIST (default: the committed subset)")
-    parser.add_argument("--out", type=Path, default=Path("."), help="folder for the two files (default: here)")
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent, help="folder for the two files (default: beside this script, where campaign.toml looks)")
     args = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)  # the model is small: more threads only wait for each other
