@@ -67,9 +67,9 @@ def test_the_exhaustive_step_is_the_best_single_flip(trained):
 def test_it_ends_with_a_reason(trained):
     net, x, labels = trained
     goal = bq.attack(net, x, labels, budget=50, bits="sign", evaluate=lambda: accuracy(net, x, labels), goal=0.5)
-    assert goal.end == "goal" and goal.steps[-1]["score"] <= 0.5 < goal.steps[-2]["score"]
+    assert goal.end == "target" and goal.steps[-1]["score"] <= 0.5 < goal.steps[-2]["score"]
     few = bq.attack(net, x, labels, budget=50, select=["2.bias"], bits="sign", kind="random")
-    assert few.end == "no-bits" and few.pattern.flips == 4
+    assert few.end == "exhausted" and few.pattern.flips == 4
     limited = bq.attack(net, x, labels, budget=9, bits="sign", limits={"per_tensor": 1})
     assert limited.pattern.flips == 4 and set(limited.pattern.tensors.values()) == {1}
 
@@ -118,7 +118,7 @@ def test_frozen_parameters_stay_frozen(trained):
     ("options", "message"),
     [
         (dict(budget=0), "the budget is 0"),
-        (dict(kind="best"), "kind is one of search"),
+        (dict(kind="best"), "kind is one of progressive"),
         (dict(select=["nothing"]), "nothing"),
         (dict(limits={"per_wrd": 1}), "per_wrd"),
         (dict(search={"growth": "triple"}), "triple"),

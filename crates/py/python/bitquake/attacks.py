@@ -19,7 +19,7 @@ from .faults import Fault, to_toml
 from .patterns import FaultPattern
 from .weights import check_module
 
-_KINDS = ("search", "exhaustive", "random", "random-tensor")
+_KINDS = ("progressive", "exhaustive", "random", "random-by-tensor")
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Attack:
     pattern: FaultPattern
     #: One dict a step: ``flips`` (tensor, element, bit), ``loss_before``, ``loss``, ``probes``, ``distance``, and what ``evaluate`` gave.
     steps: list[dict[str, Any]] = field(default_factory=list)
-    #: Why it ended: ``budget``, ``goal``, ``no-increase``, ``not-finite`` or ``no-bits``.
+    #: Why it ended: ``budget``, ``target`` (the goal), ``no-increase``, ``not-finite`` or ``exhausted``.
     end: str = "budget"
 
     def __repr__(self) -> str:
@@ -43,7 +43,7 @@ def attack(
     labels: Any,
     *,
     budget: int = 20,
-    kind: str = "search",
+    kind: str = "progressive",
     loss: Callable[[Any, Any], Any] | None = None,
     select: list[str] | None = None,
     bits: str = "all",
@@ -56,8 +56,8 @@ def attack(
     """Looks for the flips that raise the loss most, one step after the other, and leaves the module as it was.
 
     ``model`` is a module, whose float32 words are attacked, or what :func:`quantize` gave, whose codes are. ``kind`` is the progressive
-    bit search (``"search"``), the best of all single bits a step (``"exhaustive"``), or random bits to compare with (``"random"`` by
-    size, ``"random-tensor"``). ``loss(outputs, labels)`` is cross entropy by default. ``limits`` and ``search`` are the tables
+    bit search (``"progressive"``), the best of all single bits a step (``"exhaustive"``), or random bits to compare with (``"random"`` by
+    size, ``"random-by-tensor"``). ``loss(outputs, labels)`` is cross entropy by default. ``limits`` and ``search`` are the tables
     ``[attack.limits]`` and ``[attack.search]`` of the command line. After each step ``evaluate()`` is called, on the module with the
     flips; the attack ends when it gives ``goal`` or less.
 
@@ -86,7 +86,7 @@ def attack(
             subject.set(attacked.commit(step["sites"]))
             found.steps.append(_told(step, attacked, evaluate))
             if goal is not None and found.steps[-1].get("score", goal + 1) <= goal:
-                found.end = "goal"
+                found.end = "target"
                 break
             if attacked.left == 0:
                 break
@@ -95,12 +95,12 @@ def attack(
 
 
 def _step(attacked: Any, subject: _Subject, kind: str, seed: int, number: int) -> dict[str, Any]:
-    if kind == "search":
+    if kind == "progressive":
         return attacked.search_step(subject, seed, number)
     if kind == "exhaustive":
         return attacked.exhaustive_step(subject)
-    site = attacked.random_site(seed, number, kind == "random-tensor")
-    return {"kind": "no-bits"} if site is None else {"kind": "flips", "sites": [site], "probes": 0}
+    site = attacked.random_site(seed, number, kind == "random-by-tensor")
+    return {"kind": "exhausted"} if site is None else {"kind": "flips", "sites": [site], "probes": 0}
 
 
 def _told(step: dict[str, Any], attacked: Any, evaluate: Callable[[], float] | None) -> dict[str, Any]:
