@@ -215,6 +215,14 @@ def test_what_is_no_optimizer_and_no_closure():
     with pytest.raises(bq.UsageError, match="step takes a function that computes the loss"):
         robust.step(batch_loss(module)())
 
+    def with_backward():
+        loss = batch_loss(module)()
+        loss.backward()
+        return loss
+
+    with pytest.raises(bq.UsageError, match=r"the closure calls backward\(\) itself"):
+        robust.step(with_backward)
+
 
 @pytest.mark.parametrize("set_to_none", [True, False])
 @pytest.mark.parametrize("by_optimizer", [True, False])

@@ -106,7 +106,12 @@ class Passes:
         loss = self._closure()
         _check(loss)
         scaled = loss if self._scaler is None else self._scaler.scale(loss)
-        scaled.backward()
+        try:
+            scaled.backward()
+        except RuntimeError as error:
+            if "backward through the graph a second time" in str(error):
+                raise UsageError("the closure calls backward() itself: let it return the loss, which is done here") from error
+            raise
         self._scale = 1.0 if self._scaler is None else float(self._scaler.get_scale())
         gradients = self._parameters.gradients(1.0 / self._scale)
         self._there = [any(pair) for pair in zip(self._there, gradients.there)]

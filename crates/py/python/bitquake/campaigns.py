@@ -12,7 +12,7 @@ import numpy as np
 
 from . import _core
 from ._collect import collect, collected, distinct
-from ._errors import StoppedError, UsageError
+from ._errors import SelfCheckError, StoppedError, UsageError
 from ._progress import progress_bar
 from ._runtime import offer_runtime
 from ._words import Words, words_of
@@ -210,7 +210,10 @@ class _Hosted:
 
     def _prove(self, hosted: Any, golden: Any) -> Any:
         host, proof = self._host, golden.proof()
-        proof.empty(host.evaluate().judged(golden))
+        try:
+            proof.empty(host.evaluate().judged(golden))
+        except SelfCheckError as error:
+            raise SelfCheckError(f"{error}. Do the data come in another order (a loader that shuffles), or does something draw random numbers?") from None
         number = 0
         while True:
             probe = host.probe(hosted, number)
