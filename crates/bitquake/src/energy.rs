@@ -98,9 +98,11 @@ fn warnings(judged: &[Judged]) -> Vec<String> {
     if judged.windows(2).any(|pair| pair[0].images != pair[1].images) {
         warnings.push(MIXED.to_owned());
     }
-    let mut all: Vec<String> = judged.iter().map(|one| format!("{} %", 100.0 * one.confidence)).collect();
-    all.dedup();
-    if all.len() > 1 {
+    let mut confidences: Vec<f64> = judged.iter().map(|one| one.confidence).collect();
+    confidences.sort_by(f64::total_cmp);
+    confidences.dedup();
+    if confidences.len() > 1 {
+        let all: Vec<String> = confidences.iter().map(f64::to_string).collect();
         warnings.push(format!(
             "the intervals of the networks have different confidences ({}): give their campaigns one [run] confidence",
             all.join(", ")

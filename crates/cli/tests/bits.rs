@@ -224,3 +224,21 @@ fn the_guide_has_every_encoding() {
     });
     assert_generated("formats.md", "encodings", &markdown(&header, rows));
 }
+
+#[test]
+fn numbers_beyond_a_format_are_noted() {
+    let noted = |args: &[&str]| {
+        let done = run(&[&["bits"], args].concat());
+        done.err.contains("is beyond the finite numbers of")
+    };
+    assert!(noted(&["70000", "--dtype", "f16"]) && noted(&["1e9", "--dtype", "f8e4m3"]));
+    for fine in [
+        &["65504", "--dtype", "f16"][..],
+        &["inf"],
+        &["nan"],
+        &["0x7f800000"],
+        &["0b11111111", "--dtype", "f8e4m3"],
+    ] {
+        assert!(!noted(fine), "{fine:?}");
+    }
+}

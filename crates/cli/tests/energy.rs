@@ -105,7 +105,7 @@ fn networks_that_are_judged_on_other_images_are_told() {
     assert!(folder.energy(&[&one, &other], &[]).err.contains(told));
     assert!(!folder.energy(&[&one], &[]).err.contains(told));
     let loose = folder.campaign("loose", &["--set", "run.confidence=0.5"]);
-    let told = "different confidences (95 %, 50 %)";
+    let told = "different confidences (0.5, 0.95)";
     assert!(folder.energy(&[&one, &loose], &[]).err.contains(told));
     assert!(!folder.energy(&[&one, &other], &[]).err.contains(told));
 }

@@ -52,10 +52,10 @@ impl ConfigError {
         matches!(self, Self::Read { .. } | Self::File { .. })
     }
 
-    /// What is wrong in files that are read on top of each other; without any, in the settings.
+    /// What is wrong in files that are read on top of each other; without any, in what a caller told.
     #[must_use]
     pub fn in_files(files: &[PathBuf], reason: impl Into<String>) -> Self {
         let names: Vec<String> = files.iter().map(|file| Path::display(file).to_string()).collect();
-        Self::wrong(if names.is_empty() { "--set".to_owned() } else { names.join(" + ") }, reason)
+        Self::wrong(if names.is_empty() { "configuration".to_owned() } else { names.join(" + ") }, reason)
     }
 }

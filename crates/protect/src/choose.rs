@@ -16,8 +16,8 @@ const NO_BIT: &str = "rank all bits of the campaign's memory, with the same [sto
 /// at most `budget`.
 ///
 /// The best plan of all is found by dynamic programming over what the check bits may cost (Dudziński and Walukiewicz, "Exact Methods for the Knapsack Problem
-/// and Its Generalizations", European Journal of Operational Research 28, 1987), as long as 2^28 sums are enough; of larger memories costs are rounded up to as
-/// many cells. Beside it tensors move along the upper hull of what their choices save, always the step that saves most for a check bit (Sinha and Zoltners,
+/// and Its Generalizations", European Journal of Operational Research 28, 1987), as long as 2^28 sums, 2^25 choices and 2^22 costs are enough;
+/// of larger memories costs are rounded up to as many cells. Beside it tensors move along the upper hull of what their choices save, always the step that saves most for a check bit (Sinha and Zoltners,
 /// "The Multiple-Choice Knapsack Problem", Operations Research 27, 1979), and what saves more is the plan: at least what the best of all saves less one step.
 ///
 /// ```
@@ -107,13 +107,15 @@ fn fill(choices: &[Vec<Choice>], budget: u128) -> Vec<Option<Choice>> {
 const MOST_SUMS: u128 = 1 << 28;
 /// How many choices it may keep, two bytes each.
 const MOST_KEPT: u128 = 1 << 25;
+/// How many cells it may have, 16 bytes each.
+const MOST_CELLS: u128 = 1 << 22;
 
 /// The best choices when each costs a whole number of cells of the budget: of one bit each, if there are few enough sums of choices and costs.
 fn by_cells(choices: &[Vec<Choice>], budget: u128, most_sums: u128) -> Vec<Option<Choice>> {
     let number: usize = choices.iter().map(Vec::len).sum();
     let [sums, kept] =
         [(most_sums, number), (MOST_KEPT, choices.len())].map(|(most, each)| most / each.max(1) as u128);
-    let cell = budget.div_ceil(sums.min(kept).max(1)).max(1);
+    let cell = budget.div_ceil(sums.min(kept).clamp(1, MOST_CELLS)).max(1);
     // Not more than the sums, which are far fewer than addresses.
     let cells = (budget / cell) as usize;
     let mut best = vec![0.0_f64; cells + 1];

@@ -68,7 +68,7 @@ mod _core {
     #[pymodule_export]
     use crate::slots::{PySlot, PySlots};
     #[pymodule_export]
-    use crate::text::{bit_strings, decode, field, formats, settle, subset, width};
+    use crate::text::{bit_strings, decode, field, formats, literal, settle, subset, width};
     #[pymodule_export]
     use crate::threads::after_fork;
     #[pymodule_export]

@@ -27,7 +27,7 @@ impl PyPlan {
     /// The float weights among the tensors are to be codes; the others stay as they are.
     #[new]
     fn new(py: Python<'_>, storage: &str, tensors: Vec<Told>) -> PyResult<Self> {
-        let spec = parse_storage(storage).map_err(|error| usage(py, error))?;
+        let spec = parse_storage(storage).map_err(|error| usage(py, format!("[storage]: {error}")))?;
         let tensors = tensors.into_iter().map(|told| info(py, told)).collect::<PyResult<Vec<_>>>()?;
         StoragePlan::new(&spec, &tensors).map(Self).map_err(|error| of(py, error))
     }
@@ -50,6 +50,11 @@ impl PyMemory {
     #[getter]
     fn check_bits(&self) -> u64 {
         self.0.check_bits()
+    }
+
+    /// The tensor of the module that something stored belongs to.
+    fn owner<'n>(&self, name: &'n str) -> &'n str {
+        self.0.owner(name)
     }
 
     /// Everything that is stored: name, format, elements.

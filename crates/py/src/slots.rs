@@ -26,6 +26,14 @@ pub struct PySlots {
     slots: Vec<Slot>,
 }
 
+/// Rotations of positions and the like, which are no weights, stay as they are.
+fn is_complex_buffer(tensor: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = tensor.py();
+    let is_parameter =
+        tensor.is_instance(&py.import(intern!(py, "torch"))?.getattr("nn")?.getattr("Parameter")?)?;
+    Ok(!is_parameter && tensor.call_method0(intern!(py, "is_complex"))?.is_truthy()?)
+}
+
 #[pymethods]
 impl PySlots {
     /// The parameters and the persistent buffers of a module, tied ones under each name.
@@ -41,11 +49,8 @@ impl PySlots {
         let py = module.py();
         let (parts, mut slots) = slots_of(module, None)?;
         for slot in slots.iter().filter(|slot| slot.role != Role::Attribute) {
-            // Complex numbers are no weights that a quantizer takes: rotations of positions and the like stay as they are.
-            let is_complex =
-                || slot.kept.tensor.bind(py).call_method0(intern!(py, "is_complex"))?.is_truthy();
             if let Err(why) = &slot.words
-                && !is_complex()?
+                && !is_complex_buffer(slot.kept.tensor.bind(py))?
             {
                 let message = format!("`{}` {why}: it cannot be stored", slot.name);
                 return Err(raise(py, "UnsupportedError", message));

@@ -2,6 +2,7 @@
 
 use bitquake::bits::kernels::{NonFinite, NonFiniteError, settle_nonfinite};
 use bitquake::bits::{self, FORMATS, Format, WordStore};
+use bitquake::fault::Selector;
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 
@@ -13,6 +14,12 @@ use crate::words::{ReadStore, Reads};
 #[pyfunction]
 pub fn formats() -> Vec<&'static str> {
     FORMATS.iter().map(|row| row.name).collect()
+}
+
+/// The glob that selects this name and no other.
+#[pyfunction]
+pub fn literal(name: &str) -> String {
+    Selector::literal(name)
 }
 
 /// The bits of a word of a format.

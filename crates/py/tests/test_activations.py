@@ -812,3 +812,19 @@ def test_a_list_of_images_has_as_many_images(count):
         assert record.flips == wanted
         if per == "image":
             assert record.to_frame()["image"].tolist() == list(range(count))
+
+
+def test_a_list_of_sequences_is_no_list_of_images():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.text, self.sound = nn.Linear(4, 3), nn.Linear(4, 3)
+
+        def forward(self, given):
+            return self.text(given[0]).sum(1) + self.sound(given[1]).sum(1)
+
+    given = [torch.randn(8, 5, 4), torch.randn(8, 7, 4)]
+    neurons = bq.ActivationFaults(Two().eval(), bq.Fault(count=1), inputs=(given,))
+    with torch.no_grad(), neurons.faulty(seed=1) as record:
+        neurons.module(given)
+    assert record.flips == 8 and sorted(record.to_frame()["image"]) == [*range(8)]

@@ -371,7 +371,15 @@ def test_arrays_without_words_that_are_not_selected():
             bq.inject_(arrays, fault)
 
 
-def test_the_version_is_that_of_the_command():
-    from bitquake import _core
+@pytest.mark.parametrize(("keys", "select", "hit"), [(("w,1", "w"), ["*", "!m*", "!w"], "w,1"), (("a[0]", "a0"), ["a[[]0]"], "a[0]"), (("['p']['k']", "w}2"), ["*'k'*"], "['p']['k']")])
+def test_names_of_any_kind_beside_arrays_without_words(keys, select, hit):
+    arrays = {"mask": np.zeros(3, dtype=bool), **{key: np.ones(9, dtype=np.float32) for key in keys}}
+    assert bq.inject_(arrays, bq.Fault(count=2, select=select)).tensors == {hit: 2}
 
-    assert bq.__version__ == _core.VERSION and bq.__version__.count(".") == 2
+
+def test_the_version_is_that_of_the_command():
+    import subprocess
+    import sys
+
+    told = subprocess.run([sys.executable, "-m", "bitquake", "--version"], capture_output=True, text=True, check=True).stdout
+    assert told == f"bitquake {bq.__version__}\n"

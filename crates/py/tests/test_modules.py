@@ -602,11 +602,22 @@ def test_autograd_is_told_of_flips_in_place(flip):
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.backward()
     version = layer.weight._version
+    bq.inject_(layer.weight, bq.Fault(count=0)), bq.inject_(layer.weight, 1e-300)
+    assert layer.weight._version == version, "nothing was flipped"
     pattern.undo_(layer.weight)
     assert layer.weight._version > version
     layer(x).sum().backward()
     with torch.inference_mode():
         bq.inject_(torch.ones(3), 0.5)  # counts no changes
+
+
+def test_check_bits_of_a_scale_belong_to_its_tensor():
+    module = torch.nn.Linear(8, 4)
+    protect = [{"select": ["*@scale"], "kind": "secded", "data_bits": 32}]
+    with bq.quantize(module, {"family": "symmetric", "bits": 8, "protect": protect}) as storage:
+        version = module.weight._version
+        with storage.faulty(bq.Fault(rate=0.5, select="*@scale@*")):
+            assert module.weight._version != version, "autograd is told"
 
 
 def test_flips_that_were_undone_leave_a_storage_as_it_was():
@@ -640,6 +651,10 @@ def test_complex_buffers_stay_as_they_are():
     module = small_cnn()
     module.register_buffer("rotations", torch.randn(4, dtype=torch.complex64))
     before = module.rotations.clone()
+    module.register_parameter("spectrum", torch.nn.Parameter(torch.randn(4, dtype=torch.complex64)))
+    with pytest.raises(bq.UnsupportedError, match="`spectrum` is complex64"):
+        bq.quantize(module, "symmetric", bits=4)
+    del module.spectrum
     with bq.quantize(module, "symmetric", bits=4) as storage:
         assert "rotations" not in storage.tensors
         with storage.faulty(0.1):

@@ -83,6 +83,18 @@ def test_replaced_parameters_would_not_be_trained(replace, name):
         robust.step(batch_loss(module))
 
 
+def test_a_layer_that_was_wrapped_is_trained_on():
+    module = two_layers()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    robust = bq.RobustTraining(module, optimizer, quantization=QUANTIZED, bit_errors=ERRORS)
+    module[0] = torch.nn.Sequential(module[0], torch.nn.Dropout())
+    robust.step(batch_loss(module))
+    optimizer.step()
+    module[1] = torch.nn.Linear(16, 3)
+    with pytest.raises(bq.UsageError, match="`1` was replaced"):
+        robust.step(batch_loss(module))
+
+
 def test_a_compiled_module_is_trained_by_the_names_of_what_was_compiled():
     states = []
     for compiled in (False, True):

@@ -346,8 +346,12 @@ impl Memory {
     /// The tensor of the model that something stored belongs to: itself, or the one whose scale, check bits and the like it is.
     #[must_use]
     pub fn owner<'n>(&self, name: &'n str) -> &'n str {
-        let is_tensor = self.entries.iter().any(|entry| entry.name == name && entry.dims.is_some());
-        name.rsplit_once(PART).filter(|_| !is_tensor).map_or(name, |(owner, _)| owner)
+        let is_tensor =
+            |text: &str| self.entries.iter().any(|entry| entry.name == text && entry.dims.is_some());
+        // Check bits of a scale are parts of a part.
+        let mut owners =
+            std::iter::successors(Some(name), |text| text.rsplit_once(PART).map(|(owner, _)| owner));
+        owners.find(|text| is_tensor(text)).unwrap_or(name)
     }
 
     /// The coded tensor of a name, and the part if it names one; `None` for native words.

@@ -75,8 +75,13 @@ impl StorageSpec {
     /// What the overrides come to, for people, and how many come to it.
     fn overriding(&self) -> Vec<(String, usize)> {
         let mut all: Vec<(String, usize)> = Vec::new();
+        // One without a family of its own stands on those before it.
+        let mut below = self.base.clone();
         for over in &self.overrides {
-            let words = words_of(&self.base.overridden_by(&over.spec));
+            let alone = self.base.overridden_by(&over.spec);
+            below = below.overridden_by(&over.spec);
+            let words =
+                words_of(if alone.is_native() && over.spec.family.is_none() { &below } else { &alone });
             match all.iter_mut().find(|(known, _)| *known == words) {
                 Some((_, count)) => *count += 1,
                 None => all.push((words, 1)),
@@ -155,6 +160,8 @@ mod tests {
             line(text),
             "symmetric, 4 bits by 1 override; else symmetric, 8 bits; secded over 64 bits; range guards"
         );
+        let stacked = "[[override]]\nselect = [\"*\"]\nfamily = \"bfa\"\nbits = 8\n[[override]]\nselect = [\"a\"]\nbits = 4\n";
+        assert_eq!(line(stacked), "bfa, 8 bits by 1 override; bfa, 4 bits by 1 override; else native words");
         let over = |tensor: &str, bits: u32| {
             format!("[[override]]\nselect = [\"{tensor}\"]\nfamily = \"bfa\"\nbits = {bits}\n")
         };

@@ -230,10 +230,10 @@ pub enum MetricProblem {
     /// A column needs a name.
     #[error("a metric needs a name")]
     NoName,
-    /// Given twice.
+    /// One that every campaign has.
     #[error("campaigns have a metric of that name, which is worked out here: give it another name")]
     Taken,
-    /// Two of one name.
+    /// Given twice.
     #[error("it was given before")]
     Repeated,
 }

@@ -61,7 +61,7 @@ def _with_words(arrays: Mapping, fault: Fault, format: str | None) -> tuple[list
         for name in chosen:
             if name in wordless:
                 raise wordless[name]
-        fault = fault.with_(select=[f"{{{name}}}" for name in chosen])
+        fault = fault.with_(select=[*map(_core.literal, chosen)])
     return distinct(found), fault
 
 

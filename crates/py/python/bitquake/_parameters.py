@@ -48,6 +48,7 @@ class Parameters:
         self._tied = [[tensor for _, tensor in group] for group in groups]
         self._tensors = [tied[0] for tied in self._tied]
         self._frozen = [(name, tensor) for name, tensor in module.named_parameters() if not tensor.requires_grad]
+        self._module = module
         self._slots = _slots(module, self.ids)
         self._are_tied = any(len(tied) > 1 for tied in self._tied)
         self._arrays: list[np.ndarray] = [np.empty(0, np.float32) for _ in groups]
@@ -65,16 +66,24 @@ class Parameters:
         """That the same parameters are trained as at first."""
         for name, kept, key, value in self._slots:
             if kept.get(key) is not value:
-                raise UsageError(
-                    f"`{name}` was replaced since the training was prepared (load_state_dict(assign=True), or a new layer): what the module runs "
-                    "with now would not be trained; make another optimizer and another training"
-                )
+                self._check_replaced(name)
+                break
         for name, tensor in zip(self.names, self._tensors):
             if not tensor.requires_grad:
                 raise UsageError(f"parameter `{name}` was frozen since the training was prepared: make another one, which leaves it as it is")
         for name, tensor in self._frozen:
             if tensor.requires_grad:
                 raise UsageError(f"parameter `{name}` was frozen when the training was prepared: make another one, which quantizes and hits it")
+
+    def _check_replaced(self, name: str) -> None:
+        """That the module still has what is trained, and nothing more: a layer may have been wrapped."""
+        trained = {id(tensor) for tensor in self._module.parameters() if tensor.requires_grad and tensor.numel()}
+        if trained != {id(tensor) for tied in self._tied for tensor in tied if tensor.requires_grad}:
+            raise UsageError(
+                f"`{name}` was replaced since the training was prepared (load_state_dict(assign=True), or a new layer): what the module runs "
+                "with now would not be trained; make another optimizer and another training"
+            )
+        self._slots = _slots(self._module, self.ids)
 
     @property
     def shapes(self) -> list[list[int]]:

@@ -218,12 +218,17 @@ def shapes_of(given: Any) -> tuple:
     return tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors_in(given))
 
 
+def _is_image(value: Any) -> bool:
+    """Whether it is one image: three axes, the first of which are colours."""
+    return isinstance(value, torch.Tensor) and value.dim() == 3 and value.shape[0] in (1, 3, 4)
+
+
 def images_in(args: tuple, kwargs: Mapping) -> int | None:
-    """How many images a call is given: of a list of images, as detectors take them, each with three axes, its length; else the size of the
-    first axis of the first tensor that has one.
+    """How many images a call is given: of a list of images, as detectors take them, its length; else the size of the first axis of the
+    first tensor that has one.
     """
     for given in (*args, *kwargs.values()):
-        if isinstance(given, list) and given and all(isinstance(image, torch.Tensor) and image.dim() == 3 for image in given):
+        if isinstance(given, list) and given and all(map(_is_image, given)):
             return len(given)
         sizes = [tensor.shape[0] for tensor in tensors_in(given) if tensor.dim()]
         if sizes:

@@ -168,8 +168,8 @@ def faulty_activations(
         module classes: only those modules, with or without parts.
     ``per``
         ``"image"``: faults are drawn for each image, which are numbered from the start of the block. The first axis of
-        each value is that of the images, whose number is the first axis of the first tensor given to the module; a
-        value with a multiple of it has so many rows an image. ``"batch"``: one draw over the whole of each pass,
+        each value is that of the images, whose number is the first axis of the first tensor given to the module, or the length of
+        a list of images (three axes, the first 1, 3 or 4 colours), as detectors take them; a value with a multiple of it has so many rows an image. ``"batch"``: one draw over the whole of each pass,
         whatever the axes.
     ``output``
         which part of a tuple, dict or object is the value: a place or a key; by default the first tensor.

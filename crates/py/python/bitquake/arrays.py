@@ -14,7 +14,7 @@ from ._collect import collect, exposed
 from ._errors import BoundsError, UsageError
 from ._words import FORMATS, Words, count_change, forget_casts, plain_words, words_of
 from .faults import one_amount
-from .patterns import FaultPattern, apply_to
+from .patterns import FaultPattern, apply_to, hit_of
 
 _NUMPY = {format: name for name, format in reversed(list(FORMATS.items())) if not name.startswith("q")}
 
@@ -98,6 +98,7 @@ def flip_(x: Any, index: Any, bit: Any, *, name: str = "x", format: str | None =
 
     ``index`` is a flat place, a tuple of places along the axes, a list of either, a tuple of arrays as ``np.nonzero`` gives it, or a boolean
     mask of the array's shape. ``bit`` is one bit for all of them, or one for each; 0 is the least significant. Everything is checked on the host before anything is touched.
+    Of a tensor it counts as a change in place, also when it is undone: a backward pass through what was computed before is refused; :func:`faulty` is for gradients under faults.
 
     >>> import bitquake as bq, numpy as np
     >>> x = np.zeros((2, 3), dtype=np.float32)
@@ -141,7 +142,7 @@ def inject_(
     """Draws faults and applies them in place, to an array, a dict of arrays, or a module.
 
     The flips hang on the fault, ``seed``, ``trial`` and the names of the tensors alone: not on device, threads or strides. Patterns of one
-    seed and trial are nested: those at a rate are among those at any higher one.
+    seed and trial are nested: those at a rate are among those at any higher one. Of tensors they count as changes in place, as :func:`flip_` says.
 
     ``nonfinite`` says what becomes of numbers that were finite and are not any more: ``"allow"``, ``"clamp"`` (to the largest finite
     number), ``"zero"``, or ``"reject"`` (an error, and nothing is changed).
@@ -159,7 +160,8 @@ def inject_(
         plain = plain_words(x, name)
         if plain is not None:
             pattern, dormant = _source_at(fault, *plain[:2], x.shape).inject(seed, trial, [plain])
-            count_change(x)
+            if pattern.flips:
+                count_change(x)
             forget_casts()
             return FaultPattern(pattern, {name: tuple(x.shape)}, dormant)
     fault = one_amount(fault)
@@ -169,7 +171,8 @@ def inject_(
     shapes = {words.name: words.shape for words in tensors}
     if nonfinite == "allow" and all(words.is_shared for words in tensors):
         pattern, dormant = source.inject(seed, trial, [words.described() for words in tensors])
-        for words in tensors:
+        # To list many flips takes longer than to make them; they are in all tensors.
+        for words in tensors if pattern.flips > 100_000 else hit_of(pattern, tensors):
             words.count_change()
         forget_casts()
         return FaultPattern(pattern, shapes, dormant)

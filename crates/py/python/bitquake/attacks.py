@@ -212,7 +212,7 @@ class _Subject:
         """What is selected; without a selection all parameters of floats, since nothing else has a gradient."""
         if self._fault.table.get("select") is None:
             own = uncompiled(self._module).named_parameters()
-            self._fault = self._fault.with_(select=[f"{{{name}}}" for name, tensor in own if tensor.is_floating_point()])
+            self._fault = self._fault.with_(select=[_core.literal(name) for name, tensor in own if tensor.is_floating_point()])
         return exposed_in_module(self._module, self._fault)[0]
 
     def attacked(self, budget: int, limits: Any, search: Any) -> Any:

@@ -112,8 +112,8 @@ def _found(node: Any, layers: tuple[str, ...] = ()) -> Any:
 def _place(layers: tuple[str, ...], role: str, found: list) -> str:
     """The name of a layer and the role; where others have the same, the path from below the outermost model."""
     alike = [others for others, its_role, _ in found if others[-1:] == layers[-1:] and its_role == role]
-    path = layers[-1:] if len(alike) == 1 else layers[1:]
-    if len(alike) > 1 and alike.count(layers) > 1:
+    path = layers[-1:] if len(alike) == 1 else layers[1:] or layers
+    if alike.count(layers) > 1:
         raise BadInputError(f"two layers are called `{'/'.join(path)}`")
     return "/".join((*path, role))
 

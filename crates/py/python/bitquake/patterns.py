@@ -266,7 +266,7 @@ def _divided(pattern: Any, target: list[Words]) -> tuple[Any, list[tuple], list[
 
 def hit_of(pattern: Any, tensors: list[Words]) -> list[Words]:
     """Those that a core pattern hits."""
-    names = {name for name, *_ in pattern.tensors}
+    names = {name for name, _, _, flips in pattern.tensors if flips}
     return [words for words in tensors if words.name in names]
 
 

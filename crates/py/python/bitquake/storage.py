@@ -139,7 +139,7 @@ class Storage:
             if known == fault:
                 return source, exposed
         source = self._held().source(fault._core, 0)
-        owners = {name if name in self._slots else name.rpartition("@")[0] for name, *_ in source.tensors}
+        owners = {self._held().owner(name) for name, *_ in source.tensors}
         hit = [slot for name, slot in self._slots.items() if name in owners]
         statistics = [(slot.name, slot.module) for slot in hit if slot.role == "statistic"]
         exposed = Exposed(tuple([slot.tensor for slot in hit]), statistics)
@@ -209,7 +209,7 @@ def quantize(module: Any, quantizer: Any = None, *, seed: int = 0, **keys: Any) 
 
     ``quantizer`` is a family such as ``"symmetric"``, or the table ``[storage]`` of a campaign as a dict
     (docs/storage.md); its keys may also be given by name. ``override``, ``protect`` and ``guard`` are lists of tables.
-    Float weights are quantized, each tied one once; integers stay as they are, and the running means and variances of
+    Float weights are quantized, each tied one once; integers and complex buffers stay as they are, and the running means and variances of
     batch normalisations too, unless an override selects them. ``seed`` is for stochastic rounding.
 
     Raises :class:`UsageError` for unknown keys, values that a quantizer does not take (NaN, infinity) and overrides
