@@ -251,6 +251,11 @@ def test_curvature_of_nothing(trained, options):
         bq.rank(*trained, curvature=True, **options)
 
 
+def test_a_ranking_is_told_in_short(trained):
+    ranking = bq.rank(*trained, select=["0.weight"], bits="sign", top=4)
+    assert repr(ranking) == "Ranking(4 bits, the first in 0.weight, and 1 means by tensor and bit)"
+
+
 def test_nothing_is_ranked_by_what_is_no_number(trained):
     net, x, labels = trained
     with torch.no_grad():

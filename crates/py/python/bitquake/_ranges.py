@@ -45,10 +45,11 @@ class LearntRanges:
             parameter.grad = None  # nobody's `zero_grad` reaches it
 
     def _of_nobody(self) -> list:
-        """Those that no optimizer moves."""
-        groups = self._optimizer.param_groups if self.names and self._optimizer is not None else []
-        moved = {id(parameter) for group in groups for parameter in group["params"]}
-        return [parameter for parameter in self.parameters if id(parameter) not in moved] if self._optimizer is not None else []
+        """Those that the optimizer does not move, if there is one."""
+        if not self.names or self._optimizer is None:
+            return []
+        moved = {id(parameter) for group in self._optimizer.param_groups for parameter in group["params"]}
+        return [parameter for parameter in self.parameters if id(parameter) not in moved]
 
     def take_gradients(self) -> list:
         return [parameter.grad for parameter in self.parameters]

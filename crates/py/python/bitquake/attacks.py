@@ -113,7 +113,7 @@ def _told(step: dict[str, Any], attacked: Any, evaluate: Callable[[], float] | N
     return told
 
 
-@dataclass
+@dataclass(repr=False)
 class Ranking:
     """What :func:`rank` found: which stored bits matter, by the expected change of the loss when each is flipped."""
 
@@ -129,6 +129,10 @@ class Ranking:
         from .results import _frame
 
         return _frame(self.top, library)
+
+    def __repr__(self) -> str:
+        best = f", the first in {self.top[0]['tensor']}" if self.top else ""
+        return f"Ranking({len(self.top):,} bits{best}, and {len(self.strata):,} means by tensor and bit)"
 
 
 def rank(
