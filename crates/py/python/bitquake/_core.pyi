@@ -46,6 +46,7 @@ __all__ = [
     "export",
     "field",
     "formats",
+    "literal",
     "overlaps",
     "read_tensors",
     "rebuild",
