@@ -274,8 +274,8 @@ impl Rounds {
         Ok(seen)
     }
 
-    /// The shard's trials that are finished, of those that are asked for now, when `ran` of them were run since the run began. Earlier runs
-    /// may have been asked for more.
+    /// The shard's trials that are finished, of those that this run asks for, when `ran` of them were run since it began. Earlier runs may
+    /// have been asked for more.
     pub(crate) fn done(&self, ran: u64) -> u64 {
         let is_asked = |(point, trial): &(u32, u64)| {
             let own = own_count(self.shard, *trial).zip(self.points.get(*point as usize));

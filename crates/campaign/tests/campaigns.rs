@@ -100,7 +100,7 @@ fn fewer_trials_than_before_are_missed_where_they_are() {
         end.expect("a run")
     };
     assert!(matches!(stopped_after(&[], 7), End::Stopped { .. }));
-    // Six of the first point are three more than are asked for now.
+    // Six of the first point are three more than the second run asks for.
     let end = stopped_after(&["run.trials=3"], 1);
     let asked = timeless(&dir).iter().filter(|trial| trial.trial < 3).count() as u64;
     assert!(asked < 9 && timeless(&dir).len() > asked as usize, "{asked}");

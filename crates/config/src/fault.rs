@@ -1,15 +1,14 @@
 //! `[fault]`: which faults occur.
 
+mod check;
+mod make;
+#[cfg(test)]
+mod tests;
+
 use bitquake_bits::BitSelection;
-use bitquake_fault::{
-    Amount as EventAmount, BitsHit, Burst, DramFault, DramGeometry, Effect, ElementSite, Elements,
-    FaultModel, FaultyRegion, Hits, MODELS, ModelRow, Neighbours, ProtectedBits, Scope, SiteRange, Structure,
-    Value,
-};
+use bitquake_fault::{BitsHit, DramGeometry, FaultModel, Neighbours, ProtectedBits, Scope, Structure};
 use bitquake_record::Amount;
-use bitquake_sample::Rate;
 use serde::{Deserialize, Serialize};
-use toml::Table;
 
 use crate::chip::{ChipConfig, OffsetConfig};
 use crate::error::ConfigError;
@@ -18,11 +17,11 @@ use crate::pattern::PatternConfig;
 use crate::shape::{EffectConfig, ShapeConfig, SizeConfig};
 use crate::target::{Persistence, Target};
 
-/// `[fault]`. Which keys a model takes stands in [`MODELS`]; one that it does not take is an error.
+/// `[fault]`. Which keys a model takes stands in [`MODELS`](bitquake_fault::MODELS); one that it does not take is an error.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FaultConfig {
-    /// One of [`MODELS`]; `bit-flip` by default.
+    /// One of [`MODELS`](bitquake_fault::MODELS); `bit-flip` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// What is exposed: `weights` (the default), `activations` or `inputs`.
@@ -145,7 +144,7 @@ pub enum ProtectConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegionConfig {
-    /// The bits, in a notation of [`SiteRange`].
+    /// The bits, in a notation of [`SiteRange`](bitquake_fault::SiteRange).
     pub sites: String,
     /// Their rate.
     pub rate: f64,
@@ -343,60 +342,6 @@ impl FaultConfig {
         }
     }
 
-    /// Checks everything that can be checked without a model.
-    ///
-    /// # Errors
-    /// What is wrong, and what would be right.
-    pub fn check(&self) -> Result<(), String> {
-        self.check_keys()?;
-        self.check_lists()?;
-        self.check_target()?;
-        self.bits()?;
-        self.protected()?;
-        if self.at_least.is_some_and(|least| least != 1) {
-            return Err("[fault] at_least is 1, or left out".into());
-        }
-        self.check_points()?;
-        let amounts = self.amounts().into_iter().filter(|_| !self.is_of_file());
-        amounts.into_iter().try_for_each(|amount| self.model(amount).map(|_| ()))
-    }
-
-    /// Whether a file is needed to make the model, a chip or a spatial pattern. It is read when the work is prepared: results can be looked at
-    /// without it.
-    fn is_of_file(&self) -> bool {
-        let has_file = self.chip.is_some() || matches!(self.shape, Some(ShapeConfig::File(_)));
-        has_file || self.parts.iter().flatten().any(Self::is_of_file)
-    }
-
-    fn check_target(&self) -> Result<(), String> {
-        let target = self.target();
-        if self.persistence.is_some() && target == Target::Weights {
-            return Err(
-                "[fault] persistence is of activations and inputs; stored faults last the whole trial".into(),
-            );
-        }
-        if self.ops.is_some() && target != Target::Activations {
-            return Err("[fault] ops goes with target = \"activations\"".into());
-        }
-        if self.at_least.is_some() && (target != Target::Weights || self.also.is_some()) {
-            return Err("[fault] at_least goes with faults in weights alone".into());
-        }
-        let Some(also) = &self.also else { return Ok(()) };
-        let wrong = |what: &str| Err(format!("[fault.also]: {what}"));
-        if also.also.is_some() || also.at_least.is_some() {
-            return wrong("also and at_least stand in [fault]");
-        }
-        if (also.target() == Target::Weights) == (target == Target::Weights) {
-            return wrong("one of the two targets is weights, the other activations or inputs");
-        }
-        also.check().map_err(|reason| format!("[fault.also]: {reason}"))?;
-        match (also.amounts().len(), self.amounts().len()) {
-            (one, points) if one == 1 || one == points => Ok(()),
-            (found, 1) => wrong(&format!("{found} amounts for one point: give 1")),
-            (found, points) => wrong(&format!("{found} amounts for {points} points: give 1 or {points}")),
-        }
-    }
-
     /// What is exposed.
     #[must_use]
     pub fn target(&self) -> Target {
@@ -414,392 +359,9 @@ impl FaultConfig {
     pub fn takes_operator(&self, op_type: &str) -> bool {
         self.ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op.eq_ignore_ascii_case(op_type)))
     }
-
-    /// That no list is empty which would then mean nothing, or everything.
-    fn check_lists(&self) -> Result<(), String> {
-        let offsets = match &self.offset {
-            Some(OffsetConfig::ByTrial(cells)) => Some(cells.len()),
-            _ => None,
-        };
-        let lengths = [
-            ("ops", self.ops.as_ref().map(Vec::len)),
-            ("select", self.select.as_ref().map(Vec::len)),
-            ("sites", self.sites.as_ref().map(Vec::len)),
-            ("position_rates", self.position_rates.as_ref().map(Vec::len)),
-            ("regions", self.regions.as_ref().map(Vec::len)),
-            ("voltages", self.voltages.as_ref().map(Vec::len)),
-            ("offset", offsets),
-        ];
-        match lengths.iter().find(|(_, length)| *length == Some(0)) {
-            Some((key, _)) => Err(format!("[fault] {key} is empty: give entries, or leave it out")),
-            None => Ok(()),
-        }
-    }
-
-    /// That every key is one that the model takes.
-    fn check_keys(&self) -> Result<(), String> {
-        let row = self.row()?;
-        let table = Table::try_from(self).map_err(|error| format!("[fault]: {error}"))?;
-        let takes = |key: &str| COMMON.contains(&key) || row.keys.iter().any(|known| known.name == key);
-        match table.keys().find(|key| !takes(key)) {
-            None => Ok(()),
-            Some(key) => {
-                let known: Vec<&str> = row.keys.iter().map(|key| key.name).collect();
-                Err(format!(
-                    "[fault] {key}: model `{}` does not take it; it takes {}",
-                    row.name,
-                    known.join(", ")
-                ))
-            }
-        }
-    }
-
-    fn row(&self) -> Result<&'static ModelRow, String> {
-        let name = self.model_name();
-        MODELS.iter().find(|row| row.name == name).ok_or_else(|| {
-            let known: Vec<&str> = MODELS.iter().map(|row| row.name).collect();
-            format!("[fault] model = \"{name}\" is not known; known: {}", known.join(", "))
-        })
-    }
-
-    fn check_points(&self) -> Result<(), String> {
-        let given = [
-            ("rates", self.rates.is_some()),
-            ("counts", self.counts.is_some()),
-            ("fractions", self.fractions.is_some()),
-            ("sites", self.sites.is_some()),
-            ("pattern", self.pattern.is_some()),
-            ("position_rates", self.position_rates.is_some()),
-            ("regions", self.regions.is_some()),
-            ("voltages", self.voltages.is_some()),
-            ("parts", self.parts.is_some()),
-        ];
-        let row = self.row()?;
-        let named = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
-        let taken = given.iter().filter(|(key, _)| row.keys.iter().any(|known| known.name == *key));
-        let present: Vec<&str> =
-            given.iter().filter(|(_, is_given)| *is_given).map(|(key, _)| *key).collect();
-        match present.as_slice() {
-            // A map without voltages is one point.
-            [] if self.chip.is_some() => return Ok(()),
-            [] => return Err(format!("[fault] needs one of {}", named(&mut taken.map(|(key, _)| *key)))),
-            [_] => {}
-            _ => return Err(format!("[fault] has {}: give one of them", present.join(" and "))),
-        }
-        self.check_parts()?;
-        let amounts = self.amounts();
-        if amounts.is_empty() {
-            return Err(format!("[fault] {} is empty: there is nothing to run", present[0]));
-        }
-        for (place, amount) in amounts.iter().enumerate() {
-            if amounts[..place].contains(amount) {
-                return Err(format!("[fault] {}s: {amount} is listed twice", amount.kind()));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_parts(&self) -> Result<(), String> {
-        for (place, part) in self.parts.iter().flatten().enumerate() {
-            let wrong = |what: &str| Err(format!("[[fault.parts]] {}: {what}", place + 1));
-            if part.protect.is_some()
-                || part.select.is_some()
-                || part.target.is_some()
-                || part.bits.is_some()
-                || part.at_least.is_some()
-                || part.also.is_some()
-                || part.ops.is_some()
-                || part.persistence.is_some()
-            {
-                return wrong("select, target, bits, protect and at_least stand in [fault], for all parts");
-            }
-            part.check().map_err(|reason| format!("[[fault.parts]] {}: {reason}", place + 1))?;
-            if place > 0 && part.amounts().len() != 1 {
-                return wrong("the points are those of the first part; the others have one amount each");
-            }
-        }
-        Ok(())
-    }
-
-    /// The fault model at a point.
-    ///
-    /// # Errors
-    /// What is wrong with a number or a notation.
-    pub fn model(&self, amount: Amount) -> Result<FaultModel, String> {
-        match self.row()?.name {
-            "bit-flip" => self.bit_flip(amount),
-            "stuck-at-0" => Ok(FaultModel::StuckAt { value: false, at: self.hits(amount)? }),
-            "stuck-at-1" => Ok(FaultModel::StuckAt { value: true, at: self.hits(amount)? }),
-            "set-value" => Ok(FaultModel::SetValue { value: self.value()?, at: self.elements(amount)? }),
-            "random-value" => Ok(FaultModel::SetValue { value: Value::Random, at: self.elements(amount)? }),
-            "burst" => self.burst(amount),
-            "map" => self.map(amount),
-            "dram" => self.dram(amount),
-            "shape" => self.shape(amount),
-            _ => self.mixture(amount),
-        }
-    }
-
-    fn bit_flip(&self, amount: Amount) -> Result<FaultModel, String> {
-        let is_symmetric = self.to_one.is_none() && self.to_zero.is_none();
-        let rate = match (&self.rates, amount) {
-            _ if is_symmetric => return Ok(FaultModel::BitFlip(self.hits(amount)?)),
-            (Some(_), Amount::Rate(rate)) => rate,
-            _ => return Err("[fault] to_one and to_zero go with rates".into()),
-        };
-        let scaled = |key, factor: Option<f64>| {
-            let factor = factor.unwrap_or(1.0);
-            checked_rate(key, rate * factor)
-        };
-        Ok(FaultModel::Asymmetric {
-            to_one: scaled("rates times to_one", self.to_one)?,
-            to_zero: scaled("rates times to_zero", self.to_zero)?,
-        })
-    }
-
-    fn hits(&self, amount: Amount) -> Result<Hits, String> {
-        if let Some(pattern) = &self.pattern {
-            return pattern.loaded().map(Hits::Pattern).map_err(|error| error.to_string());
-        }
-        if let Some(sites) = &self.sites {
-            return Ok(Hits::Sites(sites.iter().map(|text| site_range(text)).collect::<Result<_, _>>()?));
-        }
-        if let Some(rates) = &self.position_rates {
-            let rate = |&rate: &f64| checked_rate("position_rates", rate);
-            return Ok(Hits::Positions(rates.iter().map(rate).collect::<Result<_, _>>()?));
-        }
-        if let Some(regions) = &self.regions {
-            let region = |region: &RegionConfig| {
-                Ok(FaultyRegion {
-                    sites: site_range(&region.sites)?,
-                    rate: checked_rate("regions", region.rate)?,
-                })
-            };
-            return Ok(Hits::Regions(regions.iter().map(region).collect::<Result<_, String>>()?));
-        }
-        match amount {
-            Amount::Rate(rate) => Ok(Hits::Rate(checked_rate("rates", rate)?)),
-            Amount::Count(count) => Ok(Hits::Count(count)),
-            Amount::Fraction(share) => Ok(Hits::OneBit(Elements::Share(checked_rate("fractions", share)?))),
-            Amount::Voltage(_) => Err("[fault] voltages go with model = \"map\"".into()),
-        }
-    }
-
-    pub(crate) fn elements(&self, amount: Amount) -> Result<Elements, String> {
-        if let Some(sites) = &self.sites {
-            let site = |text: &String| {
-                text.parse::<ElementSite>()
-                    .map_err(|_| format!("[fault] sites: `{text}` is not TENSOR:INDEX"))
-            };
-            return Ok(Elements::Sites(sites.iter().map(site).collect::<Result<_, _>>()?));
-        }
-        match amount {
-            Amount::Rate(rate) => Ok(Elements::Rate(checked_rate("rates", rate)?)),
-            Amount::Count(count) => Ok(Elements::Count(count)),
-            Amount::Fraction(share) => Ok(Elements::Share(checked_rate("fractions", share)?)),
-            Amount::Voltage(_) => Err("[fault] voltages go with model = \"map\"".into()),
-        }
-    }
-
-    fn value(&self) -> Result<Value, String> {
-        match &self.value {
-            None => {
-                Err("[fault] model = \"set-value\" needs value = NUMBER, \"0x...\" or \"saturate\"".into())
-            }
-            Some(value) => value.value(),
-        }
-    }
-
-    fn burst(&self, amount: Amount) -> Result<FaultModel, String> {
-        let amount = event_amount(amount)?;
-        let lengths = match &self.length {
-            None => {
-                return Err("[fault] model = \"burst\" needs length = BITS or [[length, weight], ...]".into());
-            }
-            Some(LengthConfig::One(length)) => vec![(*length, 1.0)],
-            Some(LengthConfig::Weighted(lengths)) => lengths.clone(),
-        };
-        let neighbours = self.neighbours.unwrap_or_default();
-        let effect = self.bit_effect()?.unwrap_or(Effect::Flip);
-        let each = checked_rate("each", self.each.unwrap_or(1.0))?;
-        Ok(FaultModel::Burst(Burst { amount, lengths, neighbours, each, effect }))
-    }
-
-    fn bit_effect(&self) -> Result<Option<Effect>, String> {
-        self.effect.as_ref().map(EffectConfig::of_bits).transpose()
-    }
-
-    fn dram(&self, amount: Amount) -> Result<FaultModel, String> {
-        let Some(structure) = self.structure else {
-            return Err(
-                "[fault] model = \"dram\" needs structure = \"row\", \"column\", \"bank\" or \"device\""
-                    .into(),
-            );
-        };
-        let plain = DramFault::one(structure);
-        Ok(FaultModel::Dram(DramFault {
-            geometry: self.geometry.unwrap_or(plain.geometry),
-            align: self.align.unwrap_or(plain.align),
-            structure,
-            scope: self.scope.unwrap_or(plain.scope),
-            amount: event_amount(amount)?,
-            each: checked_rate("each", self.each.unwrap_or(1.0))?,
-            effect: self.bit_effect()?.unwrap_or(plain.effect),
-        }))
-    }
-
-    fn mixture(&self, amount: Amount) -> Result<FaultModel, String> {
-        let model = |(place, part): (usize, &Self)| {
-            let own = part.amounts();
-            part.model(if place == 0 { amount } else { own[0] })
-        };
-        let parts = self.parts.iter().flatten().enumerate();
-        Ok(FaultModel::Mixture(parts.map(model).collect::<Result<_, _>>()?))
-    }
-}
-
-fn event_amount(amount: Amount) -> Result<EventAmount, String> {
-    Ok(match amount {
-        Amount::Rate(rate) => EventAmount::Rate(checked_rate("rates", rate)?),
-        other => EventAmount::Count(other.value() as u64),
-    })
 }
 
 fn mean(numbers: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = numbers.len().max(1) as f64;
     numbers.sum::<f64>() / count
-}
-
-fn checked_rate(key: &str, rate: f64) -> Result<Rate, String> {
-    Rate::new(rate).map_err(|error| format!("[fault] {key}: {error}"))
-}
-
-fn site_range(text: &str) -> Result<SiteRange, String> {
-    text.parse().map_err(|error| format!("[fault] sites: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn faults_that_are_a_sample_of_the_bits() {
-        let is_even = |text: &str| FaultConfig::from_inline(text).unwrap().is_even();
-        for even in ["rates = [1e-3]", "counts = [1]", "rates = [1e-3], to_one = 0.5, to_zero = 0.5"] {
-            assert!(is_even(even), "{even}");
-        }
-        let uneven = [
-            "model = 'stuck-at-1', counts = [1]",
-            "rates = [1e-3], to_one = 0.0",
-            "fractions = [0.1]",
-            "sites = ['w:0:1']",
-            "position_rates = [0.0, 0.1]",
-            "regions = [{ sites = 'w:*:1', rate = 0.1 }]",
-            "counts = [1], also = { target = 'activations', rates = [1e-3] }",
-        ];
-        assert_eq!(uneven.into_iter().filter(|one| is_even(one)).collect::<Vec<_>>(), Vec::<&str>::new());
-    }
-
-    use super::*;
-
-    fn fault(text: &str) -> Result<FaultConfig, String> {
-        let config: FaultConfig = toml::from_str(text).map_err(|error| error.to_string())?;
-        config.check().map(|()| config)
-    }
-
-    fn models(text: &str) -> Vec<FaultModel> {
-        let config = fault(text).unwrap();
-        config.amounts().into_iter().map(|amount| config.model(amount).unwrap()).collect()
-    }
-
-    #[test]
-    fn every_model_of_the_table_can_be_asked_for() {
-        let examples = [
-            ("bit-flip", "rates = [1e-3]"),
-            ("stuck-at-0", "counts = [3]"),
-            ("stuck-at-1", "sites = [\"w:0:1\"]"),
-            ("set-value", "value = 0.0\ncounts = [1]"),
-            ("random-value", "fractions = [0.05]"),
-            ("burst", "length = 3\ncounts = [2]"),
-            ("map", "voltages = [0.8]\nchip = { synthetic = {} }"),
-            ("dram", "structure = \"row\"\ncounts = [1]"),
-            ("shape", "shape = \"block\"\nsize = [2, 3]\neffect = \"saturate\"\nrates = [1e-3, 1e-2]"),
-            (
-                "mixture",
-                "[[parts]]\nrates = [1e-3, 1e-2]\n[[parts]]\nmodel = \"burst\"\nlength = 2\ncounts = [1]",
-            ),
-        ];
-        for (name, keys) in examples {
-            let drawn = models(&format!("model = \"{name}\"\n{keys}"));
-            assert!(!drawn.is_empty() && drawn.iter().all(|model| model.name() == name), "{name}");
-        }
-        let known: Vec<&str> = MODELS.iter().map(|row| row.name).collect();
-        assert_eq!(known, examples.map(|(name, _)| name));
-    }
-
-    #[test]
-    fn chips_of_parts_and_of_what_happens_also_count() {
-        let of = |text: &str| fault(text).unwrap().chips().count();
-        let also = "rates = [0.1]\n[also]\ntarget = \"inputs\"\nmodel = \"map\"\nchip = \"c.csv\"";
-        let mixture =
-            "model = \"mixture\"\n[[parts]]\nrates = [0.1]\n[[parts]]\nmodel = \"map\"\nchip = \"c.csv\"";
-        assert_eq!([of("rates = [0.1]"), of(also), of(mixture)], [0, 1, 1]);
-        // A chip somewhere else is no reason not to look at the rates.
-        let wrong = fault(&also.replace("0.1", "1.5")).unwrap_err();
-        assert!(wrong.contains("1.5 is not a probability"), "{wrong}");
-    }
-
-    #[test]
-    fn asymmetric_rates_are_factors_on_the_points() {
-        let rate = |p| Rate::new(p).unwrap();
-        assert_eq!(
-            models("rates = [0.5, 0.25]\nto_zero = 0.5"),
-            [
-                FaultModel::Asymmetric { to_one: rate(0.5), to_zero: rate(0.25) },
-                FaultModel::Asymmetric { to_one: rate(0.25), to_zero: rate(0.125) },
-            ]
-        );
-    }
-
-    #[test]
-    fn what_is_wrong_is_told() {
-        for (text, want) in [
-            ("", "[fault] needs one of rates, counts"),
-            ("rates = []", "rates is empty"),
-            ("sites = []", "sites is empty: give entries"),
-            ("position_rates = []", "position_rates is empty"),
-            ("regions = []", "regions is empty"),
-            ("rates = [0.1]\nselect = []", "select is empty"),
-            ("rates = [0.1]\ntarget = \"activations\"\nops = []", "ops is empty"),
-            ("model = \"map\"\nvoltages = []\nchip = \"c.csv\"", "voltages is empty"),
-            ("model = \"map\"\nchip = \"c.csv\"\noffset = []", "offset is empty"),
-            ("rates = [0.1]\ncounts = [1]", "rates and counts: give one of them"),
-            ("rates = [1.5]", "[fault] rates: "),
-            ("rates = [0.1, 0.1]", "0.1 is listed twice"),
-            ("rates = [0.6]\nto_one = 2", "rates times to_one"),
-            ("counts = [1]\nto_one = 2.0", "go with rates"),
-            ("model = \"flip\"\nrates = [0.1]", "\"flip\" is not known; known: bit-flip, "),
-            ("model = \"stuck-at-0\"\nrates = [0.1]\nlength = 3", "`stuck-at-0` does not take it"),
-            ("model = \"burst\"\ncounts = [1]", "needs length"),
-            ("model = \"set-value\"\ncounts = [1]", "needs value"),
-            ("model = \"set-value\"\ncounts = [1]\nvalue = \"12\"", "`12` is no raw word"),
-            ("sites = [\"w\"]", "`w` is not a site"),
-            ("pattern = \"none.json\"", "[fault] pattern none.json: cannot read"),
-            ("pattern = \"none.json\"\ncounts = [1]", "counts and pattern: give one of them"),
-            ("pattern = \"none.json\"\nto_one = 2.0", "go with rates"),
-            ("model = \"set-value\"\ncounts = [1]\nvalue = \"full\"", "\"saturate\", or a number"),
-            ("rates = [0.1]\nat_least = 2", "at_least is 1"),
-            ("rates = [0.1]\ntarget = \"memory\"", "expected one of `weights`, `activations`, `inputs`"),
-            ("rates = [0.1]\npersistence = \"permanent\"", "of activations and inputs"),
-            ("rates = [0.1]\n[also]\nrates = [0.1]", "one of the two targets is weights"),
-            ("rates = [0.1]\nbits = \"top\"", "`top` selects no bits"),
-            ("rates = [0.1]\nprotect = \"top\"", "[fault] protect: `top` selects no bits"),
-            ("model = \"mixture\"\n[[parts]]\nrates = [0.1]\nselect = [\"a\"]", "stand in [fault]"),
-            (
-                "model = \"mixture\"\n[[parts]]\nrates = [0.1]\n[[parts]]\nrates = [0.1, 0.2]",
-                "one amount each",
-            ),
-        ] {
-            let error = fault(text).unwrap_err();
-            assert!(error.contains(want), "{text}: {error}");
-        }
-    }
 }

@@ -254,7 +254,7 @@ impl HostedRun {
         &self.file
     }
 
-    /// Trials that are recorded, those of earlier runs included, of what the campaign asks for now.
+    /// Trials that are recorded, those of earlier runs included, as far as this campaign asks for them.
     #[must_use]
     pub fn done(&self) -> u64 {
         self.rounds.done(self.ran)
